@@ -1,0 +1,32 @@
+# Two commands do everything on a machine with Python and pip: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: demo test lint profiles benchmark clean
+
+demo: $(STAMP)
+	$(BIN)/dft-stats demo $(ARGS)
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The official profiles, from a folder of corpora laid out as pipelines/README.md says: make profiles CORPORA=...
+profiles: $(STAMP)
+	$(BIN)/python -m pipelines.official $(CORPORA)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV)

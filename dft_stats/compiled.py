@@ -1,0 +1,113 @@
+"""A profile as the arrays that a loss needs, for one tokenizer: pure facts, NumPy only.
+
+`dft_stats.compile` makes a `CompiledProfile`; `dft_stats.loss` reads it. How a token stream is read (words, marks, sentence ends) is
+defined once, in plain Python, in `dft_stats.stream`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dft_stats.errors import CompiledProfileError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenTable:
+    """What each token id does to the text, one row per id, shape (vocab,).
+
+    A token is read as `words_before` word beginnings, then its marks, then `words_after` word beginnings. `glues` says that its
+    first word continues the word of the token before, if that one is `open_ended` (then it begins one word less).
+    """
+
+    words_before: NDArray[np.int16]
+    words_after: NDArray[np.int16]
+    glues: NDArray[np.bool_]
+    open_ended: NDArray[np.bool_]
+    first_mark: NDArray[np.int16]  # index into text.MARK_CLASSES, -1: no mark
+    last_mark: NDArray[np.int16]
+    end: NDArray[np.int8]  # 0: none, 1: a period that an abbreviation before it excuses, 2: any other sentence end
+    abbreviation: NDArray[np.bool_]  # as the token before a period: that period ends no sentence
+    entropy_type: NDArray[np.int32]  # id that stands for the token's first word in windowed entropy, -1: begins no word
+    fold: NDArray[np.int32]  # id of the token with plain typography (curly quote -> straight), usually itself
+    special: NDArray[np.bool_]  # never counted: BOS, EOS, padding, chat markers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledProfile:
+    """The five statistics of one profile on the token ids of one tokenizer.
+
+    Rates named `_frequency` are per counted token; `rhythm` and `marks` are per word. Every `*_sd` is the standard deviation of the
+    rate between windows of `window_words` words of human text (the noise between documents), so the standard error of a rate measured
+    on `m` words is `sd * sqrt(window_words / m)`.
+    """
+
+    profile: str  # name@version
+    profile_sha256: str
+    tokenizer_sha256: str
+    vocab_size: int
+    window_words: int
+    tokens_per_word: float
+    tokens: TokenTable
+    token_frequency: NDArray[np.float64]  # (vocab,), sums to one
+    token_sd: NDArray[np.float64]  # (vocab,)
+    token_tracked: NDArray[np.bool_]  # (vocab,): enough documents to be steered by
+    ngrams: NDArray[np.int32]  # (features, n_max) token ids, right-aligned, -1 in front of shorter n-grams
+    ngram_frequency: NDArray[np.float64]  # (features,), per counted token
+    ngram_sd: NDArray[np.float64]
+    length_edges: NDArray[np.int64]  # (buckets + 1,): bucket b holds ages edges[b] <= words < edges[b + 1]
+    hazard: NDArray[np.float64]  # (buckets,): P(sentence ends at age a | it has reached a), pooled over the bucket
+    hazard_sd: NDArray[np.float64]
+    at_risk: NDArray[np.float64]  # (buckets,): share of words whose age falls into the bucket
+    marks: NDArray[np.float64]  # (classes,): marks of each class per word
+    marks_sd: NDArray[np.float64]
+    gap_edges: NDArray[np.int64]  # (gaps + 1,)
+    rhythm: NDArray[np.float64]  # (classes + 1, gaps, classes): (previous mark or document opening, gap in words, mark) per word
+    rhythm_sd: NDArray[np.float64]
+    entropy_window: int  # words
+    entropy_bits: float  # mean plug-in entropy of a window, on `entropy_type`
+    entropy_sd: float  # between windows
+
+    def save(self, path: Path) -> None:
+        """Write one `.npz` file, atomically."""
+        header = {f.name: getattr(self, f.name) for f in fields(self) if f.type in ("str", "int", "float")}
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in header and f.name != "tokens"}
+        arrays |= {f"tokens.{f.name}": getattr(self.tokens, f.name) for f in fields(self.tokens)}
+        header_bytes = np.frombuffer(json.dumps({"format": FORMAT, **header}).encode(), np.uint8)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, header=header_bytes, **arrays)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: Path) -> CompiledProfile:
+        """Read what `save` wrote.
+
+        Raises:
+            CompiledProfileError: the file is of another format or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                header = json.loads(archive["header"].tobytes())
+                found = header.pop("format", None)
+                if found != FORMAT:
+                    raise CompiledProfileError(f"{path}: compiled-profile format {found}, this version reads {FORMAT}; delete the file")
+                names = [name for name in archive.files if name != "header"]
+                tokens = {n.removeprefix("tokens."): archive[n] for n in names if n.startswith("tokens.")}
+                arrays = {n: archive[n] for n in names if not n.startswith("tokens.")}
+            return cls(tokens=TokenTable(**tokens), **arrays, **header)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CompiledProfileError(f"{path} is not a readable compiled profile ({error}); delete it and compile again") from error

@@ -1,0 +1,90 @@
+"""Entropies, divergences and distances of counts, in closed form. Units are in the names, directions in the arguments."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def _distribution(weights: ArrayLike) -> Floats:
+    values = np.asarray(weights, np.float64)
+    if values.size and values.min() < 0:
+        raise ValueError("weights of a distribution are not negative")
+    total = values.sum()
+    if not total > 0:
+        raise ValueError("a distribution needs a positive weight somewhere; this one is empty")
+    return values / total
+
+
+def entropy_bits(counts: ArrayLike) -> float:
+    """Plug-in (maximum likelihood) entropy, -sum p log2 p, in bits."""
+    p = _distribution(counts)
+    p = p[p > 0]
+    return float(max(0.0, -(p * np.log2(p)).sum()))
+
+
+def miller_madow_bits(counts: ArrayLike) -> float:
+    """Entropy in bits with the bias correction (types - 1) / (2 N) nats (Miller 1955)."""
+    values = np.asarray(counts, np.float64)
+    return entropy_bits(values) + float(np.count_nonzero(values) - 1) / (2 * float(values.sum()) * np.log(2))
+
+
+def kl_bits(reference: ArrayLike, model: ArrayLike) -> float:
+    """KL(reference || model) in bits; infinite where the model gives nothing to what the reference has."""
+    p, q = _distribution(reference), _distribution(model)
+    seen = p > 0
+    if np.any(q[seen] == 0):
+        return float("inf")
+    return float(max(0.0, (p[seen] * np.log2(p[seen] / q[seen])).sum()))
+
+
+def jensen_shannon_bits(reference: ArrayLike, model: ArrayLike) -> float:
+    """Jensen-Shannon divergence in bits, 0 to 1, symmetric (Lin 1991)."""
+    p, q = _distribution(reference), _distribution(model)
+    middle = (p + q) / 2
+    return min(1.0, (kl_bits(p, middle) + kl_bits(q, middle)) / 2)
+
+
+def wasserstein_1(reference_values: ArrayLike, reference: ArrayLike, model_values: ArrayLike, model: ArrayLike) -> float:
+    """Wasserstein-1 distance of two weighted samples on the line, in the unit of the values: the area between their CDFs."""
+    values = np.concatenate([np.asarray(reference_values, np.float64), np.asarray(model_values, np.float64)])
+    weights = np.concatenate([_distribution(reference), -_distribution(model)])
+    order = np.argsort(values, kind="stable")
+    difference = np.cumsum(weights[order])[:-1]
+    return float((np.abs(difference) * np.diff(values[order])).sum())
+
+
+def mean_sd(values: ArrayLike, counts: ArrayLike) -> tuple[float, float]:
+    """Mean and population standard deviation of weighted values."""
+    x, p = np.asarray(values, np.float64), _distribution(counts)
+    mean = float((x * p).sum())
+    return mean, float(np.sqrt(max(0.0, ((x - mean) ** 2 * p).sum())))
+
+
+def correlation(x: ArrayLike, y: ArrayLike, counts: ArrayLike) -> float:
+    """Pearson correlation of weighted pairs; 0 where one side does not vary."""
+    x, y, p = np.asarray(x, np.float64), np.asarray(y, np.float64), _distribution(counts)
+    dx, dy = x - (x * p).sum(), y - (y * p).sum()
+    scale = np.sqrt((dx * dx * p).sum() * (dy * dy * p).sum())
+    return float((dx * dy * p).sum() / scale) if scale > 0 else 0.0
+
+
+def zipf_exponent(counts: ArrayLike, *, ranks: int = 5_000) -> float:
+    """Exponent s of count ~ rank^-s: least squares of log count on log rank over the first `ranks`, ranks spaced evenly in the log."""
+    ordered = np.sort(np.asarray(counts, np.float64))[::-1][:ranks]
+    if len(ordered) < 10:
+        return float("nan")
+    chosen = np.unique(np.geomspace(1, len(ordered), 60).astype(int))
+    slope = np.polyfit(np.log(chosen), np.log(ordered[chosen - 1]), 1)[0]
+    return float(-slope)
+
+
+def log_likelihood(count: ArrayLike, total: float, reference_count: ArrayLike, reference_total: float) -> Floats:
+    """Keyness G2 of each key against a reference, signed: positive is over-use (Dunning 1993; Rayson and Garside 2000)."""
+    a, b = np.asarray(count, np.float64), np.asarray(reference_count, np.float64)
+    share = (a + b) / (total + reference_total)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        g2 = 2 * (np.where(a > 0, a * np.log(a / (share * total)), 0) + np.where(b > 0, b * np.log(b / (share * reference_total)), 0))
+    sign = np.where(a * reference_total >= b * total, 1.0, -1.0)
+    signed: Floats = sign * np.maximum(g2, 0)
+    return signed

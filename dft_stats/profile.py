@@ -1,0 +1,300 @@
+"""A profile on disk and in memory: a manifest, and one Parquet table of counts for each statistic.
+
+    news/
+      manifest.json                   what it is, where it comes from, how much was counted, and the sha256 of every table
+      README.md                       the card
+      data/token_frequency.parquet    one table a statistic: key columns, count, documents, square_128, cross_128, ...
+      data/surface.parquet            spelling between white space, for compiling to a tokenizer
+      data/totals.parquet             per table and group: count and types, pruned rows included
+      data/spectrum.parquet           how often the pruned rows occurred
+      data/documents.parquet          features of sampled documents
+      data/floor.parquet              what two random halves of the corpus differ by, by statistic and sample size
+
+Files are written to a folder beside the target and moved into place; the manifest is written last. `docs/format.md` has the contract.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dft_stats import counts as counting
+from dft_stats.counts import WINDOWS, Counts, Exposure
+from dft_stats.errors import IntegrityError, ProfileFormatError
+from dft_stats.features import SCHEMA as DOCUMENTS_SCHEMA
+from dft_stats.statistics import COUNTED
+
+if TYPE_CHECKING:
+    from dft_stats.compiled import CompiledProfile
+
+FORMAT, FORMAT_VERSION = "dft-stats-profile", 1
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 1 << 20
+STATISTIC = {statistic.name: statistic for statistic in COUNTED}
+TOTALS_SCHEMA = pa.schema([("table", pa.string()), ("group", pa.string()), ("count", pa.int64()), ("types", pa.int64())])
+FLOOR_SCHEMA = pa.schema([("statistic", pa.string()), ("words", pa.int64()), ("mean", pa.float64()), ("sd", pa.float64())])
+TABLES = {
+    **{name: counting.schema(statistic) for name, statistic in STATISTIC.items()},
+    "totals": TOTALS_SCHEMA,
+    "spectrum": TOTALS_SCHEMA,
+    "documents": DOCUMENTS_SCHEMA,
+    "floor": FLOOR_SCHEMA,
+}
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile: verified when it is made by `read_profile`, then read table by table."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name without version."""
+        return str(self.manifest["name"])
+
+    @property
+    def version(self) -> str:
+        """Semantic version."""
+        return str(self.manifest["version"])
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the manifest, which holds the hashes of all tables: the identity of the data."""
+        return hashlib.sha256(_canonical(self.manifest)).hexdigest()
+
+    @cached_property
+    def exposure(self) -> Exposure:
+        """How much text was counted."""
+        given = self.manifest["exposure"]
+        windows, squares = ({w: given[f"{kind}_{w}"] for w in WINDOWS} for kind in ("windows", "square"))
+        return Exposure(given["documents"], given["words"], given["sentences"], windows, squares)
+
+    def table(self, name: str) -> pa.Table:
+        """One table, whole, with an int64 column `count` where it is one of counts.
+
+        Args:
+            name: a statistic ("token_frequency", ...), or "surface", "totals", "spectrum", "documents", "floor".
+        """
+        if name not in TABLES:
+            raise KeyError(f"a profile has no table {name!r}; it has {', '.join(TABLES)}")
+        return pq.read_table(self.path / _table_path(name), schema=TABLES[name])
+
+    def counts(self, name: str) -> Counts:
+        """One statistic as `Counts`: its table with totals and the spectrum of what was pruned."""
+        statistic = STATISTIC[name]
+        group = statistic.groups[0] if statistic.groups else None
+
+        def own(table: str) -> pa.Table:
+            rows = self.table(table)
+            rows = rows.filter(pc.equal(rows["table"], name))
+            target = counting.totals_schema(statistic, ("count", "types"))
+            if group is None:
+                return rows.select(["count", "types"]).cast(target)
+            return pa.table({group: rows["group"].cast(target.field(group).type), **{c: rows[c] for c in ("count", "types")}}).cast(target)
+
+        return Counts(statistic, self.table(name), own("totals"), own("spectrum"))
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers that characterise the profile, derived from its counts; see `dft_stats.summary`."""
+        from dft_stats.summary import summarise
+
+        return summarise({name: self.counts(name) for name in STATISTIC if name != "surface"}, self.exposure)
+
+    def compile(self, tokenizer: Any, *, cache: bool = True) -> "CompiledProfile":
+        """The profile as arrays for one tokenizer; see `dft_stats.compiling.compile_profile`."""
+        from dft_stats.compiling import compile_profile
+
+        return compile_profile(self, tokenizer, cache=cache)
+
+    def __repr__(self) -> str:
+        return f"<Profile {self.name}@{self.version}: {self.exposure.words:,} words of {self.exposure.documents:,} documents>"
+
+
+def write_profile(
+    folder: Path,
+    *,
+    facts: Mapping[str, Any],
+    exposure: Exposure,
+    counts: Mapping[str, Counts],
+    documents: pa.Table,
+    floor: pa.Table,
+    card: str,
+) -> Profile:
+    """Write a profile, whole or not at all, and read it back verified.
+
+    Args:
+        folder: where to; an existing profile there is replaced, anything else is refused.
+        facts: the manifest without what this function adds (format, exposure, tables). Needs name, version, segmenter, normaliser.
+        exposure: how much was counted.
+        counts: the counts of every statistic and of "surface", by name.
+        documents: rows of `features.document_features`.
+        floor: rows of `FLOOR_SCHEMA`.
+        card: Markdown.
+    """
+    check_name(str(facts["name"]), str(facts["version"]))
+    if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST).exists() or not any(folder.iterdir()))):
+        raise ProfileFormatError(f"{folder} exists and is no profile; give another folder, nothing was written")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        draft.chmod(0o755)
+        (draft / "data").mkdir()
+        tables = {name: counts[name].table for name in STATISTIC} | {"documents": documents, "floor": floor}
+        tables["totals"] = _grouped(counts, "totals")
+        tables["spectrum"] = _grouped(counts, "spectrum")
+        entries = [_write_table(draft, name, tables[name].cast(TABLES[name])) for name in TABLES]
+        measured = {"documents": exposure.documents, "words": exposure.words, "sentences": exposure.sentences}
+        measured |= {f"windows_{w}": exposure.windows[w] for w in WINDOWS} | {f"square_{w}": exposure.squares[w] for w in WINDOWS}
+        manifest = {**facts, "format": FORMAT, "format_version": FORMAT_VERSION, "exposure": measured, "tables": entries}
+        (draft / "README.md").write_text(card, encoding="utf-8")
+        (draft / MANIFEST).write_bytes(_canonical(manifest))
+        _replace(draft, folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return read_profile(folder)
+
+
+def read_profile(folder: Path) -> Profile:
+    """Read and verify a profile: every table has the bytes that the manifest names, before any of it is parsed.
+
+    Raises:
+        ProfileFormatError: no profile, a half-written one, or one of a newer format.
+        IntegrityError: a table differs from the manifest.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        what = "has no manifest.json, so it is no profile or was never finished" if folder.is_dir() else "does not exist"
+        raise ProfileFormatError(f"{folder} {what}; build it with `dft-stats build`")
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise ValueError("larger than 1 MiB")
+        manifest = json.loads(path.read_bytes())
+        if manifest.get("format") != FORMAT:
+            raise ValueError(f"format is {manifest.get('format')!r}, not {FORMAT!r}")
+        version = manifest["format_version"]
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ProfileFormatError(f"{path} is no manifest of a profile: {error}") from error
+    if version != FORMAT_VERSION:
+        raise ProfileFormatError(
+            f"{folder} is of profile format {version}, this dft_stats reads {FORMAT_VERSION}; "
+            "upgrade with `pip install -U dft-stats`, or rebuild the profile"
+        )
+    missing = {"name", "version", "exposure", "tables", "segmenter", "normaliser"} - manifest.keys()
+    if missing:
+        raise ProfileFormatError(f"{path} lacks {', '.join(sorted(missing))}; rebuild the profile")
+    found = {entry.get("name") for entry in manifest["tables"]}
+    if found != TABLES.keys():
+        raise ProfileFormatError(f"{path} names the tables {sorted(map(str, found))}, a profile has {sorted(TABLES)}")
+    for entry in manifest["tables"]:
+        _verify(folder, entry)
+    return Profile(folder, manifest)
+
+
+def check_name(name: str, version: str) -> None:
+    """Refuse names and versions that no registry could serve."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"profile name {name!r}: use 1 to 64 of a-z, 0-9, _ and -, beginning with a letter or digit")
+    if not VERSION.fullmatch(version):
+        raise ValueError(f"profile version {version!r}: use three numbers, like 1.0.0")
+
+
+def _verify(folder: Path, entry: Mapping[str, Any]) -> None:
+    path = folder / _table_path(str(entry["name"]))  # never a path that the manifest gives
+    if not path.is_file():
+        raise IntegrityError(f"{path} is missing: the profile is half-written or was tampered with; fetch or build it again")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != entry.get("sha256"):
+        raise IntegrityError(f"{path} has sha256 {digest}, the manifest says {entry.get('sha256')}; fetch or build the profile again")
+    schema = pq.read_schema(path)
+    if not schema.equals(TABLES[str(entry["name"])]):
+        raise ProfileFormatError(f"{path} has the columns {schema.names}, expected {TABLES[str(entry['name'])].names}")
+
+
+def _write_table(folder: Path, name: str, table: pa.Table) -> dict[str, Any]:
+    path = folder / _table_path(name)
+    strings = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    integers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
+    encoding = dict.fromkeys(integers, "DELTA_BINARY_PACKED") | dict.fromkeys(strings, "DELTA_BYTE_ARRAY")
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=False,
+        column_encoding=encoding,
+        row_group_size=1 << 16,
+        write_page_index=True,
+    )
+    return {
+        "name": name,
+        "rows": len(table),
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "logical_sha256": logical_sha256(table),
+        "columns": [[field.name, str(field.type)] for field in table.schema],
+    }
+
+
+def logical_sha256(table: pa.Table) -> str:
+    """Hash of the values, column by column, whatever the file's encoding: equal for equal rows in equal order."""
+    digest = hashlib.sha256()
+    for field in table.schema:
+        column = table[field.name]
+        digest.update(f"{field.name}:{field.type}:{len(column)};".encode())
+        if pa.types.is_string(field.type):
+            for value in column.to_pylist():
+                encoded = value.encode()
+                digest.update(len(encoded).to_bytes(4, "little") + encoded)
+        else:
+            digest.update(column.combine_chunks().fill_null(0).to_numpy(zero_copy_only=False).astype("<f8" if "float" in str(field.type) else "<i8"))
+    return digest.hexdigest()
+
+
+def _grouped(counts: Mapping[str, Counts], part: str) -> pa.Table:
+    pieces = []
+    for name, statistic in STATISTIC.items():
+        rows: pa.Table = getattr(counts[name], part)
+        group = rows[statistic.groups[0]].cast(pa.string()) if statistic.groups else pa.chunked_array([[""] * len(rows)], pa.string())
+        label = pa.chunked_array([[name] * len(rows)], pa.string())
+        pieces.append(pa.table([label, group, rows["count"], rows["types"]], schema=TOTALS_SCHEMA))
+    return pa.concat_tables(pieces)
+
+
+def _table_path(name: str) -> str:
+    return f"data/{name}.parquet"
+
+
+def _canonical(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps(manifest, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
+
+
+def _replace(draft: Path, folder: Path) -> None:
+    """Move the draft into place. An old profile is set aside first, so that no moment shows a mixture."""
+    if not folder.exists():
+        os.replace(draft, folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    os.replace(folder, aside / folder.name)
+    try:
+        os.replace(draft, folder)
+    except BaseException:
+        os.replace(aside / folder.name, folder)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

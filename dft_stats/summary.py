@@ -1,0 +1,92 @@
+"""The numbers that characterise a profile, derived from its counts when they are asked for. Nothing here is stored."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from dft_stats.counts import Counts, Exposure
+from dft_stats.measures import correlation, entropy_bits, mean_sd, miller_madow_bits, zipf_exponent
+from dft_stats.statistics.entropy import WINDOW_WORDS
+from dft_stats.statistics.ngram_frequency import ORDERS
+from dft_stats.text import MARK_CLASSES, WORD, unit_kind
+
+
+def summarise(counts: Mapping[str, Counts], exposure: Exposure) -> dict[str, Any]:
+    """Documents, sentences, words; sentence length; marks per 1,000 words; entropies in bits; types.
+
+    `sentence_length`: mean, SD, CV = SD / mean and lag-1 correlation of successive sentences of a document, in words.
+    `marks_per_1000_words`: every opening and closing quote or bracket is one mark, a run of one character ("...", "!!") too.
+    `entropy_bits`: Miller-Madow entropy of the words' frequencies, case kept.
+    `entropies_bits`: mean plug-in entropy of windows of W lower-cased words ("window_W"); conditional entropy of the n-th unit of an
+    n-gram given the ones before, H(n) - H(n - 1), plug-in, an underestimate that grows with n on small corpora ("conditional_n").
+    """
+    tokens = counts["token_frequency"]
+    return {
+        "documents": exposure.documents,
+        "sentences": exposure.sentences,
+        "words": exposure.words,
+        "sentence_length": sentence_lengths(counts["sentence_length"]),
+        "marks_per_1000_words": marks(counts["punctuation_rhythm"], exposure),
+        "entropy_bits": _miller_madow(word_frequencies(tokens)),
+        "entropies_bits": windows(counts["entropy"]) | _conditional(tokens, counts["ngram_frequency"]),
+        "tokens": _types(tokens),
+    }
+
+
+def sentence_lengths(counts: Counts) -> dict[str, float | None]:
+    """Mean, SD, CV and lag-1 correlation of sentence lengths in words; None where there is no sentence or no pair."""
+    rows, pairs = counts.rows("words"), counts.rows("pairs")
+    if not len(rows):
+        return dict.fromkeys(("mean", "sd", "cv", "lag1"))
+    mean, sd = mean_sd(rows["length"].to_numpy(), rows["count"].to_numpy())
+    columns = [pairs[name].to_numpy() for name in ("length", "next_length", "count")]
+    return {"mean": mean, "sd": sd, "cv": sd / mean, "lag1": correlation(*columns) if len(pairs) else None}
+
+
+def marks(counts: Counts, exposure: Exposure) -> dict[str, float]:
+    """Marks of each class per 1,000 words."""
+    rows = counts.rows("marks")
+    found = dict(zip(rows["mark"].to_pylist(), rows["count"].to_pylist(), strict=True))
+    return {name: 1000 * found.get(name, 0) / max(exposure.words, 1) for name in MARK_CLASSES}
+
+
+def windows(counts: Counts) -> dict[str, float]:
+    """Mean entropy, and mean number of types, of windows of each length that occurs."""
+    means: dict[str, float] = {}
+    for window in WINDOW_WORDS:
+        rows = counts.rows(window)
+        if len(rows):  # centibits are rounded down: the middle of the cell is half a hundredth further
+            means[f"window_{window}"] = mean_sd(rows["centibits"].to_numpy(), rows["count"].to_numpy())[0] / 100 + 0.005
+    return means
+
+
+def word_frequencies(tokens: Counts) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Counts of all word types. Pruned types are taken for words: marks and symbols are too few and too frequent to be pruned."""
+    is_word = [unit_kind(unit) == WORD for unit in tokens.table["unit"].to_pylist()]
+    kept = tokens.table["count"].to_numpy()[np.array(is_word, bool)]
+    return np.concatenate([kept, np.repeat(tokens.spectrum["count"].to_numpy(), tokens.spectrum["types"].to_numpy())]).astype(np.int64)
+
+
+def _miller_madow(frequencies: np.ndarray[Any, np.dtype[np.int64]]) -> float | None:
+    return miller_madow_bits(frequencies) if len(frequencies) else None
+
+
+def _conditional(tokens: Counts, ngrams: Counts) -> dict[str, float]:
+    block = {1: tokens.frequencies()} | {n: ngrams.frequencies(n) for n in ORDERS}
+    bits = {n: entropy_bits(frequencies) for n, frequencies in block.items() if len(frequencies)}
+    return {f"conditional_{n}": bits[n] - bits[n - 1] for n in ORDERS if n in bits}
+
+
+def _types(tokens: Counts) -> dict[str, Any]:
+    frequencies = tokens.frequencies()
+    kept = int(pc.sum(tokens.table["count"]).as_py() or 0)
+    return {
+        "units": tokens.total(),
+        "types": tokens.types(),
+        "hapax": int((frequencies == 1).sum()),
+        "type_token_ratio": tokens.types() / max(tokens.total(), 1),
+        "zipf_exponent": zipf_exponent(frequencies) if len(frequencies) >= 10 else None,
+        "mass_in_table": kept / max(tokens.total(), 1),
+    }
