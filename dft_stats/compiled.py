@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -100,7 +101,7 @@ class CompiledProfile:
             CompiledProfileError: the file is of another format or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 header = json.loads(archive["header"].tobytes())
                 found = header.pop("format", None)
                 if found != FORMAT:
@@ -109,5 +110,5 @@ class CompiledProfile:
                 tokens = {n.removeprefix("tokens."): archive[n] for n in names if n.startswith("tokens.")}
                 arrays = {n: archive[n] for n in names if not n.startswith("tokens.")}
             return cls(tokens=TokenTable(**tokens), **arrays, **header)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise CompiledProfileError(f"{path} is not a readable compiled profile ({error}); delete it and compile again") from error

@@ -138,7 +138,8 @@ def from_rows(statistic: Statistic, rows: Mapping[Key, Iterable[int]]) -> Counts
 
 def of_table(statistic: Statistic, table: pa.Table) -> Counts:
     """Counts of a complete table: totals are computed, nothing is pruned."""
-    grouped = _sum(table.append_column("types", pa.repeat(pa.scalar(1, pa.int64()), len(table))), statistic.groups, ("count", "types"))
+    rows = table.select([*statistic.groups, "count"]).append_column("types", pa.repeat(pa.scalar(1, pa.int64()), len(table)))
+    grouped = _sum(rows, statistic.groups, ("count", "types"))
     totals = grouped.cast(totals_schema(statistic, ("count", "types")))
     return Counts(statistic, table, totals, totals_schema(statistic, ("count", "types")).empty_table())
 

@@ -29,6 +29,20 @@ def miller_madow_bits(counts: ArrayLike) -> float:
     return entropy_bits(values) + float(np.count_nonzero(values) - 1) / (2 * float(values.sum()) * np.log(2))
 
 
+def expected_entropy_bits(weights: ArrayLike, draws: int) -> float:
+    """Expected plug-in entropy of `draws` independent draws: log2 N - sum_v E[c_v log2 c_v] / N, with c_v binomial. Exact."""
+    p = _distribution(weights)
+    p = p[p > 0]
+    expected = 0.0
+    log_choose = 0.0
+    with np.errstate(divide="ignore"):
+        log_p, log_q = np.log(p), np.log1p(-np.minimum(p, 1 - 1e-16))
+    for c in range(1, draws + 1):
+        log_choose += np.log(draws - c + 1) - np.log(c)
+        expected += c * np.log2(c) * float(np.exp(log_choose + c * log_p + (draws - c) * log_q).sum())
+    return float(np.log2(draws) - expected / draws)
+
+
 def kl_bits(reference: ArrayLike, model: ArrayLike) -> float:
     """KL(reference || model) in bits; infinite where the model gives nothing to what the reference has."""
     p, q = _distribution(reference), _distribution(model)

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from dft_stats.compiled import CompiledProfile
 
 FORMAT, FORMAT_VERSION = "dft-stats-profile", 1
-MANIFEST = "manifest.json"
+MANIFEST, CARD = "manifest.json", "README.md"
+SELF = "manifest_sha256"
+"""Entry of the manifest that holds the hash of all its other entries."""
 MAX_MANIFEST_BYTES = 1 << 20
 STATISTIC = {statistic.name: statistic for statistic in COUNTED}
 TOTALS_SCHEMA = pa.schema([("table", pa.string()), ("group", pa.string()), ("count", pa.int64()), ("types", pa.int64())])
@@ -161,7 +163,9 @@ def write_profile(
         measured = {"documents": exposure.documents, "words": exposure.words, "sentences": exposure.sentences}
         measured |= {f"windows_{w}": exposure.windows[w] for w in WINDOWS} | {f"square_{w}": exposure.squares[w] for w in WINDOWS}
         manifest = {**facts, "format": FORMAT, "format_version": FORMAT_VERSION, "exposure": measured, "tables": entries}
-        (draft / "README.md").write_text(card, encoding="utf-8")
+        manifest["card_sha256"] = hashlib.sha256(card.encode()).hexdigest()
+        manifest[SELF] = _self_sha256(manifest)
+        (draft / CARD).write_bytes(card.encode())
         (draft / MANIFEST).write_bytes(_canonical(manifest))
         _replace(draft, folder)
     except BaseException:
@@ -170,40 +174,52 @@ def write_profile(
     return read_profile(folder)
 
 
-def read_profile(folder: Path) -> Profile:
-    """Read and verify a profile: every table has the bytes that the manifest names, before any of it is parsed.
+def read_profile(folder: Path, *, verify: bool = True) -> Profile:
+    """Read and verify a profile: the manifest has the hash that it names, and every table the bytes, before any of it is parsed.
+
+    Args:
+        folder: of the profile.
+        verify: False trusts the files; for a profile that this process has verified before.
 
     Raises:
         ProfileFormatError: no profile, a half-written one, or one of a newer format.
-        IntegrityError: a table differs from the manifest.
+        IntegrityError: the manifest or a table was changed.
     """
+    manifest = read_manifest(folder)
+    for entry in manifest["tables"] if verify else ():
+        _verify(folder, entry)
+    return Profile(folder, manifest)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read and verify the manifest of a profile alone; raises what `read_profile` raises."""
     path = folder / MANIFEST
     if not path.is_file():
-        what = "has no manifest.json, so it is no profile or was never finished" if folder.is_dir() else "does not exist"
+        what = "has no manifest.json, so it is no profile or was never finished" if folder.is_dir() else "is no folder"
         raise ProfileFormatError(f"{folder} {what}; build it with `dft-stats build`")
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise ValueError("larger than 1 MiB")
-        manifest = json.loads(path.read_bytes())
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
         if manifest.get("format") != FORMAT:
             raise ValueError(f"format is {manifest.get('format')!r}, not {FORMAT!r}")
         version = manifest["format_version"]
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ProfileFormatError(f"{path} is no manifest of a profile: {error}") from error
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise ProfileFormatError(f"{path} is no manifest of a profile ({error}); fetch or build the profile again") from error
     if version != FORMAT_VERSION:
         raise ProfileFormatError(
             f"{folder} is of profile format {version}, this dft_stats reads {FORMAT_VERSION}; "
             "upgrade with `pip install -U dft-stats`, or rebuild the profile"
         )
-    missing = {"name", "version", "exposure", "tables", "segmenter", "normaliser"} - manifest.keys()
+    missing = {"name", "version", "exposure", "tables", "segmenter", "normaliser", SELF} - manifest.keys()
     if missing:
         raise ProfileFormatError(f"{path} lacks {', '.join(sorted(missing))}; rebuild the profile")
-    found = {entry.get("name") for entry in manifest["tables"]}
-    if found != TABLES.keys():
-        raise ProfileFormatError(f"{path} names the tables {sorted(map(str, found))}, a profile has {sorted(TABLES)}")
-    for entry in manifest["tables"]:
-        _verify(folder, entry)
-    return Profile(folder, manifest)
+    if manifest[SELF] != _self_sha256(manifest):
+        raise IntegrityError(f"{path} was changed: its entries have another hash than its {SELF} says; fetch or build the profile again")
+    found = sorted(str(entry["name"]) for entry in manifest["tables"])
+    if found != sorted(TABLES):
+        raise ProfileFormatError(f"{path} names the tables {found}, a profile has {sorted(TABLES)}; rebuild the profile")
+    return manifest
 
 
 def check_name(name: str, version: str) -> None:
@@ -282,6 +298,10 @@ def _table_path(name: str) -> str:
 
 def _canonical(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps(manifest, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
+
+
+def _self_sha256(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical({key: value for key, value in manifest.items() if key != SELF})).hexdigest()
 
 
 def _replace(draft: Path, folder: Path) -> None:

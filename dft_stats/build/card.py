@@ -1,0 +1,88 @@
+"""The card of a profile: what a reader should know before using it, in Markdown, with the numbers that characterise it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from dft_stats.counts import Counts, Exposure
+from dft_stats.summary import summarise
+
+
+def card_of(facts: Mapping[str, Any], counts: Mapping[str, Counts], exposure: Exposure, floor: pa.Table) -> str:
+    """Markdown with a YAML head, as the Hugging Face Hub shows it.
+
+    `facts` may have, beside what `build` puts there: `is_for`, `is_not_for`, `problems` (text), `cut_off` (date), and `sources`, a list of
+    {name, documents, words_share, licence, origin, note}.
+    """
+    summary = summarise(counts, exposure)
+    length, marks = summary["sentence_length"], summary["marks_per_1000_words"]
+    lines = [
+        "---",
+        "language: en",
+        f"license: {facts.get('licence_id', 'other')}",
+        "tags: [dft-stats, corpus-statistics]",
+        "---",
+        "",
+        f"# {facts['name']} {facts['version']}",
+        "",
+        str(facts.get("title") or "Reference statistics of a corpus, for `dft_stats`."),
+        "",
+    ]
+    for heading, key in (("What it is", "is_for"), ("What it is not", "is_not_for"), ("What is wrong with the sources", "problems")):
+        if facts.get(key):
+            lines += [f"## {heading}", "", str(facts[key]).strip(), ""]
+    lines += [
+        "## The numbers",
+        "",
+        f"{exposure.documents:,} documents, {exposure.sentences:,} sentences, {exposure.words:,} words.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| sentence length, words | mean {_number(length['mean'])}, SD {_number(length['sd'])}, CV {_number(length['cv'])} |",
+        f"| correlation of successive sentence lengths | {_number(length['lag1'])} |",
+        f"| entropy of words (Miller-Madow) | {_number(summary['entropy_bits'])} bits |",
+        *(f"| entropy in windows of {key[7:]} words | {_number(bits)} bits |" for key, bits in summary["entropies_bits"].items() if key.startswith("window")),
+        *(f"| {name} per 1,000 words | {_number(rate)} |" for name, rate in marks.items()),
+        f"| distinct units | {summary['tokens']['types']:,} |",
+        f"| share of all units that stands in the table | {_number(100 * summary['tokens']['mass_in_table'])} % |",
+        "",
+    ]
+    if len(floor):
+        sizes = sorted(set(floor["words"].to_pylist()))
+        chosen = [sizes[0], sizes[len(sizes) // 2], sizes[-1]]
+        found = {(row["statistic"], row["words"]): row["mean"] for row in floor.to_pylist()}
+        lines += [
+            "## The human-human floor",
+            "",
+            "By how much two disjoint samples of the corpus differ (mean over repeated draws; definitions: docs/statistics.md).",
+            "",
+            f"| statistic | {' | '.join(f'{size:,} words' for size in chosen)} |",
+            f"|---|{'---|' * len(chosen)}",
+            *(
+                f"| {name} | {' | '.join(_number(found.get((name, size))) for size in chosen)} |"
+                for name in sorted({name for name, _ in found})
+            ),
+            "",
+        ]
+    if facts.get("sources"):
+        lines += ["## Provenance", "", "| source | documents | share of words | licence | origin | note |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"| {s['name']} | {s['documents']:,} | {100 * s['words_share']:.0f} % | {s['licence']} | {s['origin']} | {s.get('note', '')} |"
+            for s in facts["sources"]
+        ]
+        lines += [""]
+    lines += [
+        "## Terms",
+        "",
+        f"Licence: {facts.get('licence', 'unspecified')}. The tables hold counts, no text longer than five words.",
+        *([f"Text up to {facts['cut_off']}."] if facts.get("cut_off") else []),
+        f"Counted by {facts['built_with']} with the segmenter {facts['segmenter']['name']} {facts['segmenter']['version']} "
+        f"and the normaliser {facts['normaliser']} (typography: {facts['typography']}).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if abs(value) < 1 else f"{value:,.2f}"

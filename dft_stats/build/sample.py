@@ -1,0 +1,90 @@
+"""A sample of a corpus that does not depend on the order or the batches in which it is read: the documents with the lowest hashes."""
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+MAX_DOCUMENTS = 1_000
+MAX_CHARACTERS = 6_000_000  # of all of them
+DOCUMENT_CHARACTERS = 50_000  # of one: features are those of its beginning
+MAX_EXCERPTS = 4_096
+EXCERPT_WORDS = 256
+EXCERPT_CHARACTERS = 20_000  # of a paragraph that never ends
+EXCERPTS_A_DOCUMENT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Whole paragraphs of one document, `EXCERPT_WORDS` words or a little more; all of it if the document is shorter."""
+
+    document: int  # hash
+    text: str
+
+
+@dataclass(slots=True)
+class Sample:
+    """Collects while a corpus passes by: whole documents for their features, excerpts for the floor."""
+
+    _documents: list[tuple[int, str]] = field(default_factory=list)  # heaps, largest hash first
+    _excerpts: list[tuple[int, int, str]] = field(default_factory=list)
+
+    def watch(self, batches: Iterable[list[str]]) -> Iterator[list[str]]:
+        """The batches, unchanged."""
+        for batch in batches:
+            for text in batch:
+                self.add(text)
+            yield batch
+
+    def add(self, text: str) -> None:
+        """Take a document into account."""
+        document = _hash(text)
+        _keep(self._documents, (-document, text[:DOCUMENT_CHARACTERS]), MAX_DOCUMENTS)
+        if len(self._excerpts) == MAX_EXCERPTS and -self._excerpts[0][0] < document >> 8:  # all of its excerpts hash higher
+            return
+        for i, excerpt in enumerate(excerpts(text)):
+            # Few excerpts of many documents before many of few: the rank of an excerpt is the higher, the later it is drawn.
+            key = (document >> 8) + (i << 52)
+            _keep(self._excerpts, (-key, document, excerpt), MAX_EXCERPTS)
+
+    def documents(self) -> list[str]:
+        """Whole documents in the order of their hashes, as many as `MAX_DOCUMENTS` and `MAX_CHARACTERS` allow, one at least."""
+        chosen, size = [], 0
+        for _, text in sorted(self._documents, reverse=True):
+            size += len(text)
+            if chosen and size > MAX_CHARACTERS:
+                break
+            chosen.append(text)
+        return chosen
+
+    def excerpts(self) -> list[Excerpt]:
+        """Excerpts in the order of their hashes."""
+        return [Excerpt(document, text) for _, document, text in sorted(self._excerpts, reverse=True)]
+
+
+def excerpts(text: str) -> list[str]:
+    """Up to `EXCERPTS_A_DOCUMENT` excerpts, spread evenly over the document."""
+    found: list[str] = []
+    paragraphs: list[str] = []
+    words = 0
+    for paragraph in text.replace("\r\n", "\n").split("\n\n"):
+        paragraphs.append(paragraph)
+        words += paragraph.count(" ") + 1
+        if words >= EXCERPT_WORDS:
+            found.append("\n\n".join(paragraphs)[:EXCERPT_CHARACTERS])
+            paragraphs, words = [], 0
+    if not found:
+        return [text[:EXCERPT_CHARACTERS]]
+    step = max(1, len(found) // EXCERPTS_A_DOCUMENT)
+    return found[::step][:EXCERPTS_A_DOCUMENT]
+
+
+def _keep(heap: list, item: tuple, limit: int) -> None:  # type: ignore[type-arg]
+    if len(heap) < limit:
+        heapq.heappush(heap, item)
+    elif item > heap[0]:
+        heapq.heapreplace(heap, item)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=7).digest(), "big")

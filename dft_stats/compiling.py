@@ -1,0 +1,261 @@
+"""Profile x tokenizer -> CompiledProfile: what the counts of a profile are on the ids of one tokenizer.
+
+The stretches between white space (table `surface`) are encoded once each, in context, and weighted by their counts. That is exact for
+tokenizers that never merge across white space, which is all of those in wide use. Mass is conserved under pruning, see `chunks`.
+
+Marks, words and sentence ends are read from the ids as the loss will read them (`dft_stats.stream`), so that the reader's own mistakes
+("3.14" in three tokens) stand in the target as well as in what is measured.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dft_stats.chunks import Chunks, Reading, encode_profile, read_chunks
+from dft_stats.compiled import CompiledProfile, TokenTable
+from dft_stats.counts import rate_sd
+from dft_stats.errors import CompiledProfileError
+from dft_stats.measures import expected_entropy_bits, mean_sd
+from dft_stats.statistics.punctuation_rhythm import OPENING
+from dft_stats.text import MARK_CLASSES, WORD, Unit, unit_kind, units
+from dft_stats.tokenizer import encode_in_context, fingerprint, resolve, special_ids, surfaces, token_table, vocabulary_size
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from dft_stats.profile import Profile
+
+COMPILER = 1  # part of the cache's key: raise it with every change of what is computed here
+WINDOW = 128  # words; the noise between windows of this length whitens the loss
+ENTROPY_WINDOW = 32  # words; the longest that fits into short samples
+MIN_DOCUMENTS = 20  # fewer do not tell a word of the domain from a word of its author
+MIN_FREQUENCY = 1e-5  # per token: below it a training run never sees enough to tell
+MAX_NGRAMS = 8_000
+LENGTH_EDGES = np.array([1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 31, 40, 50, 65, 1_000_000], np.int64)
+GAP_EDGES = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 30, 1_000_000], np.int64)
+GLUED = tuple(MARK_CLASSES.index(name) for name in ("comma", "semicolon", "colon"))
+
+Floats = NDArray[np.float64]
+
+
+def cache_folder() -> Path:
+    """Where compiled profiles are kept: $DFT_STATS_CACHE, or dft_stats in the user's cache folder."""
+    given = os.environ.get("DFT_STATS_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dft_stats"
+
+
+def compile_profile(profile: "Profile", tokenizer: "Tokenizer | str | Path | Any", *, cache: bool = True) -> CompiledProfile:
+    """The profile as arrays for one tokenizer.
+
+    Args:
+        profile: any profile.
+        tokenizer: a `tokenizers.Tokenizer`, a fast tokenizer of transformers, or the path of a `tokenizer.json` or its folder.
+        cache: keep the result in `cache_folder()`, under the hashes of profile and tokenizer, and take it from there.
+
+    Raises:
+        CompiledProfileError: the tokenizer cannot be used, or the profile has no words.
+    """
+    if not profile.exposure.words:
+        raise CompiledProfileError(f"{profile!r} has no words, so there is nothing to compile; build it from text")
+    resolved = resolve(tokenizer)
+    identity = fingerprint(resolved)
+    path = cache_folder() / "compiled" / f"{profile.sha256[:32]}-{identity[:32]}-{COMPILER}.npz"
+    if cache and path.exists():
+        try:
+            return CompiledProfile.load(path)
+        except CompiledProfileError:
+            path.unlink(missing_ok=True)  # it is only a cache
+    compiled = _compile(profile, resolved, identity)
+    if cache:
+        compiled.save(path)
+    return compiled
+
+
+def _compile(profile: "Profile", tokenizer: "Tokenizer", identity: str) -> CompiledProfile:
+    size = vocabulary_size(tokenizer)
+    spelt = surfaces(tokenizer, size)
+    table = token_table(spelt, special_ids(tokenizer))
+    chunks = encode_profile(profile, tokenizer, WINDOW)
+    reading = read_chunks(chunks, table)
+    return CompiledProfile(
+        profile=f"{profile.name}@{profile.version}",
+        profile_sha256=profile.sha256,
+        tokenizer_sha256=identity,
+        vocab_size=size,
+        window_words=WINDOW,
+        tokens_per_word=chunks.tokens / reading.words,
+        tokens=table,
+        **_token_frequency(profile, chunks, table, spelt),
+        **_ngram_frequency(profile, chunks, table, tokenizer, spelt),
+        **_sentence_length(profile, reading),
+        **_punctuation_rhythm(profile, reading),
+        **_entropy(profile, chunks, table, reading),
+    )
+
+
+def _token_frequency(profile: "Profile", chunks: Chunks, table: TokenTable, spelt: Sequence[str]) -> dict[str, Any]:
+    size, stretches = len(table.fold), len(chunks.lengths)
+    owner, ids = chunks.owner, table.fold[chunks.ids].astype(np.int64)
+    count = np.bincount(ids, chunks.weights[owner], size)
+    count[table.special] = 0
+    # An id that stands twice in a stretch has four times its variance.
+    pairs, repeats = np.unique(ids * stretches + owner, return_counts=True)
+    token, stretch = pairs // stretches, pairs % stretches
+    variance = np.bincount(token, repeats**2 * chunks.variance[stretch], size)
+    documents = np.zeros(size, np.int64)
+    np.maximum.at(documents, token, chunks.documents[stretch])
+
+    # Stretches vary together ("word," and "other,"): where a token is a whole unit, the unit's own variance is the better one.
+    tokens = profile.counts("token_frequency")
+    index = {unit: i for i, unit in enumerate(tokens.table["unit"].to_pylist())}
+    unit = np.array([index.get(text.strip(), -1) for text in spelt])
+    whole = np.flatnonzero((unit >= 0) & (count > 0))
+    unit_count = tokens.table["count"].to_numpy()[unit[whole]]
+    share = np.minimum(count[whole] / unit_count, 1)
+    variance[whole] = np.maximum(variance[whole], (share * rate_sd(tokens, profile.exposure, WINDOW)[unit[whole]]) ** 2)
+    documents[whole] = np.maximum(documents[whole], (share * tokens.table["documents"].to_numpy()[unit[whole]]).astype(np.int64))
+
+    frequency = count / count.sum()
+    enough = documents >= min(MIN_DOCUMENTS, profile.exposure.documents)
+    return {
+        "token_frequency": frequency,
+        "token_sd": np.sqrt(variance) * profile.exposure.words / chunks.tokens,
+        "token_tracked": enough & (frequency >= MIN_FREQUENCY) & ~table.special,
+    }
+
+
+def _ngram_frequency(
+    profile: "Profile", chunks: Chunks, table: TokenTable, tokenizer: "Tokenizer", spelt: Sequence[str]
+) -> dict[str, Any]:
+    """N-grams of units, n = 2 and 3, each unit one token: what is tracked is phrases, not spelling.
+
+    Marks other than `,`, `;` and `:` are left out: they end sentences, or have a space now before and now behind them, and tokenizers
+    merge them with what follows.
+    """
+    counts = profile.counts("ngram_frequency")
+    rows, sd = counts.table, rate_sd(counts, profile.exposure, WINDOW)
+    number, documents = rows["count"].to_numpy(), rows["documents"].to_numpy()
+    enough = (documents >= min(MIN_DOCUMENTS, profile.exposure.documents)) & (number >= MIN_FREQUENCY * chunks.tokens)
+    chosen = np.flatnonzero((rows["n"].to_numpy() <= 3) & enough)
+    chosen = chosen[np.argsort(-number[chosen], kind="stable")]
+    texts: list[str] = rows["ngram"].take(chosen).to_pylist()
+    parts = [units(text) for text in texts]
+    texts = [text if part[0].kind in GLUED else " " + text for text, part in zip(texts, parts, strict=True)]
+    occurs = np.bincount(chunks.ids, chunks.weights[chunks.owner], len(spelt))
+    bare = {text: id for id, text in reversed(list(enumerate(spelt)))}
+    tokens = profile.table("token_frequency")
+    unit_count = dict(zip(tokens["unit"].to_pylist(), tokens["count"].to_pylist(), strict=True))
+    features, kept, shares = [], [], []
+    for row, part, ids in zip(chosen, parts, encode_in_context(tokenizer, texts), strict=True):
+        if len(ids) != len(part) or any(unit.kind != WORD and unit.kind not in GLUED for unit in part):
+            continue
+        if all(spelt[id].strip() == unit.text for id, unit in zip(ids, part, strict=True)):
+            features.append([-1] * (3 - len(ids)) + table.fold[ids].tolist())
+            kept.append(row)
+            shares.append(_share(part, ids, occurs, bare, unit_count))
+        if len(kept) == MAX_NGRAMS:
+            break
+    return {
+        "ngrams": np.array(features, np.int32).reshape(-1, 3),
+        "ngram_frequency": number[kept] * np.array(shares) / chunks.tokens,
+        "ngram_sd": sd[kept] * np.array(shares) * profile.exposure.words / chunks.tokens,
+    }
+
+
+def _share(part: Sequence[Unit], ids: Sequence[int], occurs: Floats, bare: Mapping[str, int], unit_count: Mapping[str, int]) -> float:
+    """How many of the occurrences of an n-gram are spelt by these ids, estimated from its two ends.
+
+    At the beginning of a line the first word has no space and is another token; a comma before a quote may be one token with it.
+    """
+    first, last = part[0], part[-1]
+    share = 1.0
+    if first.kind == WORD and first.text in bare:
+        share *= occurs[ids[0]] / max(occurs[ids[0]] + occurs[bare[first.text]], 1e-9)
+    if last.kind in GLUED and last.text in unit_count:
+        share *= min(1.0, occurs[ids[-1]] / unit_count[last.text])
+    return share
+
+
+def _sentence_length(profile: "Profile", reading: Reading) -> dict[str, Any]:
+    """Hazards: of the sentences that reached this age in words, how many end at it."""
+    rows = profile.counts("sentence_length").rows("words")
+    length, count = rows["length"].to_numpy(), rows["count"].to_numpy()
+    longest = int(length.max())
+    ends = np.bincount(length, count, longest + 1)
+    reached = np.cumsum(ends[::-1])[::-1]
+    buckets = len(LENGTH_EDGES) - 1
+    bucket = np.clip(np.searchsorted(LENGTH_EDGES, np.arange(longest + 1), side="right") - 1, 0, buckets - 1)
+    bucket_ends, at_risk = (np.bincount(bucket[1:], values[1:], buckets) for values in (ends, reached))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        hazard = np.where(at_risk > 0, bucket_ends / at_risk, 0) * reading.ends / ends.sum()
+    share = at_risk / at_risk.sum()
+    hazard = np.minimum(hazard, 1)
+    noise = hazard * (1 - hazard) * _design_effect(profile) / np.maximum(WINDOW * share, 1e-9)
+    return {"length_edges": LENGTH_EDGES, "hazard": hazard, "hazard_sd": np.sqrt(noise), "at_risk": share}
+
+
+def _design_effect(profile: "Profile") -> float:
+    """How much more sentence lengths vary between windows than independent ones would: 1 + (n - 1) rho (Kish 1965), at least 1.
+
+    `rho`, the correlation of two sentences of one document, comes from the means of the sampled documents.
+    """
+    rows = profile.table("documents")
+    number, mean = (np.nan_to_num(rows[name].to_numpy().astype(np.float64)) for name in ("sentences", "sentence_length_mean"))
+    lengths = profile.counts("sentence_length").rows("words")
+    centre, sd = mean_sd(lengths["length"].to_numpy(), lengths["count"].to_numpy())
+    number, mean = number[number >= 2], mean[number >= 2]
+    if not len(number) or sd == 0:
+        return 1.0
+    excess = (number**2 * (mean - centre) ** 2 - number * sd**2).sum() / (sd**2 * (number * (number - 1)).sum())
+    return float(1 + max(0.0, WINDOW / centre - 1) * np.clip(excess, 0, 1))
+
+
+def _punctuation_rhythm(profile: "Profile", reading: Reading) -> dict[str, Any]:
+    counts, words = profile.counts("punctuation_rhythm"), profile.exposure.words
+    marks, gaps = counts.rows("marks"), counts.rows("gaps")
+    index = {name: i for i, name in enumerate((*MARK_CLASSES, OPENING))}
+    in_text, sd = np.zeros(len(MARK_CLASSES)), np.zeros(len(MARK_CLASSES))
+    of_mark = [index[mark] for mark in marks["mark"].to_pylist()]
+    in_text[of_mark] = marks["count"].to_numpy()
+    sd[of_mark] = rate_sd(counts, profile.exposure, WINDOW, marks)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = np.where(in_text > 0, reading.marks / in_text, 0)  # marks that the reader of tokens sees, per mark of the text
+    shape = (len(MARK_CLASSES) + 1, len(GAP_EDGES) - 1, len(MARK_CLASSES))
+    mark = np.array([index[name] for name in gaps["mark"].to_pylist()], np.int64)
+    previous = np.array([index[name] for name in gaps["previous"].to_pylist()], np.int64)
+    bucket = np.searchsorted(GAP_EDGES, gaps["gap"].to_numpy(), side="right") - 1
+    cell = np.ravel_multi_index((previous, bucket, mark), shape)
+    size = int(np.prod(shape))
+    rhythm = np.bincount(cell, gaps["count"].to_numpy() * scale[mark], size) / reading.words
+    variance = np.bincount(cell, (rate_sd(counts, profile.exposure, WINDOW, gaps) * scale[mark]) ** 2, size)
+    return {
+        "marks": reading.marks / reading.words,
+        "marks_sd": sd * scale * words / reading.words,
+        "gap_edges": GAP_EDGES,
+        "rhythm": rhythm.reshape(shape),
+        "rhythm_sd": np.sqrt(variance).reshape(shape) * words / reading.words,
+    }
+
+
+def _entropy(profile: "Profile", chunks: Chunks, table: TokenTable, reading: Reading) -> dict[str, Any]:
+    """Window entropies of words, moved to first pieces of words by what independent draws of the two would differ by."""
+    counts, tokens = profile.counts("entropy"), profile.counts("token_frequency")
+    rows = counts.rows(ENTROPY_WINDOW)
+    words: Counter[str] = Counter()
+    for unit, number in zip(tokens.table["unit"].to_pylist(), tokens.table["count"].to_pylist(), strict=True):
+        if unit_kind(unit) == WORD:
+            words[unit.lower()] += number
+    pruned = np.repeat(tokens.spectrum["count"].to_numpy(), tokens.spectrum["types"].to_numpy())
+    of_words = expected_entropy_bits([*words.values(), *pruned.tolist()], ENTROPY_WINDOW)
+    types = table.entropy_type[table.fold[chunks.ids[reading.begins]]]
+    weights = chunks.weights[chunks.owner[reading.begins]]
+    of_pieces = expected_entropy_bits(np.bincount(types[types >= 0], weights[types >= 0]), ENTROPY_WINDOW)
+    if not len(rows):  # no document is as long as a window: nothing was measured, so nothing is steered
+        return {"entropy_window": ENTROPY_WINDOW, "entropy_bits": of_pieces, "entropy_sd": float("inf")}
+    mean, sd = mean_sd((rows["centibits"].to_numpy() + 0.5) / 100, rows["count"].to_numpy())
+    return {"entropy_window": ENTROPY_WINDOW, "entropy_bits": mean + of_pieces - of_words, "entropy_sd": sd}

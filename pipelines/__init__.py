@@ -1,0 +1,1 @@
+"""How the official profiles are made. Run from a checkout; not part of the installed package."""
