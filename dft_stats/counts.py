@@ -174,7 +174,9 @@ def _with_spectrum(counts: Counts, spectrum: pa.Table) -> Counts:
         return counts
     groups = counts.statistic.groups
     mass = spectrum.set_column(spectrum.schema.get_field_index("count"), "count", pc.multiply(spectrum["count"], spectrum["types"]))
-    totals = _sum(pa.concat_tables([counts.totals, mass.select(counts.totals.column_names).cast(counts.totals.schema)]), groups, ("count", "types"))
+    totals = _sum(
+        pa.concat_tables([counts.totals, mass.select(counts.totals.column_names).cast(counts.totals.schema)]), groups, ("count", "types")
+    )
     return Counts(counts.statistic, counts.table, totals.cast(counts.totals.schema), spectrum)
 
 
@@ -189,7 +191,8 @@ def _sum(table: pa.Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> pa
 def rate(counts: Counts, exposed: Exposure, table: pa.Table | None = None) -> NDArray[np.float64]:
     """Occurrences per word, one number a row."""
     rows = counts.table if table is None else table
-    return rows["count"].to_numpy() / max(exposed.words, 1)
+    rates: NDArray[np.float64] = rows["count"].to_numpy() / max(exposed.words, 1)
+    return rates
 
 
 def rate_sd(counts: Counts, exposed: Exposure, window: int, table: pa.Table | None = None) -> NDArray[np.float64]:
@@ -201,4 +204,5 @@ def rate_sd(counts: Counts, exposed: Exposure, window: int, table: pa.Table | No
     rates = rate(counts, exposed, rows)
     residual = rows[f"square_{window}"].to_numpy() - 2 * rates * rows[f"cross_{window}"].to_numpy() + rates**2 * exposed.squares[window]
     mean_square = exposed.squares[window] / max(exposed.windows[window], 1)
-    return np.sqrt(np.maximum(residual, 0) / max(exposed.windows[window] - 1, 1) / max(mean_square, 1))
+    sd: NDArray[np.float64] = np.sqrt(np.maximum(residual, 0) / max(exposed.windows[window] - 1, 1) / max(mean_square, 1))
+    return sd

@@ -1,5 +1,7 @@
 """Entropies, divergences and distances of counts, in closed form. Units are in the names, directions in the arguments."""
 
+from math import log
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -10,10 +12,11 @@ def _distribution(weights: ArrayLike) -> Floats:
     values = np.asarray(weights, np.float64)
     if values.size and values.min() < 0:
         raise ValueError("weights of a distribution are not negative")
-    total = values.sum()
+    total = float(values.sum())
     if not total > 0:
         raise ValueError("a distribution needs a positive weight somewhere; this one is empty")
-    return values / total
+    shares: Floats = values / total
+    return shares
 
 
 def entropy_bits(counts: ArrayLike) -> float:
@@ -26,7 +29,7 @@ def entropy_bits(counts: ArrayLike) -> float:
 def miller_madow_bits(counts: ArrayLike) -> float:
     """Entropy in bits with the bias correction (types - 1) / (2 N) nats (Miller 1955)."""
     values = np.asarray(counts, np.float64)
-    return entropy_bits(values) + float(np.count_nonzero(values) - 1) / (2 * float(values.sum()) * np.log(2))
+    return entropy_bits(values) + (np.count_nonzero(values) - 1) / (2 * float(values.sum()) * log(2))
 
 
 def expected_entropy_bits(weights: ArrayLike, draws: int) -> float:

@@ -32,27 +32,19 @@ import pyarrow.parquet as pq
 from dft_stats import counts as counting
 from dft_stats.counts import WINDOWS, Counts, Exposure
 from dft_stats.errors import IntegrityError, ProfileFormatError
-from dft_stats.features import SCHEMA as DOCUMENTS_SCHEMA
-from dft_stats.statistics import COUNTED
+from dft_stats.tables import FLOOR_SCHEMA, STATISTIC, TABLES, grouped, table_path, verify_table, write_table
 
 if TYPE_CHECKING:
     from dft_stats.compiled import CompiledProfile
+
+__all__ = ["FLOOR_SCHEMA", "Profile", "check_name", "read_manifest", "read_profile", "write_profile"]
 
 FORMAT, FORMAT_VERSION = "dft-stats-profile", 1
 MANIFEST, CARD = "manifest.json", "README.md"
 SELF = "manifest_sha256"
 """Entry of the manifest that holds the hash of all its other entries."""
 MAX_MANIFEST_BYTES = 1 << 20
-STATISTIC = {statistic.name: statistic for statistic in COUNTED}
-TOTALS_SCHEMA = pa.schema([("table", pa.string()), ("group", pa.string()), ("count", pa.int64()), ("types", pa.int64())])
-FLOOR_SCHEMA = pa.schema([("statistic", pa.string()), ("words", pa.int64()), ("mean", pa.float64()), ("sd", pa.float64())])
-TABLES = {
-    **{name: counting.schema(statistic) for name, statistic in STATISTIC.items()},
-    "totals": TOTALS_SCHEMA,
-    "spectrum": TOTALS_SCHEMA,
-    "documents": DOCUMENTS_SCHEMA,
-    "floor": FLOOR_SCHEMA,
-}
+EXPOSURE = {"documents", "words", "sentences", *(f"{kind}_{window}" for kind in ("windows", "square") for window in WINDOWS)}
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -77,7 +69,7 @@ class Profile:
     @property
     def sha256(self) -> str:
         """Hash of the manifest, which holds the hashes of all tables: the identity of the data."""
-        return hashlib.sha256(_canonical(self.manifest)).hexdigest()
+        return hashlib.sha256(canonical(self.manifest)).hexdigest()
 
     @cached_property
     def exposure(self) -> Exposure:
@@ -94,7 +86,7 @@ class Profile:
         """
         if name not in TABLES:
             raise KeyError(f"a profile has no table {name!r}; it has {', '.join(TABLES)}")
-        return pq.read_table(self.path / _table_path(name), schema=TABLES[name])
+        return pq.read_table(self.path / table_path(name), schema=TABLES[name])
 
     def counts(self, name: str) -> Counts:
         """One statistic as `Counts`: its table with totals and the spectrum of what was pruned."""
@@ -157,16 +149,16 @@ def write_profile(
         draft.chmod(0o755)
         (draft / "data").mkdir()
         tables = {name: counts[name].table for name in STATISTIC} | {"documents": documents, "floor": floor}
-        tables["totals"] = _grouped(counts, "totals")
-        tables["spectrum"] = _grouped(counts, "spectrum")
-        entries = [_write_table(draft, name, tables[name].cast(TABLES[name])) for name in TABLES]
+        tables["totals"] = grouped(counts, "totals")
+        tables["spectrum"] = grouped(counts, "spectrum")
+        entries = [write_table(draft, name, tables[name].cast(TABLES[name])) for name in TABLES]
         measured = {"documents": exposure.documents, "words": exposure.words, "sentences": exposure.sentences}
         measured |= {f"windows_{w}": exposure.windows[w] for w in WINDOWS} | {f"square_{w}": exposure.squares[w] for w in WINDOWS}
         manifest = {**facts, "format": FORMAT, "format_version": FORMAT_VERSION, "exposure": measured, "tables": entries}
         manifest["card_sha256"] = hashlib.sha256(card.encode()).hexdigest()
         manifest[SELF] = _self_sha256(manifest)
         (draft / CARD).write_bytes(card.encode())
-        (draft / MANIFEST).write_bytes(_canonical(manifest))
+        (draft / MANIFEST).write_bytes(canonical(manifest))
         _replace(draft, folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -187,7 +179,7 @@ def read_profile(folder: Path, *, verify: bool = True) -> Profile:
     """
     manifest = read_manifest(folder)
     for entry in manifest["tables"] if verify else ():
-        _verify(folder, entry)
+        verify_table(folder, entry)
     return Profile(folder, manifest)
 
 
@@ -216,9 +208,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ProfileFormatError(f"{path} lacks {', '.join(sorted(missing))}; rebuild the profile")
     if manifest[SELF] != _self_sha256(manifest):
         raise IntegrityError(f"{path} was changed: its entries have another hash than its {SELF} says; fetch or build the profile again")
-    found = sorted(str(entry["name"]) for entry in manifest["tables"])
-    if found != sorted(TABLES):
-        raise ProfileFormatError(f"{path} names the tables {found}, a profile has {sorted(TABLES)}; rebuild the profile")
+    try:
+        found = sorted(str(entry["name"]) for entry in manifest["tables"])
+        lacking = EXPOSURE - manifest["exposure"].keys()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ProfileFormatError(f"{path} has an entry of another shape than expected ({error!r}); rebuild the profile") from error
+    if found != sorted(TABLES) or lacking:
+        what = f"lacks {sorted(lacking)} in its exposure" if lacking else f"names the tables {found}, a profile has {sorted(TABLES)}"
+        raise ProfileFormatError(f"{path} {what}; rebuild the profile")
     return manifest
 
 
@@ -230,78 +227,13 @@ def check_name(name: str, version: str) -> None:
         raise ValueError(f"profile version {version!r}: use three numbers, like 1.0.0")
 
 
-def _verify(folder: Path, entry: Mapping[str, Any]) -> None:
-    path = folder / _table_path(str(entry["name"]))  # never a path that the manifest gives
-    if not path.is_file():
-        raise IntegrityError(f"{path} is missing: the profile is half-written or was tampered with; fetch or build it again")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != entry.get("sha256"):
-        raise IntegrityError(f"{path} has sha256 {digest}, the manifest says {entry.get('sha256')}; fetch or build the profile again")
-    schema = pq.read_schema(path)
-    if not schema.equals(TABLES[str(entry["name"])]):
-        raise ProfileFormatError(f"{path} has the columns {schema.names}, expected {TABLES[str(entry['name'])].names}")
-
-
-def _write_table(folder: Path, name: str, table: pa.Table) -> dict[str, Any]:
-    path = folder / _table_path(name)
-    strings = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    integers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
-    encoding = dict.fromkeys(integers, "DELTA_BINARY_PACKED") | dict.fromkeys(strings, "DELTA_BYTE_ARRAY")
-    pq.write_table(
-        table,
-        path,
-        compression="zstd",
-        compression_level=19,
-        use_dictionary=False,
-        column_encoding=encoding,
-        row_group_size=1 << 16,
-        write_page_index=True,
-    )
-    return {
-        "name": name,
-        "rows": len(table),
-        "bytes": path.stat().st_size,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "logical_sha256": logical_sha256(table),
-        "columns": [[field.name, str(field.type)] for field in table.schema],
-    }
-
-
-def logical_sha256(table: pa.Table) -> str:
-    """Hash of the values, column by column, whatever the file's encoding: equal for equal rows in equal order."""
-    digest = hashlib.sha256()
-    for field in table.schema:
-        column = table[field.name]
-        digest.update(f"{field.name}:{field.type}:{len(column)};".encode())
-        if pa.types.is_string(field.type):
-            for value in column.to_pylist():
-                encoded = value.encode()
-                digest.update(len(encoded).to_bytes(4, "little") + encoded)
-        else:
-            digest.update(column.combine_chunks().fill_null(0).to_numpy(zero_copy_only=False).astype("<f8" if "float" in str(field.type) else "<i8"))
-    return digest.hexdigest()
-
-
-def _grouped(counts: Mapping[str, Counts], part: str) -> pa.Table:
-    pieces = []
-    for name, statistic in STATISTIC.items():
-        rows: pa.Table = getattr(counts[name], part)
-        group = rows[statistic.groups[0]].cast(pa.string()) if statistic.groups else pa.chunked_array([[""] * len(rows)], pa.string())
-        label = pa.chunked_array([[name] * len(rows)], pa.string())
-        pieces.append(pa.table([label, group, rows["count"], rows["types"]], schema=TOTALS_SCHEMA))
-    return pa.concat_tables(pieces)
-
-
-def _table_path(name: str) -> str:
-    return f"data/{name}.parquet"
-
-
-def _canonical(manifest: Mapping[str, Any]) -> bytes:
+def canonical(manifest: Mapping[str, Any]) -> bytes:
+    """The one form of a manifest in bytes: what is hashed and what is written."""
     return json.dumps(manifest, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
 
 
 def _self_sha256(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_canonical({key: value for key, value in manifest.items() if key != SELF})).hexdigest()
+    return hashlib.sha256(canonical({key: value for key, value in manifest.items() if key != SELF})).hexdigest()
 
 
 def _replace(draft: Path, folder: Path) -> None:

@@ -139,7 +139,7 @@ _FOLDS = [
     (re.compile(r"[‐‑]"), "-"),
     (re.compile(r"(?<=\d)–(?=\d)"), "-"),
     (re.compile(r"[‒–―]|--+|(?<= )-(?= )"), "—"),
-    (re.compile(r"…|\.(?: ?\.){2,}"), "..."),
+    (re.compile(r"(?:\.(?: ?\.)? ?)?…(?: ?[.…])*|\.(?: ?\.){2,}(?: ?[.…])*"), "..."),
 ]
 NORMALISER = "dft-plain-1"
 """Name of what `normalise` does, kept in every manifest."""
@@ -154,13 +154,13 @@ def normalise(text: str, *, typography: str = "fold") -> str:
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not text.isascii() else text
     text = unicodedata.normalize("NFC", text).translate(_CONTROLS).replace("\r\n", "\n").replace("\r", "\n").translate(_BREAKS)
     text = re.sub(r"[^\S\n]+", " ", text)
-    if typography == "fold":
+    text = unwrap("\n".join(line.strip() for line in text.split("\n")))
+    if typography == "fold":  # after joining lines, so that a dash or ellipsis at a line's end is seen whole
         text = text.translate(_SINGLE_QUOTES).translate(_DOUBLE_QUOTES)
         for pattern, plain in _FOLDS:
             text = pattern.sub(plain, text)
     elif typography != "keep":
         raise ValueError(f'typography is "fold" or "keep", not {typography!r}')
-    text = unwrap("\n".join(line.strip() for line in text.split("\n")))
     return re.sub(r"\n+", "\n\n", text).strip()
 
 

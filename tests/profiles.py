@@ -13,7 +13,9 @@ from dft_stats.statistics import COUNTED
 from dft_stats.text import NORMALISER, RULE, documents
 
 
-def profile_of(texts: Sequence[str], folder: Path, *, min_documents: int = 1, name: str = "test", floor: pa.Table | None = None) -> Profile:
+def profile_of(
+    texts: Sequence[str], folder: Path, *, min_documents: int = 1, name: str = "test", version: str = "1.0.0", floor: pa.Table | None = None
+) -> Profile:
     """Count texts the slow way and write a profile."""
     segmented = documents(texts)
     counts = {}
@@ -24,7 +26,7 @@ def profile_of(texts: Sequence[str], folder: Path, *, min_documents: int = 1, na
         counts[statistic.name] = counted
     return write_profile(
         folder,
-        facts={"name": name, "version": "1.0.0", "segmenter": RULE.identity, "normaliser": NORMALISER, "typography": "fold"},
+        facts={"name": name, "version": version, "segmenter": RULE.identity, "normaliser": NORMALISER, "typography": "fold"},
         exposure=exposure(segmented),
         counts=counts,
         documents=pa.Table.from_pylist([document_features(document) for document in segmented], schema=SCHEMA),

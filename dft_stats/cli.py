@@ -1,0 +1,243 @@
+"""`dft-stats`: the package from the command line. Results on stdout, as tables or `--json`; progress and errors on stderr."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dft_stats.errors import DftStatsError
+
+if TYPE_CHECKING:
+    from dft_stats.profile import Profile
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return 0 if all is well, 1 for an error, 2 for wrong usage, 130 if interrupted.
+
+    Args:
+        arguments: without the program's name; those of the process if None.
+    """
+    try:
+        given = _parser().parse_args(arguments)
+    except SystemExit as stop:  # argparse has printed why
+        return int(stop.code or 0)
+    try:
+        status: int = given.command(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-done was left", file=sys.stderr)
+        return 130
+    except (DftStatsError, ValueError, OSError, ImportError) as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dft-stats",
+        description="Reference statistics of human writing. PROFILE is a name (news), name@version, or a profile's folder.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], what: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=what, description=what)
+        added.set_defaults(command=command)
+        if name != "demo":
+            added.add_argument("--json", action="store_true", help="print JSON")
+        return added
+
+    add("list", _list, "List the embedded profiles.")
+    add("show", _show, "Show the numbers that characterise a profile.").add_argument("profile", metavar="PROFILE")
+    compare = add("compare", _compare, "Say what differs between a reference and another profile or texts, against the human-human floor.")
+    compare.add_argument("reference", metavar="REFERENCE")
+    nearest = add("nearest", _nearest, "Say which reference a profile or texts are nearest to.")
+    nearest.add_argument("--reference", action="append", metavar="PROFILE", help="judge by this one (repeatable); default: all embedded")
+    for judged in (compare, nearest):
+        judged.add_argument("other", nargs="+", metavar="PROFILE|PATH", help="a profile, or files and folders of text")
+        judged.add_argument("--text-column", metavar="C", help="column or field that holds the text")
+    add("verify", _verify, "Check everything in a profile.").add_argument("profile", metavar="PROFILE")
+    build = add("build", _build, "Count a corpus and write a profile of it.")
+    build.add_argument("paths", nargs="+", metavar="PATH", help="files, folders or globs: .txt, .md, .jsonl (.gz, .zst), .parquet")
+    build.add_argument("--out", required=True, metavar="FOLDER")
+    build.add_argument("--name", required=True)
+    build.add_argument("--version", default="1.0.0")
+    build.add_argument("--text-column", metavar="C", help="column or field that holds the text")
+    build.add_argument("--segmenter", default="rule", metavar="rule|spacy|spacy:MODEL")
+    build.add_argument("--typography", default="fold", choices=("fold", "keep"))
+    build.add_argument("--min-documents", type=_positive, default=1, metavar="N", help="keep words and n-grams of so many documents")
+    build.add_argument("--min-count", type=_positive, default=1, metavar="N", help="keep words and n-grams that occur so often")
+    build.add_argument("--max-order", type=int, default=5, choices=(2, 3, 4, 5), help="longest n-grams")
+    build.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes")
+    build.add_argument("--licence", default="unspecified", metavar="TEXT", help="of the corpus")
+    build.add_argument("--overwrite", action="store_true", help="replace a profile that lies in FOLDER")
+    demo = add("demo", _demo, "Build a profile, steer a real language model, and print what changed.")
+    demo.add_argument("--profile", default="news", metavar="PROFILE")
+    demo.add_argument("--model", metavar="MODEL", help="folder or Hub id of a causal language model; default: SmolLM2-135M-Instruct")
+    demo.add_argument("--text", type=Path, metavar="PATH", help="human text, for plain fine-tuning as a control")
+    demo.add_argument("--steps", type=_positive, default=12, metavar="N")
+    demo.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def _list(given: argparse.Namespace) -> int:
+    from dft_stats.registry import list_profiles
+
+    found = list_profiles()
+    if given.json:
+        return _json([asdict(info) | {"path": str(info.path)} for info in found])
+    from dft_stats.report import show_list
+
+    show_list(found)
+    return 0
+
+
+def _show(given: argparse.Namespace) -> int:
+    from dft_stats.registry import load
+
+    profile = load(given.profile)
+    if given.json:
+        return _json(_facts(profile))
+    from dft_stats.report import show_profile
+
+    show_profile(profile)
+    return 0
+
+
+def _compare(given: argparse.Namespace) -> int:
+    from dft_stats.compare import compare
+    from dft_stats.registry import load
+
+    reference = load(given.reference)
+    with _judged(given, like=reference) as other:
+        found = compare(reference, other)
+    if given.json:
+        return _json(found.to_dict())
+    from dft_stats.report import show_comparison
+
+    show_comparison(found)
+    return 0
+
+
+def _nearest(given: argparse.Namespace) -> int:
+    from dft_stats.compare import nearest
+    from dft_stats.errors import ProfileNotFound
+    from dft_stats.registry import list_profiles, load, registry_path
+
+    names = given.reference or sorted({info.name for info in list_profiles()})
+    if not names:
+        raise ProfileNotFound(f"there are no embedded profiles in {registry_path()}; name some with --reference")
+    references = [load(name) for name in names]
+    with _judged(given, like=references[0]) as other:
+        found = nearest(other, references)
+    if given.json:
+        return _json([{"name": name, "distance": distance} for name, distance in found])
+    from dft_stats.report import show_nearest
+
+    show_nearest(found)
+    return 0
+
+
+def _verify(given: argparse.Namespace) -> int:
+    from dft_stats.registry import locate
+    from dft_stats.verify import problems
+
+    folder = locate(given.profile)
+    found = problems(folder)
+    if given.json:
+        _json({"profile": str(folder), "ok": not found, "problems": found})
+    elif found:
+        print(*(f"error: {line}" for line in found), sep="\n", file=sys.stderr)
+    else:
+        print(f"{folder}: ok")
+    return 1 if found else 0
+
+
+def _build(given: argparse.Namespace) -> int:
+    from dft_stats.build import build
+    from dft_stats.report import teller
+
+    profile = build(
+        given.paths,
+        out=given.out,
+        name=given.name,
+        version=given.version,
+        text_column=given.text_column,
+        segmenter=given.segmenter,
+        typography=given.typography,
+        min_documents=given.min_documents,
+        min_count=given.min_count,
+        max_order=given.max_order,
+        workers=given.workers,
+        licence=given.licence,
+        progress=teller(),
+        overwrite=given.overwrite,
+    )
+    if given.json:
+        return _json(_facts(profile))
+    print(f"{given.out}: {profile!r}")
+    return 0
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from dft_stats import demo
+
+    return int(demo.run(given) or 0)
+
+
+@contextmanager
+def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"]:
+    """The profile that is named, or one built of the texts that are, by the rules of a reference, gone afterwards."""
+    from dft_stats.profile import MANIFEST
+    from dft_stats.registry import load
+
+    paths = [Path(path).expanduser() for path in given.other]
+    is_text = any(path.exists() and not (path / MANIFEST).is_file() for path in paths) or any(
+        set(name) & set("*?[") for name in given.other
+    )
+    if not is_text and len(paths) == 1:
+        yield load(given.other[0])
+        return
+    from dft_stats.build import build
+    from dft_stats.report import teller
+
+    kind, rules = like.manifest["segmenter"]["name"], like.manifest.get("typography", "fold")
+    with tempfile.TemporaryDirectory(prefix="dft-stats-") as folder:
+        yield build(
+            given.other,
+            out=Path(folder) / "texts",
+            name="texts",
+            text_column=given.text_column,
+            segmenter=kind if kind in ("rule", "spacy") else "rule",
+            typography=rules,
+            max_order=3,
+            progress=teller(),
+        )
+
+
+def _facts(profile: "Profile") -> dict[str, Any]:
+    return {"name": profile.name, "version": profile.version, "segmenter": profile.manifest["segmenter"], **profile.summary()}
+
+
+def _json(value: Any) -> int:
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

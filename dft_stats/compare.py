@@ -1,0 +1,212 @@
+"""What differs between two profiles, by how much, and against which floor.
+
+A discrepancy has a unit and depends on the amount of text; so each is also given as a multiple of the *human-human floor*: what two
+random samples of the reference's own corpus differ by at the same amount. 1 means "as close as two humans' texts".
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dft_stats.cells import align, domain_distance, jensen_shannon_of, known_cells
+from dft_stats.counts import Counts
+from dft_stats.errors import IncomparableError
+from dft_stats.keyness import KeyItem, key_items, overused, underused
+from dft_stats.measures import jensen_shannon_bits, wasserstein_1
+from dft_stats.profile import Profile
+
+LONG, SHORT = 128, 32  # words in a window of entropy; the short one serves texts that have no long one
+LONGEST_GAP = 40  # words between two marks: longer gaps are one cell
+COMPARED_ORDERS = (2, 3)
+UNITS = {
+    "token_frequency": "bits (Jensen-Shannon)",
+    "ngram_frequency": "bits (Jensen-Shannon, mean of n = 2, 3)",
+    "sentence_length": "words (Wasserstein-1)",
+    "punctuation_rhythm": "bits (Jensen-Shannon)",
+    "entropy": "bits (Wasserstein-1)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far apart two profiles are in one statistic; None where one of them has no event of it, or the reference no floor."""
+
+    statistic: str
+    unit: str
+    value: float | None
+    floor: float | None  # same unit
+    multiple: float | None  # value / floor
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The answer of `compare`."""
+
+    reference: str  # name@version
+    other: str
+    reference_words: int
+    other_words: int
+    floor_words: float  # words a side at which the floor was looked up
+    differences: tuple[Difference, ...]
+    overused_units: tuple[KeyItem, ...]
+    underused_units: tuple[KeyItem, ...]
+    overused_ngrams: tuple[KeyItem, ...]
+    underused_ngrams: tuple[KeyItem, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as plain values, ready for JSON."""
+        return asdict(self)
+
+
+def compare(reference: Profile, other: Profile, *, top: int = 10) -> Comparison:
+    """Compare two profiles, statistic by statistic.
+
+    Args:
+        reference: whose floor is the yardstick.
+        other: what is judged.
+        top: how many over- and under-used units and n-grams to name.
+
+    Raises:
+        IncomparableError: they were segmented or normalised by different rules.
+    """
+    check_comparable(reference, other)
+    ours, theirs = compared_counts(reference), compared_counts(other)
+    found, floors = discrepancies(ours, theirs), reference.table("floor")
+    words = floor_words(reference.exposure.words, other.exposure.words)
+    differences = []
+    for statistic, unit in UNITS.items():
+        name = statistic
+        if statistic == "entropy":
+            window = SHORT if "entropy" not in found and "entropy_32" in found else LONG
+            name, unit = ("entropy" if window == LONG else "entropy_32"), f"{unit}, windows of {window} words"
+        value, floor = found.get(name), floor_at(floors, name, words)
+        multiple = None if value is None or floor is None else value / floor
+        differences.append(Difference(statistic, unit, value, floor, multiple))
+    exposures = reference.exposure, other.exposure
+    units = key_items([align(ours["token_frequency"], theirs["token_frequency"])], *exposures)
+    ngrams = key_items([align(ours["ngram_frequency"], theirs["ngram_frequency"], n) for n in COMPARED_ORDERS], *exposures)
+    return Comparison(
+        reference=f"{reference.name}@{reference.version}",
+        other=f"{other.name}@{other.version}",
+        reference_words=reference.exposure.words,
+        other_words=other.exposure.words,
+        floor_words=words,
+        differences=tuple(differences),
+        overused_units=overused(units, top),
+        underused_units=underused(units, top),
+        overused_ngrams=overused(ngrams, top),
+        underused_ngrams=underused(ngrams, top),
+    )
+
+
+def nearest(other: Profile, references: Iterable[Profile]) -> list[tuple[str, float]]:
+    """References by their distance to a profile, nearest first: (name, `domain_distance` in bits of its words and marks).
+
+    Raises:
+        IncomparableError: a reference was counted by other rules.
+    """
+    found = list(references)
+    for reference in found:
+        check_comparable(reference, other)
+    tables = [reference.counts("token_frequency") for reference in found]
+    cells, judged = known_cells(tables), other.counts("token_frequency")
+    distances = [(reference.name, domain_distance(judged, table, cells)) for reference, table in zip(found, tables, strict=True)]
+    return sorted(distances, key=lambda pair: (pair[1], pair[0]))
+
+
+def check_comparable(reference: Profile, other: Profile) -> None:
+    """Refuse profiles whose segmenter, normaliser or typography differ."""
+    for part in ("segmenter", "normaliser", "typography"):
+        ours, theirs = reference.manifest.get(part), other.manifest.get(part)
+        if ours != theirs:
+            raise IncomparableError(
+                f"{reference.name} was counted with the {part} {_identity(ours)}, {other.name} with {_identity(theirs)}: a difference "
+                "would be one of rules, not of writing (on fiction the choice of segmenter alone moves the mean sentence length from "
+                f"16.4 to 24.4 words). Build {other.name} again with the {part} of {reference.name}"
+            )
+
+
+def _identity(part: Any) -> str:
+    return f"{part['name']} {part['version']} ({part['rule_sha256'][:8]})" if isinstance(part, Mapping) else repr(part)
+
+
+def compared_counts(profile: Profile) -> dict[str, Counts]:
+    """The counts that `discrepancies` reads."""
+    return {statistic: profile.counts(statistic) for statistic in UNITS}
+
+
+def discrepancies(reference: Mapping[str, Counts], other: Mapping[str, Counts]) -> dict[str, float]:
+    """Discrepancy by statistic; one of which either side has no event is left out.
+
+    token_frequency: Jensen-Shannon divergence in bits over the cells known to both and one cell for the rest.
+    ngram_frequency: the mean of that for n = 2 and 3, those that both have.
+    sentence_length: Wasserstein-1 distance in words. punctuation_rhythm: Jensen-Shannon divergence in bits of (previous mark, gap, mark),
+    gaps of 40 words and more taken together. entropy, entropy_32: Wasserstein-1 distance in bits, windows of 128 and of 32 words.
+
+    Args:
+        reference: counts by name of the statistic.
+        other: the same.
+    """
+    ngrams = [jensen_shannon_of(align(reference["ngram_frequency"], other["ngram_frequency"], n)) for n in COMPARED_ORDERS]
+    present = [value for value in ngrams if value is not None]
+    found = {
+        "token_frequency": jensen_shannon_of(align(reference["token_frequency"], other["token_frequency"])),
+        "ngram_frequency": float(np.mean(present)) if present else None,
+        "sentence_length": _distance(reference["sentence_length"], other["sentence_length"], "words", "length"),
+        "punctuation_rhythm": _rhythm_bits(reference["punctuation_rhythm"], other["punctuation_rhythm"]),
+        "entropy": _distance(reference["entropy"], other["entropy"], LONG, "centibits", 100),
+        "entropy_32": _distance(reference["entropy"], other["entropy"], SHORT, "centibits", 100),
+    }
+    return {name: value for name, value in found.items() if value is not None and np.isfinite(value)}
+
+
+def _distance(reference: Counts, other: Counts, group: str | int, column: str, scale: int = 1) -> float | None:
+    a, b = reference.rows(group), other.rows(group)
+    if not len(a) or not len(b):
+        return None
+    return wasserstein_1(a[column].to_numpy() / scale, a["count"].to_numpy(), b[column].to_numpy() / scale, b["count"].to_numpy())
+
+
+def _rhythm_bits(reference: Counts, other: Counts) -> float | None:
+    a, b = (_capped_gaps(counts.rows("gaps")) for counts in (reference, other))
+    if not a or not b:
+        return None
+    cells = sorted(a.keys() | b.keys())
+    return jensen_shannon_bits([a.get(cell, 0) for cell in cells], [b.get(cell, 0) for cell in cells])
+
+
+def _capped_gaps(rows: pa.Table) -> dict[tuple[str, int, str], int]:
+    cells: dict[tuple[str, int, str], int] = {}
+    for previous, gap, mark, count in zip(*(rows[name].to_pylist() for name in ("previous", "gap", "mark", "count")), strict=True):
+        cell = (previous, min(gap, LONGEST_GAP), mark)
+        cells[cell] = cells.get(cell, 0) + count
+    return cells
+
+
+def floor_words(reference_words: int, other_words: int) -> float:
+    """Size at which two equal samples are as noisy as these two: 2 / (1/Na + 1/Nb)."""
+    return 2 / (1 / reference_words + 1 / other_words) if reference_words and other_words else 0.0
+
+
+def floor_at(floor: pa.Table, statistic: str, words: float) -> float | None:
+    """The human-human floor at a sample size, interpolated in log words and log discrepancy.
+
+    Below the smallest size the slope of the first two goes on; beyond the largest its value is held, which is conservative: the true
+    floor is lower there, multiples are understated. None if the table has no such statistic.
+
+    Args:
+        floor: rows (statistic, words, mean, sd).
+        statistic: a key of `discrepancies`.
+        words: of each of the two samples.
+    """
+    rows = floor.filter(pc.and_(pc.equal(floor["statistic"], statistic), pc.greater(floor["mean"], 0))).sort_by("words")
+    if not len(rows) or words <= 0:
+        return None
+    x, y, at = np.log(rows["words"].to_numpy()), np.log(rows["mean"].to_numpy()), np.log(words)
+    if at < x[0] and len(rows) > 1:
+        return float(np.exp(y[0] + (at - x[0]) * (y[1] - y[0]) / (x[1] - x[0])))
+    return float(np.exp(np.interp(at, x, y)))

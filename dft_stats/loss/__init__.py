@@ -1,0 +1,15 @@
+"""The loss: a profile, compiled for a tokenizer, pulls a language model's own output distribution towards human writing.
+
+No relation to Dynamic Fine-Tuning (arXiv 2508.05629), whose loss is called "dft" elsewhere.
+"""
+
+try:
+    import torch  # noqa: F401
+except ImportError as error:
+    raise ImportError("dft_stats.loss needs PyTorch: pip install 'dft-stats[torch]'") from error
+
+from dft_stats.loss.distribution_loss import TERMS, DistributionLoss, LogitsMissing
+from dft_stats.loss.on_policy import on_policy
+from dft_stats.loss.sampler import Sampler
+
+__all__ = ["TERMS", "DistributionLoss", "LogitsMissing", "Sampler", "on_policy"]

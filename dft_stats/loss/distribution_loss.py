@@ -1,0 +1,261 @@
+"""The loss itself: what the model's predictions are expected to count, what the profile says, and the witness between them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dft_stats.compiled import CompiledProfile
+from dft_stats.errors import DftStatsError, NotFinite, VocabularyMismatch
+from dft_stats.loss.entropy import Entropy
+from dft_stats.loss.family import Exposure, Family
+from dft_stats.loss.ngram_frequency import NgramFrequency
+from dft_stats.loss.probabilities import Kinds, Probabilities
+from dft_stats.loss.punctuation_rhythm import PunctuationRhythm
+from dft_stats.loss.reading import Stream, TokenReader
+from dft_stats.loss.sampler import Sampler
+from dft_stats.loss.sentence_length import SentenceLength
+from dft_stats.loss.term import SoftCounts, Term
+from dft_stats.loss.token_frequency import TokenFrequency
+
+TERMS = ("token_frequency", "ngram_frequency", "sentence_length", "punctuation_rhythm", "entropy")
+"""Names of the five terms."""
+UNKNOWN = -1
+
+
+class LogitsMissing(DftStatsError, TypeError):
+    """The model gave no logits that a loss could be computed from."""
+
+
+class DistributionLoss(nn.Module):
+    """Distance of a model's writing from a profile: token and n-gram rates, sentence lengths, punctuation, entropy.
+
+    Each statistic is a rate mu, the profile's is mu*, and `z = (mu - mu*) / (sd * sqrt(window_words / m))` is their distance in standard
+    errors of human text of m words. The loss is `sum_f g_f (mu_f - mu*_f)` with the witness g, without gradient: z beyond the dead zone,
+    clipped, over `sd * sqrt(features)`. So it is linear in the probabilities and adds up over micro-batches and ranks; the rates in g are
+    exponential means over optimizer steps (up to the last one; in the very first step, what of it was seen so far). Its value may be
+    negative; `components` are what to watch.
+
+    In training mode with gradients enabled the running rates are updated. Otherwise nothing is: rates, loss and components are then those
+    of the batch alone. With `torch.distributed` initialised, `step` sums over ranks; pass the global `num_items` and sum the gradients.
+    """
+
+    commits: Tensor  # optimizer steps in the running sums
+    forwards: Tensor  # micro-batches in the pending step
+    words: Tensor  # counted words, weighted by decay
+    words_squared: Tensor  # weighted by squared decay
+    pending_words: Tensor
+
+    def __init__(
+        self,
+        compiled: CompiledProfile,
+        *,
+        weights: Mapping[str, float] | None = None,
+        decay: float = 0.9,
+        dead_zone: float = 1.0,
+        clip: float = 4.0,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        ignore_index: int = -100,
+        accumulation_steps: int = 1,
+    ) -> None:
+        """A loss for one profile and one tokenizer.
+
+        Args:
+            compiled: from `Profile.compile(tokenizer)`.
+            weights: of the terms in `TERMS`; 1.0 where none is given, 0.0 measures without steering.
+            decay: of the running sums, per optimizer step, 0 <= decay < 1.
+            dead_zone: |z| up to which a rate is left alone: human noise.
+            clip: most that |z| beyond the dead zone counts.
+            temperature: of the sampling that the statistics are meant for.
+            top_p: of the same sampling.
+            ignore_index: label of positions that are not counted.
+            accumulation_steps: training forwards in an optimizer step; 0: call `step` yourself.
+
+        Raises:
+            ValueError: an argument is out of range, or a term's name unknown.
+        """
+        super().__init__()
+        unknown = sorted(set(weights or {}) - set(TERMS))
+        if unknown:
+            raise ValueError(f"no term is called {', '.join(unknown)}; the terms are {', '.join(TERMS)}")
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay is at least 0 and less than 1, not {decay}")
+        if dead_zone < 0 or clip <= 0 or accumulation_steps < 0:
+            raise ValueError("dead_zone and accumulation_steps are not negative, and clip is more than 0")
+        self.weights = {name: float((weights or {}).get(name, 1.0)) for name in TERMS}
+        self.decay, self.dead_zone, self.clip = decay, dead_zone, clip
+        self.ignore_index, self.accumulation_steps = ignore_index, accumulation_steps
+        self.sampler = Sampler(temperature, top_p)
+        self.vocab_size = compiled.vocab_size
+        self.identity = {"profile_sha256": compiled.profile_sha256, "tokenizer_sha256": compiled.tokenizer_sha256}
+        self.reader, self.kinds = TokenReader(compiled), Kinds(compiled)
+        terms = (
+            TokenFrequency(compiled),
+            NgramFrequency(compiled),
+            SentenceLength(compiled, self.kinds),
+            PunctuationRhythm(compiled, self.kinds),
+            Entropy(compiled),
+        )
+        self.terms: Mapping[str, Term] = nn.ModuleDict(dict(zip(TERMS, terms, strict=True)))  # type: ignore[assignment]
+        for name in ("words", "words_squared", "pending_words"):
+            self.register_buffer(name, torch.zeros(()))
+        for name in ("commits", "forwards"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.long))
+
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        *,
+        input_ids: Tensor | None = None,
+        shifted: bool = False,
+        num_items: int | Tensor | None = None,
+        document_starts: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and components of a batch.
+
+        Args:
+            logits: [B, T, V], any floating type; V may be more than the tokenizer's (a padded head), whose surplus counts nothing.
+            labels: int64 [B, T]; `ignore_index` where nothing is counted. As in transformers `logits[:, t]` predict `labels[:, t + 1]`.
+            input_ids: [B, T], aligned like `labels`: the tokens where labels are ignored, such as a prompt. They are read, not counted.
+                Without them an ignored position is unknown, and a document begins behind it.
+            shifted: `logits[:, t]` predict `labels[:, t]`.
+            num_items: labels in the whole optimizer step, over micro-batches and ranks; None: those of this batch.
+            document_starts: bool [B, T], aligned like `labels`: a document begins at this token. Special tokens always separate.
+
+        Returns:
+            A scalar, and `{"dist/<term>": mean z squared of the rates that the witness was made of, ..., "dist/loss": ...}` without
+            gradient, still on the device. Mean z squared of about 1 is what human text of that length has.
+
+        Raises:
+            LogitsMissing: no tensor, or an empty one.
+            VocabularyMismatch: logits or ids do not fit the tokenizer that the profile was compiled for.
+            NotFinite: NaN or infinite logits, anywhere in the batch.
+        """
+        stream, labelled = self._read(logits, labels, input_ids, shifted, document_starts)
+        counts = self.soft_count(self.sampler.probabilities(logits), stream)
+        sums = torch.stack([numerator.detach().sum() for numerator, _ in counts.values()])
+        if not bool(torch.isfinite(sums).all()):  # on the few sums: the probabilities themselves are never read again
+            raise NotFinite("the logits hold NaN or infinity; check the learning rate and the precision of the step before")
+        if num_items is None:
+            tokens = labelled.sum()
+        else:
+            tokens = torch.as_tensor(num_items, device=logits.device)
+        tokens = tokens.clamp_min(1)
+
+        words = stream.words.to(self.words.dtype)
+        learns = self.training and torch.is_grad_enabled()
+        if learns:
+            self.pending_words += words
+            self.forwards += 1
+            for name, family in self._families().items():
+                family.add(*counts[name])
+        value = sums.new_zeros(())
+        components: dict[str, Tensor] = {}
+        for term_name, term in self.terms.items():
+            squares = []
+            for name in term.families:
+                family = self._families()[name]
+                z = self._z(family, counts[name], words, learns)
+                squares.append((z.square() * family.tracked).sum() / family.tracked.sum().clamp_min(1))
+                if self.weights[term_name]:
+                    g = family.witness(z, self.dead_zone, self.clip)
+                    value = value + self.weights[term_name] * family.value(g, *counts[name], tokens)
+            components[f"dist/{term_name}"] = torch.stack(squares).mean().detach()
+        components["dist/loss"] = value.detach()
+        if learns and self.accumulation_steps and int(self.forwards) >= self.accumulation_steps:
+            self.step()
+        return value, components
+
+    def soft_count(self, probabilities: Tensor, stream: Stream) -> SoftCounts:
+        """Expected counts of all families, from probabilities [B, T, V]: (numerator, denominator) by name of family."""
+        pairs = {name: self.terms[name].pairs(stream) for name in ("ngram_frequency", "entropy")}
+        reduced: Probabilities = self.kinds.reduce(probabilities.flatten(0, 1), stream, pairs)
+        return {name: count for term in self.terms.values() for name, count in term.soft_count(reduced, stream).items()}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Close an optimizer step: what is pending enters the running rates. Every rank calls it, also one that saw nothing."""
+        families = list(self._families().values())
+        pending = [self.pending_words, self.forwards, *(t for f in families for t in (f.pending_numerator, f.pending_denominator))]
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            flat = torch.cat([values.to(self.words.dtype).reshape(-1) for values in pending])
+            dist.all_reduce(flat)
+            for values, summed in zip(pending, flat.split([values.numel() for values in pending]), strict=True):
+                values.copy_(summed.view_as(values))
+        if not int(self.forwards):
+            return
+        for family in families:
+            family.commit(self.decay)
+        self.words.mul_(self.decay).add_(self.pending_words)
+        self.words_squared.mul_(self.decay**2).add_(self.pending_words)
+        self.pending_words.zero_()
+        self.forwards.zero_()
+        self.commits += 1
+
+    def _families(self) -> dict[str, Family]:
+        return {name: family for term in self.terms.values() for name, family in term.families.items() if isinstance(family, Family)}
+
+    @torch.no_grad()
+    def _z(self, family: Family, count: tuple[Tensor, Tensor], words: Tensor, learns: bool) -> Tensor:
+        if not learns:
+            return family.z(*count, Exposure(words, words))
+        steady = self.commits > 0
+        effective = self.words.square() / self.words_squared.clamp_min(1)
+        pending = self.pending_words
+        return family.z(
+            torch.where(steady, family.numerator, family.pending_numerator),
+            torch.where(steady, family.denominator, family.pending_denominator),
+            Exposure(torch.where(steady, self.words, pending), torch.where(steady, effective, pending)),
+        )
+
+    def _read(
+        self, logits: Tensor, labels: Tensor, input_ids: Tensor | None, shifted: bool, starts: Tensor | None
+    ) -> tuple[Stream, Tensor]:
+        """The tokens as a stream, and which positions have a label."""
+        if not isinstance(logits, Tensor) or not logits.numel() or not logits.is_floating_point():
+            raise LogitsMissing(
+                f"DistributionLoss needs logits [B, T, V], not {_name(logits)}. Fused losses never build them: switch off Liger's fused linear"
+                " cross entropy and cut cross entropy, use UNSLOTH_RETURN_LOGITS=1, or call the model without labels"
+            )
+        if logits.ndim != 3 or labels.shape != logits.shape[:2]:
+            raise LogitsMissing(f"logits [B, T, V] and labels [B, T] do not fit: {tuple(logits.shape)} and {tuple(labels.shape)}")
+        for name, given in (("input_ids", input_ids), ("document_starts", starts)):
+            if given is not None and given.shape != labels.shape:
+                raise LogitsMissing(f"{name} and labels are aligned, [B, T]; they are {tuple(given.shape)} and {tuple(labels.shape)}")
+        if logits.shape[2] < self.vocab_size:
+            raise VocabularyMismatch(
+                f"the logits have {logits.shape[2]} entries, the profile was compiled for a tokenizer of {self.vocab_size} ids;"
+                " compile it for the tokenizer of this model, or resize the model's embeddings to it"
+            )
+        if self.words.device != logits.device:
+            self.to(logits.device)  # no trainer moves a loss
+        labelled = labels != self.ignore_index
+        tokens = torch.where(labelled, labels, UNKNOWN if input_ids is None else input_ids).long()
+        least, most = tokens.aminmax() if input_ids is not None else torch.where(labelled, tokens, 0).aminmax()
+        if int(least) < 0 or int(most) >= self.vocab_size:
+            raise VocabularyMismatch(
+                f"ids reach from {int(least)} to {int(most)}, the profile was compiled for a tokenizer of {self.vocab_size} ids;"
+                f" compile it for the tokenizer of this model, and mark what is not to be counted with {self.ignore_index} in the labels"
+            )
+        if not shifted:
+            labelled = torch.cat([torch.zeros_like(labelled[:, :1]), labelled[:, 1:]], 1)
+        return self.reader(tokens, labelled, starts, shifted=shifted), labelled
+
+    def get_extra_state(self) -> dict[str, str]:
+        """Whose running rates these are."""
+        return dict(self.identity)
+
+    def set_extra_state(self, state: Any) -> None:
+        """Refuse the running rates of another profile or tokenizer."""
+        if state != self.identity:
+            raise VocabularyMismatch(f"these are the running rates of another profile or tokenizer ({state}); this loss is for {self.identity}")
+
+
+def _name(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and type {value.dtype}"
+    return "None" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,96 @@
+"""The rates of one kind, beside what the profile says of them: running sums, z-scores, and the witness that steers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+TINY = 1e-8
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """How much text rates were measured on."""
+
+    words: Tensor  # scalar: counted word beginnings, weighted as the sums are
+    effective_words: Tensor  # scalar: as many unweighted words have the same noise (Kish)
+
+
+class Family(nn.Module):
+    """Rates with one kind of denominator: rate = numerator / denominator, feature by feature.
+
+    `numerator` and `denominator` are sums over optimizer steps with exponential decay; the `pending_*` pair belongs to the step that is
+    being accumulated. Only these four are state.
+    """
+
+    target: Tensor  # (features,)
+    sd: Tensor  # (features,): of the rate, between windows of the profile's text
+    tracked: Tensor  # (features,) bool: the others are measured, not steered
+    per_token: Tensor  # (features,): expected denominator in a counted token
+    numerator: Tensor  # (features,)
+    denominator: Tensor  # (features,)
+    pending_numerator: Tensor
+    pending_denominator: Tensor
+
+    def __init__(
+        self, target: ArrayLike, sd: ArrayLike, tracked: ArrayLike, *, per_word: ArrayLike, tokens_per_word: float, window_words: int | None
+    ) -> None:
+        """Facts of the profile.
+
+        Args:
+            target: rates, any shape; features are its elements.
+            sd: standard deviation of the rates between windows of `window_words` words, same shape.
+            tracked: bool, same shape or one value.
+            per_word: how much denominator there is in a word, same shape or one number.
+            tokens_per_word: of the profile.
+            window_words: None: the denominator counts windows, and a rate is a mean over them instead of events per chance.
+        """
+        super().__init__()
+        rate, noise = (np.asarray(values, np.float64).reshape(-1) for values in (target, sd))
+        exposure = np.broadcast_to(np.asarray(per_word, np.float64).reshape(-1), rate.shape)
+        usable = np.broadcast_to(np.asarray(tracked, bool).reshape(-1), rate.shape) & (exposure > 0)
+        usable = usable & np.isfinite(rate) & np.isfinite(noise)
+        rate, noise, exposure = np.where(usable, rate, 0.0), np.where(usable, noise, 1.0), np.where(usable, exposure, 1.0)
+        if window_words is not None:  # few documents can show too little noise; rare independent events vary like Poisson at least
+            noise = np.maximum(noise, np.sqrt(rate / (window_words * exposure)))
+        self.window_words = window_words
+        for name, array in (("target", rate), ("sd", np.maximum(noise, TINY)), ("per_token", exposure / tokens_per_word)):
+            self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
+        self.register_buffer("tracked", torch.tensor(usable), persistent=False)
+        for name in ("numerator", "denominator", "pending_numerator", "pending_denominator"):
+            self.register_buffer(name, torch.zeros(len(rate)))
+
+    def add(self, numerator: Tensor, denominator: Tensor) -> None:
+        """Count a micro-batch of the pending step."""
+        self.pending_numerator += numerator.detach()
+        self.pending_denominator += denominator.detach()
+
+    def commit(self, decay: float) -> None:
+        """Close the pending step."""
+        for total, pending in ((self.numerator, self.pending_numerator), (self.denominator, self.pending_denominator)):
+            total.mul_(decay).add_(pending)
+            pending.zero_()
+
+    def z(self, numerator: Tensor, denominator: Tensor, exposure: Exposure) -> Tensor:
+        """Distance from the profile in standard errors of `exposure`, (features,); 0 where nothing was measured or is tracked."""
+        if self.window_words is None:
+            windows = exposure.effective_words * denominator / exposure.words.clamp_min(1)
+        else:
+            windows = exposure.effective_words / self.window_words
+        measured = self.tracked & (denominator > 0)
+        rate = torch.where(measured, numerator / denominator.clamp_min(TINY), self.target)
+        return (rate - self.target) / self.sd * windows.sqrt()
+
+    def witness(self, z: Tensor, dead_zone: float, clip: float) -> Tensor:
+        """Weight of each rate in the loss, (features,): z without the human noise, clipped, per unit of the rate."""
+        beyond = z.sign() * (z.abs() - dead_zone).clamp(0, clip)
+        return beyond * self.tracked / (self.sd * self.tracked.sum().clamp_min(1).sqrt())
+
+    def value(self, witness: Tensor, numerator: Tensor, denominator: Tensor, tokens: Tensor) -> Tensor:
+        """Term of the loss: sum of witness * (rate - target), with the denominator that `tokens` tokens are expected to have.
+
+        Linear in `numerator`, so micro-batches add up to their batch.
+        """
+        return (witness * (numerator - self.target * denominator) / self.per_token).sum() / tokens

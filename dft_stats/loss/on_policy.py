@@ -1,0 +1,125 @@
+"""The loss on the model's own text: sample, then count what the model expects to write at each place of its samples."""
+
+import inspect
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dft_stats.loss.distribution_loss import DistributionLoss
+
+
+def on_policy(
+    loss: DistributionLoss,
+    model: nn.Module,
+    prompts: Tensor,
+    *,
+    max_new_tokens: int,
+    attention_mask: Tensor | None = None,
+    eos_token_id: int | Iterable[int] | None = None,
+    generator: torch.Generator | None = None,
+    num_items: int | Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Sample continuations as the loss's sampler says, without gradient, and apply the loss to them.
+
+    What a prediction does to the text after it has no gradient. Prompts are read, not counted, and neither is what follows an EOS.
+
+    Args:
+        loss: its `temperature` and `top_p` are those of the sampling.
+        model: a causal model of transformers, or anything that makes ids [B, T] into logits [B, T, V] or an object with `.logits`.
+        prompts: ids [B, P], padded on the left.
+        max_new_tokens: length of a continuation, in tokens.
+        attention_mask: [B, P], 0 for padding.
+        eos_token_id: ends a continuation; None: all have the same length.
+        generator: makes the samples repeatable; then they are drawn token by token without the model's cache.
+        num_items: as in `DistributionLoss.forward`.
+
+    Returns:
+        Loss, components, and the ids [B, P + new] of prompts and continuations.
+    """
+    ends = [] if eos_token_id is None else [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
+    generate = getattr(model, "generate", None)
+    with _evaluating(model), torch.no_grad():
+        if generate is not None and generator is None:
+            tokens = _generate(generate, loss, prompts, attention_mask, max_new_tokens, ends)
+        else:
+            tokens = _draw(model, loss, prompts, attention_mask, max_new_tokens, ends, generator)
+    whole = _extend(attention_mask, tokens)
+    labels = tokens.clone()
+    labels[:, : prompts.shape[1]] = loss.ignore_index
+    if ends:
+        ended = torch.isin(tokens[:, prompts.shape[1] :], torch.tensor(ends, device=tokens.device)).long()
+        labels[:, prompts.shape[1] :][(ended.cumsum(1) - ended) > 0] = loss.ignore_index
+    starts = None if whole is None else (whole == 0) | ((whole == 1) & (whole.cumsum(1) == 1))
+    value, components = loss(_logits(model, tokens, whole), labels, input_ids=tokens, num_items=num_items, document_starts=starts)
+    return value, components, tokens
+
+
+def _generate(generate: Any, loss: DistributionLoss, prompts: Tensor, mask: Tensor | None, new: int, ends: list[int]) -> Tensor:
+    stopping: dict[str, Any] = {"eos_token_id": ends} if ends else {"min_new_tokens": new}
+    tokens: Tensor = generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts) if mask is None else mask,
+        max_new_tokens=new,
+        do_sample=True,
+        temperature=loss.sampler.temperature,
+        top_p=loss.sampler.top_p,
+        top_k=0,
+        num_beams=1,
+        repetition_penalty=1.0,
+        pad_token_id=ends[0] if ends else 0,
+        return_dict_in_generate=False,
+        **stopping,
+    )
+    return tokens.clone()  # not an inference tensor
+
+
+def _draw(
+    model: nn.Module,
+    loss: DistributionLoss,
+    prompts: Tensor,
+    mask: Tensor | None,
+    new: int,
+    ends: list[int],
+    generator: torch.Generator | None,
+) -> Tensor:
+    tokens, done = prompts, torch.zeros(len(prompts), dtype=torch.bool, device=prompts.device)
+    for _ in range(new):
+        drawn = loss.sampler.sample(_logits(model, tokens, _extend(mask, tokens))[:, -1], generator)
+        if ends:
+            drawn = torch.where(done, ends[0], drawn)
+            done = done | torch.isin(drawn, torch.tensor(ends, device=drawn.device))
+        tokens = torch.cat([tokens, drawn[:, None]], 1)
+        if ends and bool(done.all()):
+            break
+    return tokens
+
+
+def _logits(model: nn.Module, tokens: Tensor, mask: Tensor | None) -> Any:
+    arguments: dict[str, Tensor] = {}
+    if mask is not None:
+        arguments["attention_mask"] = mask
+        if "position_ids" in inspect.signature(model.forward).parameters:  # absolute positions do not count padding
+            arguments["position_ids"] = (mask.long().cumsum(1) - 1).clamp_min(0)
+    output = model(tokens, **arguments)
+    return output if isinstance(output, Tensor) else getattr(output, "logits", None)
+
+
+def _extend(mask: Tensor | None, tokens: Tensor) -> Tensor | None:
+    if mask is None:
+        return None
+    return torch.cat([mask, mask.new_ones(len(mask), tokens.shape[1] - mask.shape[1])], 1)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """No dropout while sampling."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,69 @@
+"""How long sentences are: of the sentences that reached an age in words, how many end at it (the hazard, age by age)."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dft_stats.compiled import CompiledProfile
+from dft_stats.loss.family import Family
+from dft_stats.loss.probabilities import Kinds, Probabilities
+from dft_stats.loss.reading import Stream
+from dft_stats.loss.term import SoftCounts, Term, bucket
+from dft_stats.stream import NO_END, PERIOD
+
+LEAST_AT_RISK = 0.005  # share of words; ages that fewer reach are measured, not steered
+
+
+class SentenceLength(Term):
+    """Hazards in buckets of age. Expected ends over the sentences that reached the age in the text itself."""
+
+    edges: Tensor  # (buckets + 1,)
+    columns: Tensor  # (ending kinds,): columns of Probabilities.kinds
+    word_begins: Tensor  # (2, ending kinds)
+    excusable: Tensor  # (ending kinds,) bool: no end after an abbreviation
+
+    def __init__(self, compiled: CompiledProfile, kinds: Kinds) -> None:
+        super().__init__(
+            {
+                "sentence_length": Family(
+                    compiled.hazard,
+                    compiled.hazard_sd,
+                    compiled.at_risk >= LEAST_AT_RISK,
+                    per_word=compiled.at_risk,
+                    tokens_per_word=compiled.tokens_per_word,
+                    window_words=compiled.window_words,
+                )
+            }
+        )
+        columns = (kinds.end != NO_END).nonzero()[:, 0]
+        buffers = {
+            "edges": torch.from_numpy(compiled.length_edges.astype(np.int64)),
+            "columns": columns,
+            "word_begins": kinds.word_begins[:, columns].clone(),
+            "excusable": kinds.end[columns] == PERIOD,
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, values, persistent=False)
+
+    def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
+        """Expected ends, and sentences that reached the age, (buckets,)."""
+        mass = probabilities.kinds[:, self.columns]
+        length = stream.age[:, None] + self.word_begins[stream.open_before]
+        place = bucket(self.edges, length)
+        valid = stream.counted[:, None] & (length >= 1) & (place >= 0) & ~(self.excusable & stream.excused[:, None])
+        ends = mass.new_zeros(len(self.edges) - 1).index_add(0, place.clamp_min(0).flatten(), (mass * valid).flatten())
+        return {"sentence_length": (ends, self._reached(stream).to(mass.dtype))}
+
+    def _reached(self, stream: Stream) -> Tensor:
+        """Word beginnings of the text by the age that they bring the sentence to, (buckets,)."""
+        first, last = stream.age, stream.age + stream.before
+        restart = torch.where(stream.ends, 0, last)
+        low = self.edges[:-1] - 1
+        high = (self.edges[1:] - 1).clone()
+        high[-1] = torch.iinfo(torch.int64).max
+
+        def inside(begin: Tensor, end: Tensor) -> Tensor:
+            return (torch.minimum(end[:, None], high) - torch.maximum(begin[:, None], low)).clamp_min(0)
+
+        ages = inside(first, last) + inside(restart, restart + stream.after)
+        return (ages * stream.counted[:, None]).sum(0)

@@ -1,0 +1,45 @@
+"""What the five terms have in common."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from dft_stats.loss.family import Family
+from dft_stats.loss.probabilities import Pairs, Probabilities
+from dft_stats.loss.reading import Stream
+
+SoftCounts = Mapping[str, tuple[Tensor, Tensor]]
+"""Family -> (numerator, denominator), one element a feature each; numerators are linear in the probabilities."""
+
+
+class Term(nn.Module):
+    """A statistic of the model's predictions: expected counts, given the tokens before."""
+
+    families: nn.ModuleDict  # name -> Family
+
+    def __init__(self, families: Mapping[str, Family]) -> None:
+        super().__init__()
+        self.families = nn.ModuleDict(families)
+
+    def pairs(self, stream: Stream) -> Pairs:
+        """Rows and ids of the single probabilities that the term needs."""
+        nothing = torch.zeros(0, dtype=torch.long, device=stream.age.device)
+        return nothing, nothing
+
+    def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
+        """Expected counts. With all probability on the token itself they are what `dft_stats.stream` counts."""
+        raise NotImplementedError
+
+
+def expand(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Entries of ragged lists: for each list i, the indices starts[i] .. starts[i] + lengths[i] - 1, and beside each index its i."""
+    owner = torch.repeat_interleave(lengths)
+    offset = lengths.cumsum(0) - lengths
+    return starts[owner] + torch.arange(len(owner), device=starts.device) - offset[owner], owner
+
+
+def bucket(edges: Tensor, values: Tensor) -> Tensor:
+    """As `dft_stats.stream.bucket`."""
+    return (torch.searchsorted(edges, values.contiguous(), right=True) - 1).clamp_max(len(edges) - 2)
+

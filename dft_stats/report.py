@@ -1,0 +1,109 @@
+"""What the commands print when they do not print JSON: tables on stdout, progress on stderr."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dft_stats.compare import Comparison
+from dft_stats.keyness import KeyItem
+from dft_stats.profile import Profile
+from dft_stats.registry import ProfileInfo, registry_path
+
+TELL_SECONDS = 2.0  # between two lines of progress
+PIPED_WIDTH = 120  # columns, where no terminal says how wide it is
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 1) -> Table:
+    """A table whose first `left` columns are text, the others numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < left else "right")
+    for row in rows:
+        table.add_row(*(escape(_cell(value)) for value in row))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+    return str(value)
+
+
+def show_list(profiles: Sequence[ProfileInfo]) -> None:
+    """One row a profile."""
+    if not profiles:
+        print(f"There are no profiles in {registry_path()}.")
+        return
+    columns = ("profile", "what", "documents", "words", "sentences", "MB", "licence")
+    rows = ((f"{p.name}@{p.version}", p.title, p.documents, p.words, p.sentences, p.bytes / 1e6, p.licence) for p in profiles)
+    _console().print(_table("Profiles", columns, rows, left=2))
+
+
+def show_profile(profile: Profile) -> None:
+    """The summary of a profile, one table a subject."""
+    summary, segmenter = profile.summary(), profile.manifest["segmenter"]
+    console = _console()
+    console.print(f"[bold]{escape(profile.name)}@{profile.version}[/bold]  {escape(str(profile.manifest.get('title', '')))}")
+    console.print(f"{escape(str(profile.path))}; licence: {escape(str(profile.manifest.get('licence', 'unspecified')))}")
+    console.print(f"segmenter {segmenter['name']} {segmenter['version']}, normaliser {profile.manifest['normaliser']}")
+    console.print(
+        _table("Size", ("documents", "sentences", "words"), [[summary[key] for key in ("documents", "sentences", "words")]], left=0)
+    )
+    length = summary["sentence_length"]
+    titles = {"mean": "mean", "sd": "SD", "cv": "CV", "lag1": "lag-1 correlation"}
+    console.print(_table("Sentence length, words", list(titles.values()), [[length[key] for key in titles]], left=0))
+    console.print(_table("Marks per 1,000 words", ("mark", "rate"), summary["marks_per_1000_words"].items()))
+    entropies = {"words (Miller-Madow)": summary["entropy_bits"], **summary["entropies_bits"]}
+    console.print(_table("Entropy, bits", ("of", "bits"), entropies.items()))
+    console.print(_table("Units", ("of", "value"), summary["tokens"].items()))
+
+
+def show_comparison(found: Comparison) -> None:
+    """Differences as multiples of the floor, then what is used more and less."""
+    console = _console()
+    console.print(f"reference {found.reference} ({found.reference_words:,} words), other {found.other} ({found.other_words:,} words)")
+    rows = ((d.statistic, d.unit, d.value, d.floor, d.multiple) for d in found.differences)
+    title = f"Differences; the floor is what two samples of {found.floor_words:,.0f} words of the reference differ by"
+    console.print(_table(title, ("statistic", "unit", "difference", "floor", "times the floor"), rows, left=2))
+    _show_items(console, "Units used more than in the reference", found.overused_units)
+    _show_items(console, "Units used less", found.underused_units)
+    _show_items(console, "Bigrams and trigrams used more", found.overused_ngrams)
+    _show_items(console, "Bigrams and trigrams used less", found.underused_ngrams)
+
+
+def _show_items(console: Console, title: str, items: Sequence[KeyItem]) -> None:
+    rows = ((i.text, i.count, i.per_1000_words, i.reference_per_1000_words, i.log_likelihood) for i in items)
+    if items:
+        console.print(_table(title, ("text", "count", "per 1,000 words", "reference", "log-likelihood"), rows))
+
+
+def show_nearest(found: Sequence[tuple[str, float]]) -> None:
+    """References, nearest first."""
+    _console().print(_table("Nearest first", ("reference", "distance, bits"), found))
+
+
+def teller() -> Callable[[str], None]:
+    """Progress on stderr, one line every `TELL_SECONDS` at the most."""
+    last = time.monotonic() - TELL_SECONDS
+
+    def tell(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= TELL_SECONDS:
+            print(line, file=sys.stderr, flush=True)
+            last = time.monotonic()
+
+    return tell

@@ -1,0 +1,100 @@
+"""The tables of a profile: their columns, how they are written, and their hashes."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dft_stats import counts as counting
+from dft_stats.counts import Counts
+from dft_stats.errors import IntegrityError, ProfileFormatError
+from dft_stats.features import SCHEMA as DOCUMENTS_SCHEMA
+from dft_stats.statistics import COUNTED
+
+STATISTIC = {statistic.name: statistic for statistic in COUNTED}
+TOTALS_SCHEMA = pa.schema([("table", pa.string()), ("group", pa.string()), ("count", pa.int64()), ("types", pa.int64())])
+FLOOR_SCHEMA = pa.schema([("statistic", pa.string()), ("words", pa.int64()), ("mean", pa.float64()), ("sd", pa.float64())])
+TABLES = {
+    **{name: counting.schema(statistic) for name, statistic in STATISTIC.items()},
+    "totals": TOTALS_SCHEMA,
+    "spectrum": TOTALS_SCHEMA,
+    "documents": DOCUMENTS_SCHEMA,
+    "floor": FLOOR_SCHEMA,
+}
+
+
+def table_path(name: str) -> str:
+    """Where a table lies in the folder of its profile."""
+    return f"data/{name}.parquet"
+
+
+def write_table(folder: Path, name: str, table: pa.Table) -> dict[str, Any]:
+    """Write one table, always the same bytes for the same rows; return its entry of the manifest."""
+    path = folder / table_path(name)
+    strings = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    integers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
+    encoding = dict.fromkeys(integers, "DELTA_BINARY_PACKED") | dict.fromkeys(strings, "DELTA_BYTE_ARRAY")
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=False,
+        column_encoding=encoding,
+        row_group_size=1 << 16,
+        write_page_index=True,
+    )
+    return {
+        "name": name,
+        "rows": len(table),
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "logical_sha256": logical_sha256(table),
+        "columns": [[field.name, str(field.type)] for field in table.schema],
+    }
+
+
+def logical_sha256(table: pa.Table) -> str:
+    """Hash of the values, column by column, whatever the file's encoding: equal for equal rows in equal order."""
+    digest = hashlib.sha256()
+    for field in table.schema:
+        column = table[field.name]
+        digest.update(f"{field.name}:{field.type}:{len(column)};".encode())
+        if pa.types.is_string(field.type):
+            for value in column.to_pylist():
+                encoded = value.encode()
+                digest.update(len(encoded).to_bytes(4, "little") + encoded)
+        else:
+            kind = "<f8" if pa.types.is_floating(field.type) else "<i8"
+            digest.update(column.combine_chunks().fill_null(0).to_numpy(zero_copy_only=False).astype(kind).tobytes())
+        if column.null_count:
+            digest.update(b"null" + np.packbits(column.combine_chunks().is_null().to_numpy(zero_copy_only=False)).tobytes())
+    return digest.hexdigest()
+
+
+def verify_table(folder: Path, entry: Mapping[str, Any]) -> None:
+    """Refuse a table whose bytes are not those that the manifest names, before any of it is parsed."""
+    path = folder / table_path(str(entry["name"]))  # never a path that the manifest gives
+    if not path.is_file():
+        raise IntegrityError(f"{path} is missing: the profile is half-written or was tampered with; fetch or build it again")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != entry.get("sha256"):
+        raise IntegrityError(f"{path} has sha256 {digest}, the manifest says {entry.get('sha256')}; fetch or build the profile again")
+    schema = pq.read_schema(path)
+    if not schema.equals(TABLES[str(entry["name"])]):
+        raise ProfileFormatError(f"{path} has the columns {schema.names}, expected {TABLES[str(entry['name'])].names}")
+
+
+def grouped(counts: Mapping[str, Counts], part: str) -> pa.Table:
+    """The totals, or the spectra, of all statistics as one table."""
+    pieces = []
+    for name, statistic in STATISTIC.items():
+        rows: pa.Table = getattr(counts[name], part)
+        group = rows[statistic.groups[0]].cast(pa.string()) if statistic.groups else pa.chunked_array([[""] * len(rows)], pa.string())
+        label = pa.chunked_array([[name] * len(rows)], pa.string())
+        pieces.append(pa.table([label, group, rows["count"], rows["types"]], schema=TOTALS_SCHEMA))
+    return pa.concat_tables(pieces)

@@ -1,0 +1,108 @@
+"""Everything that must be true of a profile beyond the hashes that loading checks: what `dft-stats verify` does, and publishing."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dft_stats.counts import MOMENTS, Counts
+from dft_stats.errors import ProfileFormatError
+from dft_stats.profile import CARD, MANIFEST, Profile, canonical, read_profile
+from dft_stats.tables import STATISTIC, TABLES, logical_sha256, table_path
+
+
+def problems(folder: Path) -> list[str]:
+    """What is wrong with a profile, a sentence each; empty if nothing is.
+
+    The manifest and tables are read only if their hashes are right. Then: no file too many, the card as it was written, rows and logical
+    hashes as the manifest says, keys sorted and distinct, `count >= documents >= 1`, totals that agree with rows, spectrum and exposure.
+    """
+    try:
+        profile = read_profile(folder)
+    except ProfileFormatError as error:
+        return [str(error)]
+    try:
+        return [*_files(profile), *_entries(profile), *(line for name in STATISTIC for line in _rows(profile, name)), *_exposure(profile)]
+    except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        return [f"{folder / MANIFEST} has an entry of another shape than expected: {error!r}"]
+
+
+def _files(profile: Profile) -> Iterator[str]:
+    known = {MANIFEST, CARD, *map(table_path, TABLES)}
+    found = {path.relative_to(profile.path).as_posix() for path in profile.path.rglob("*") if path.is_file()}
+    yield from (f"{name} is no part of a profile" for name in sorted(found - known))
+    if (profile.path / MANIFEST).read_bytes() != canonical(profile.manifest):
+        yield f"{MANIFEST} is not in its canonical form (sorted keys, one space of indentation)"
+    if CARD not in found:
+        yield f"{CARD}, the card, is missing"
+    elif hashlib.sha256((profile.path / CARD).read_bytes()).hexdigest() != profile.manifest.get("card_sha256"):
+        yield f"{CARD}, the card, was changed after the profile was written"
+
+
+def _entries(profile: Profile) -> Iterator[str]:
+    for entry in profile.manifest["tables"]:
+        table = profile.table(entry["name"])
+        facts = {
+            "rows": len(table),
+            "bytes": (profile.path / table_path(entry["name"])).stat().st_size,
+            "logical_sha256": logical_sha256(table),
+            "columns": [[field.name, str(field.type)] for field in table.schema],
+        }
+        yield from (
+            f"{entry['name']}: {key} is {value}, the manifest says {entry[key]}" for key, value in facts.items() if entry[key] != value
+        )
+
+
+def _rows(profile: Profile, name: str) -> Iterator[str]:
+    counts = profile.counts(name)
+    table, keys = counts.table, list(counts.statistic.keys)
+    found = table.select(keys)
+    if not found.equals(found.sort_by([(key, "ascending") for key in keys])):
+        yield f"{name}: rows are not sorted by {', '.join(keys)}"
+    if len(found.group_by(keys).aggregate([])) != len(found):
+        yield f"{name}: a key occurs twice"
+    if any(table[column].null_count for column in table.column_names):
+        yield f"{name}: nulls"
+    if len(table):
+        if not pc.all(pc.and_(pc.greater_equal(table["count"], table["documents"]), pc.greater_equal(table["documents"], 1))).as_py():
+            yield f"{name}: count >= documents >= 1 does not hold"
+        if pc.max(table["documents"]).as_py() > profile.exposure.documents:
+            yield f"{name}: a row occurs in more documents than there are"
+        for moment in MOMENTS:
+            least = table["count"] if moment.startswith("square") else 0
+            if not pc.all(pc.greater_equal(table[moment], least)).as_py():
+                yield f"{name}: {moment} is too small for its count"
+    yield from _totals(name, counts)
+
+
+def _totals(name: str, counts: Counts) -> Iterator[str]:
+    """Totals are what the rows and the spectrum of pruned rows add up to, group by group."""
+    groups = counts.statistic.groups
+    sums: dict[tuple[object, ...], list[int]] = {}
+    pruned = zip(*(counts.spectrum[column].to_pylist() for column in (*groups, "count", "types")), strict=True)
+    kept = zip(*(counts.table[column].to_pylist() for column in (*groups, "count")), strict=True)
+    for *group, count, types in (*pruned, *((*row, 1) for row in kept)):
+        entry = sums.setdefault(tuple(group), [0, 0])
+        entry[0] += count * types
+        entry[1] += types
+    stated = {
+        tuple(row[:-2]): list(row[-2:]) for row in zip(*(counts.totals[c].to_pylist() for c in (*groups, "count", "types")), strict=True)
+    }
+    for key in sorted(sums.keys() | stated.keys(), key=repr):
+        found, said = sums.get(key, [0, 0]), stated.get(key, [0, 0])
+        if found != said:
+            where = " ".join(map(str, (name, *key)))
+            yield f"{where}: count and types add up to {found[0]} and {found[1]}, totals say {said[0]} and {said[1]}"
+
+
+def _exposure(profile: Profile) -> Iterator[str]:
+    lengths, rhythm, exposed = profile.counts("sentence_length"), profile.counts("punctuation_rhythm"), profile.exposure
+    if lengths.total("words") != exposed.sentences:
+        yield f"sentence_length has {lengths.total('words')} sentences, the manifest says {exposed.sentences}"
+    if rhythm.total("marks") != rhythm.total("gaps"):
+        yield f"punctuation_rhythm has {rhythm.total('marks')} marks and {rhythm.total('gaps')} gaps"
+    words = sum(length * count for length, count in zip(*(lengths.rows("words")[c].to_pylist() for c in ("length", "count")), strict=True))
+    if words != exposed.words:
+        yield f"the sentences of sentence_length have {words} words, the manifest says {exposed.words}"
