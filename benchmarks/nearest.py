@@ -17,7 +17,7 @@ from dft_stats.build import build
 from dft_stats.compare import nearest
 from dft_stats.profile import Profile
 from pipelines.official import REGISTRY, build_recipe
-from pipelines.recipe import mix, read_recipe
+from pipelines.recipe import read_recipe
 
 LEAVE_OUT = 10
 

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dft_stats.build import build
+    from dft_stats.build import build  # type: ignore[no-redef]  # a sub-module and its verb
     from dft_stats.compare import compare, nearest
     from dft_stats.profile import Profile
     from dft_stats.registry import list_profiles, load

@@ -173,7 +173,7 @@ def _build(given: argparse.Namespace) -> int:
     from dft_stats.report import teller
 
     profile = build(
-        given.paths,
+        [Path(path) for path in given.paths],
         out=given.out,
         name=given.name,
         version=given.version,
@@ -219,11 +219,11 @@ def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"
     kind, rules = like.manifest["segmenter"]["name"], like.manifest.get("typography", "fold")
     with tempfile.TemporaryDirectory(prefix="dft-stats-") as folder:
         yield build(
-            given.other,
+            paths,
             out=Path(folder) / "texts",
             name="texts",
             text_column=given.text_column,
-            segmenter=kind if kind in ("rule", "spacy") else "rule",
+            segmenter=kind if kind.partition(":")[0] in ("rule", "spacy") else "rule",
             typography=rules,
             max_order=3,
             progress=teller(),

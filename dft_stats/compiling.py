@@ -129,9 +129,7 @@ def _token_frequency(profile: "Profile", chunks: Chunks, table: TokenTable, spel
     }
 
 
-def _ngram_frequency(
-    profile: "Profile", chunks: Chunks, table: TokenTable, tokenizer: "Tokenizer", spelt: Sequence[str]
-) -> dict[str, Any]:
+def _ngram_frequency(profile: "Profile", chunks: Chunks, table: TokenTable, tokenizer: "Tokenizer", spelt: Sequence[str]) -> dict[str, Any]:
     """N-grams of units, n = 2 and 3, each unit one token: what is tracked is phrases, not spelling.
 
     Marks other than `,`, `;` and `:` are left out: they end sentences, or have a space now before and now behind them, and tokenizers
@@ -146,7 +144,7 @@ def _ngram_frequency(
     texts: list[str] = rows["ngram"].take(chosen).to_pylist()
     parts = [units(text) for text in texts]
     texts = [text if part[0].kind in GLUED else " " + text for text, part in zip(texts, parts, strict=True)]
-    occurs = np.bincount(chunks.ids, chunks.weights[chunks.owner], len(spelt))
+    occurs: Floats = np.bincount(chunks.ids, chunks.weights[chunks.owner], len(spelt)).astype(np.float64)
     bare = {text: id for id, text in reversed(list(enumerate(spelt)))}
     tokens = profile.table("token_frequency")
     unit_count = dict(zip(tokens["unit"].to_pylist(), tokens["count"].to_pylist(), strict=True))

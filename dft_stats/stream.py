@@ -104,7 +104,8 @@ class StreamCounts:
     def __add__(self, other: "StreamCounts") -> "StreamCounts":
         size = max(len(self.ends), len(other.ends))
         ends, reached = (
-            np.pad(a, (0, size - len(a))) + np.pad(b, (0, size - len(b))) for a, b in ((self.ends, other.ends), (self.reached, other.reached))
+            np.pad(a, (0, size - len(a))) + np.pad(b, (0, size - len(b)))
+            for a, b in ((self.ends, other.ends), (self.reached, other.reached))
         )
         return StreamCounts(
             self.tokens + other.tokens,

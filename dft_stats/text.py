@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 MARK_CLASSES = (
@@ -60,7 +61,9 @@ TITLES = frozenset(
     " eg ie e.g i.e cf al approx ca cir supp reg para cl esq op ibid cit seq stat dept univ assn ave blvd rd dist ct ed eds trans ex rel"
     " jan feb mar apr jun jul aug sept sep oct nov dec mon tue wed thu fri min max est bros mass cal fla tex ill ind ga wis minn".split()
 )  # a period after these ends a sentence only before one of STARTERS, if they are not always bound to what follows
-BOUND = frozenset("mr mrs ms mx dr prof rev hon messrs mme mlle gen col capt lt sgt maj cmdr adm gov sen rep vs v viz cf e.g i.e eg ie".split())
+BOUND = frozenset(
+    "mr mrs ms mx dr prof rev hon messrs mme mlle gen col capt lt sgt maj cmdr adm gov sen rep vs v viz cf e.g i.e eg ie".split()
+)
 BEFORE_NUMBER = frozenset(
     "no nos p pp art arts sec secs fig figs eq eqs ch chap vol vols pt pts par pars § cl rev stat rule reg id app tab ref refs".split()
 )
@@ -123,7 +126,7 @@ def unwrap(text: str) -> str:
         return text
     lines = text.split("\n")
     joined = [lines[0]]
-    for line, following in zip(lines, lines[1:], strict=False):
+    for line, following in pairwise(lines):
         soft = 40 <= len(line.strip()) <= 100 and following.strip() and not _LIST_ITEM.match(following)
         joined += [" " if soft else "\n", following]
     return "".join(joined)
@@ -131,9 +134,10 @@ def unwrap(text: str) -> str:
 
 _LIST_ITEM = re.compile(r"\s*(?:[-*•·—–]\s|\(?\w{1,3}[.)]\s)")
 
-_SINGLE_QUOTES, _DOUBLE_QUOTES = str.maketrans("‘’‚‛′", "'''''"), str.maketrans("“”„‟«»″", '"""""""')
-_CONTROLS = {code: " " for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\r\t\x0b\x0c\x85"}
-_BREAKS = str.maketrans("\x0b\x0c\x85\u2028\u2029", "\n\n\n\n\n")
+_QUOTES = {"'": "‘’‚‛′", '"': "“”„‟«»″"}
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_BREAK = re.compile(r"[\x0b\x0c\x85\u2028\u2029]")
+_SPACES = re.compile(r" [^\S\n]+|[^\S\n ][^\S\n]*")  # every run of white space in a line but the single space
 _FOLDS = [
     (re.compile(r"``|''"), '"'),
     (re.compile(r"[‐‑]"), "-"),
@@ -151,12 +155,14 @@ def normalise(text: str, *, typography: str = "fold") -> str:
     `typography="fold"` makes quotes straight and dashes em dashes, so that the typesetter's habits do not pass for the writer's;
     `"keep"` leaves them. Idempotent.
     """
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not text.isascii() else text
-    text = unicodedata.normalize("NFC", text).translate(_CONTROLS).replace("\r\n", "\n").replace("\r", "\n").translate(_BREAKS)
-    text = re.sub(r"[^\S\n]+", " ", text)
-    text = unwrap("\n".join(line.strip() for line in text.split("\n")))
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    text = _BREAK.sub("\n", _CONTROL.sub(" ", text).replace("\r\n", "\n").replace("\r", "\n"))
+    text = unwrap("\n".join(line.strip() for line in _SPACES.sub(" ", text).split("\n")))
     if typography == "fold":  # after joining lines, so that a dash or ellipsis at a line's end is seen whole
-        text = text.translate(_SINGLE_QUOTES).translate(_DOUBLE_QUOTES)
+        for plain, fancy in _QUOTES.items() if not text.isascii() else ():
+            for quote in fancy:
+                text = text.replace(quote, plain)
         for pattern, plain in _FOLDS:
             text = pattern.sub(plain, text)
     elif typography != "keep":
@@ -228,7 +234,7 @@ def _unit_kind(unit: str, is_word: bool) -> int:
 
 def unit_kind(unit: str) -> int:
     """Kind of a unit given as text: WORD, SYMBOL or the index of its mark's class."""
-    return _unit_kind(unit, character_kind(unit[0]) in WORD_CHARACTERS)
+    return _unit_kind(unit, any(character_kind(character) in WORD_CHARACTERS for character in unit))
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------------------
@@ -254,10 +260,7 @@ def _is_end(found: Sequence[Unit], i: int) -> int | None:
     while last + 1 < len(found) and _glued(found[last + 1]) and found[last + 1].text[0] in TERMINATORS | CLOSERS:
         last += 1
     while (  # a footnote marker [12] belongs to the sentence that it closes
-        last + 3 < len(found)
-        and found[last + 1].text == "["
-        and found[last + 2].text.isdecimal()
-        and found[last + 3].text == "]"
+        last + 3 < len(found) and found[last + 1].text == "[" and found[last + 2].text.isdecimal() and found[last + 3].text == "]"
     ):
         last += 3
     if last + 1 == len(found) or found[last + 1].break_before:
@@ -318,10 +321,24 @@ class Segmenter:
 
     @property
     def identity(self) -> dict[str, str]:
+        """Name, version and hash of the rules, as a manifest has them."""
         return {"name": self.name, "version": self.version, "rule_sha256": self.rule_sha256}
 
 
-_TABLES = (TERMINATORS, CLOSERS, OPENERS, TITLES, BOUND, BEFORE_NUMBER, COMPANY, STARTERS, CAPTIONS, SPEECH, set(JOINERS), set(DIGIT_JOINERS))
+_TABLES = (
+    TERMINATORS,
+    CLOSERS,
+    OPENERS,
+    TITLES,
+    BOUND,
+    BEFORE_NUMBER,
+    COMPANY,
+    STARTERS,
+    CAPTIONS,
+    SPEECH,
+    set(JOINERS),
+    set(DIGIT_JOINERS),
+)
 RULE_VERSION = "1"  # raise it with every change of `_is_end`, `units` or `unwrap`; tests/test_text.py pins what a version does
 _RULE_SHA256 = hashlib.sha256(repr((RULE_VERSION, [sorted(table) for table in _TABLES])).encode()).hexdigest()
 RULE = Segmenter("rule", RULE_VERSION, _RULE_SHA256, rule_sentences)

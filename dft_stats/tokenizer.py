@@ -10,7 +10,19 @@ import numpy as np
 
 from dft_stats.compiled import TokenTable
 from dft_stats.errors import CompiledProfileError
-from dft_stats.text import BOUND, CLOSERS, DIGIT_JOINERS, MARK_CLASSES, TITLES, WORD, WORD_CHARACTERS, Unit, character_kind, normalise, units
+from dft_stats.text import (
+    BOUND,
+    CLOSERS,
+    DIGIT_JOINERS,
+    MARK_CLASSES,
+    TITLES,
+    WORD,
+    WORD_CHARACTERS,
+    Unit,
+    character_kind,
+    normalise,
+    units,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -95,7 +107,9 @@ def encode_in_context(tokenizer: "Tokenizer", chunks: Sequence[str]) -> list[lis
         prefixes = ["a" if chunk[0] == " " else "a\n\n" for chunk in batch]
         suffixes = ["a" if chunk[-1] == "\n" else "" for chunk in batch]
         texts = [prefix + chunk + suffix for prefix, chunk, suffix in zip(prefixes, batch, suffixes, strict=True)]
-        for prefix, chunk, suffix, encoding in zip(prefixes, batch, suffixes, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True):
+        for prefix, chunk, suffix, encoding in zip(
+            prefixes, batch, suffixes, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True
+        ):
             ids, before = encoding.ids, plain[prefix]
             if ids[: len(before)] == before and not suffix:
                 found.append(ids[len(before) :])

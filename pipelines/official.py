@@ -13,12 +13,12 @@ from pipelines.recipe import mix, read_recipe
 
 REGISTRY = Path(__file__).parents[1] / "registry"
 MAX_ROWS = {
-    "token_frequency": 45_000,
-    "surface": 70_000,
-    "ngram_frequency/2": 25_000,
-    "ngram_frequency/3": 15_000,
-    "ngram_frequency/4": 5_000,
-    "ngram_frequency/5": 2_500,
+    "token_frequency": 40_000,
+    "surface": 50_000,
+    "ngram_frequency/2": 20_000,
+    "ngram_frequency/3": 10_000,
+    "ngram_frequency/4": 3_000,
+    "ngram_frequency/5": 1_500,
 }
 """So that the four together stay below 6 MB."""
 

@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.profiles import profile_of
-from tests.prose import documents as prose
-from tests.tokenizers_for_tests import ALL
 from tokenizers import Tokenizer
 
 from dft_stats.compiled import CompiledProfile
@@ -18,6 +15,9 @@ from dft_stats.measures import jensen_shannon_bits
 from dft_stats.profile import Profile
 from dft_stats.text import MARK_CLASSES, normalise
 from dft_stats.tokenizer import encode_in_context, resolve, special_ids, surfaces, token_table, vocabulary_size
+from tests.profiles import profile_of
+from tests.prose import documents as prose
+from tests.tokenizers_for_tests import ALL
 
 WORDS = st.sampled_from(["the", "well-known", "don't", "U.S.", "1,250", "harbour.", '"Why?"', "(see", "4)", "—", "é", "ran,", "rest;"])
 

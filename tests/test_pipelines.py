@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pipelines.cleaning import unescape, without_figures
 from pipelines.official import REGISTRY, build_recipe
 from pipelines.recipe import _limits, mix, read_recipe

@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.prose import documents as prose
 
 from dft_stats.build.floor import REST, draw, human_floor, pool
 from dft_stats.build.sample import EXCERPT_WORDS, EXCERPTS_A_DOCUMENT, Excerpt, Sample, excerpts
 from dft_stats.counts import Counts, count, exposure, prune
 from dft_stats.statistics import COUNTED
 from dft_stats.text import documents
+from tests.prose import documents as prose
 
 
 def counted(texts: Sequence[str]) -> tuple[int, dict[str, Counts]]:

@@ -42,7 +42,11 @@ def card_of(facts: Mapping[str, Any], counts: Mapping[str, Counts], exposure: Ex
         f"| sentence length, words | mean {_number(length['mean'])}, SD {_number(length['sd'])}, CV {_number(length['cv'])} |",
         f"| correlation of successive sentence lengths | {_number(length['lag1'])} |",
         f"| entropy of words (Miller-Madow) | {_number(summary['entropy_bits'])} bits |",
-        *(f"| entropy in windows of {key[7:]} words | {_number(bits)} bits |" for key, bits in summary["entropies_bits"].items() if key.startswith("window")),
+        *(
+            f"| entropy in windows of {key[7:]} words | {_number(bits)} bits |"
+            for key, bits in summary["entropies_bits"].items()
+            if key.startswith("window")
+        ),
         *(f"| {name} per 1,000 words | {_number(rate)} |" for name, rate in marks.items()),
         f"| distinct units | {summary['tokens']['types']:,} |",
         f"| share of all units that stands in the table | {_number(100 * summary['tokens']['mass_in_table'])} % |",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from dft_stats.build.sample import Excerpt
 from dft_stats.compare import discrepancies
@@ -63,7 +64,11 @@ def human_floor(
 
 
 def draw(
-    excerpts: Sequence[Excerpt], documents: np.ndarray, words: int, *, seed: tuple[int, int]  # type: ignore[type-arg]
+    excerpts: Sequence[Excerpt],
+    documents: NDArray[np.int64],
+    words: int,
+    *,
+    seed: tuple[int, int],
 ) -> tuple[list[str], list[str]] | None:
     """Two lists of excerpts of at least `words` words each, no document on both sides; None if one side runs out."""
     generator = np.random.default_rng(seed)
@@ -91,6 +96,8 @@ def _pool(counts: Counts, kept: Counts) -> Counts:
     rest = joined.filter(pc.invert(known)).select([*groups, *COUNTS])
     rest = rest.append_column("rest", pa.repeat(pa.scalar(REST), len(rest)))
     rest = rest.group_by([*groups, "rest"]).aggregate([(column, "sum") for column in COUNTS])
-    pooled = pa.table([rest[key if key in groups else "rest"] for key in keys] + [rest[f"{column}_sum"] for column in COUNTS], schema=columns)
+    pooled = pa.table(
+        [rest[key if key in groups else "rest"] for key in keys] + [rest[f"{column}_sum"] for column in COUNTS], schema=columns
+    )
     table = pa.concat_tables([joined.filter(known).select(columns.names).cast(columns), pooled])
     return of_table(counts.statistic, table.sort_by([(key, "ascending") for key in keys]))

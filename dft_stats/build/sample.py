@@ -49,7 +49,8 @@ class Sample:
 
     def documents(self) -> list[str]:
         """Whole documents in the order of their hashes, as many as `MAX_DOCUMENTS` and `MAX_CHARACTERS` allow, one at least."""
-        chosen, size = [], 0
+        chosen: list[str] = []
+        size = 0
         for _, text in sorted(self._documents, reverse=True):
             size += len(text)
             if chosen and size > MAX_CHARACTERS:

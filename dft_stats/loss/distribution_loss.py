@@ -140,10 +140,7 @@ class DistributionLoss(nn.Module):
         sums = torch.stack([numerator.detach().sum() for numerator, _ in counts.values()])
         if not bool(torch.isfinite(sums).all()):  # on the few sums: the probabilities themselves are never read again
             raise NotFinite("the logits hold NaN or infinity; check the learning rate and the precision of the step before")
-        if num_items is None:
-            tokens = labelled.sum()
-        else:
-            tokens = torch.as_tensor(num_items, device=logits.device)
+        tokens = labelled.sum() if num_items is None else torch.as_tensor(num_items, device=logits.device)
         tokens = tokens.clamp_min(1)
 
         words = stream.words.to(self.words.dtype)
@@ -184,7 +181,7 @@ class DistributionLoss(nn.Module):
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             flat = torch.cat([values.to(self.words.dtype).reshape(-1) for values in pending])
             dist.all_reduce(flat)
-            for values, summed in zip(pending, flat.split([values.numel() for values in pending]), strict=True):
+            for values, summed in zip(pending, torch.split(flat, [values.numel() for values in pending]), strict=True):
                 values.copy_(summed.view_as(values))
         if not int(self.forwards):
             return
@@ -218,8 +215,8 @@ class DistributionLoss(nn.Module):
         """The tokens as a stream, and which positions have a label."""
         if not isinstance(logits, Tensor) or not logits.numel() or not logits.is_floating_point():
             raise LogitsMissing(
-                f"DistributionLoss needs logits [B, T, V], not {_name(logits)}. Fused losses never build them: switch off Liger's fused linear"
-                " cross entropy and cut cross entropy, use UNSLOTH_RETURN_LOGITS=1, or call the model without labels"
+                f"DistributionLoss needs logits [B, T, V], not {_name(logits)}. Fused losses never build them: switch off Liger's fused"
+                " linear cross entropy and cut cross entropy, use UNSLOTH_RETURN_LOGITS=1, or call the model without labels"
             )
         if logits.ndim != 3 or labels.shape != logits.shape[:2]:
             raise LogitsMissing(f"logits [B, T, V] and labels [B, T] do not fit: {tuple(logits.shape)} and {tuple(labels.shape)}")
@@ -252,7 +249,9 @@ class DistributionLoss(nn.Module):
     def set_extra_state(self, state: Any) -> None:
         """Refuse the running rates of another profile or tokenizer."""
         if state != self.identity:
-            raise VocabularyMismatch(f"these are the running rates of another profile or tokenizer ({state}); this loss is for {self.identity}")
+            raise VocabularyMismatch(
+                f"these are the running rates of another profile or tokenizer ({state}); this loss is for {self.identity}"
+            )
 
 
 def _name(value: object) -> str:

@@ -98,4 +98,5 @@ def _changes(stream: Stream) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tens
 
 
 def _f(counts: Tensor) -> Tensor:
-    return torch.xlogy(counts, counts) / np.log(2)
+    bits: Tensor = torch.xlogy(counts, counts) / np.log(2)
+    return bits

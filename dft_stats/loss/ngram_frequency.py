@@ -58,7 +58,7 @@ class _Order(nn.Module):
     ids: Tensor  # (entries,): the last token, in every typography
     features: Tensor  # (entries,)
 
-    def __init__(self, compiled: CompiledProfile, features: np.ndarray, n: int) -> None:  # type: ignore[type-arg]
+    def __init__(self, compiled: CompiledProfile, features: np.ndarray, n: int) -> None:
         super().__init__()
         self.n, self.vocab_size = n, compiled.vocab_size
         grams = compiled.ngrams[features, -n:].astype(np.int64)

@@ -68,7 +68,8 @@ class Kinds(nn.Module):
         names = list(pairs)
         rows, ids = (torch.cat([pairs[name][i] for name in names]) for i in (0, 1))
         begins, membership = self.begins.to(p.dtype), self.membership.to(p.dtype)
-        reduced = _Reduce.apply(p, stream.counted.to(p.dtype), begins, self.ids, membership, rows * p.shape[1] + ids)
+        index = rows * p.shape[1] + ids
+        reduced = _Reduce.apply(p, stream.counted.to(p.dtype), begins, self.ids, membership, index)  # type: ignore[no-untyped-call]
         tokens, by_opening, kinds, single = reduced
         split = single.split([len(pairs[name][0]) for name in names])
         begun = by_opening.gather(1, stream.open_before[:, None])[:, 0]

@@ -24,7 +24,7 @@ class PunctuationRhythm(Term):
     inner: Tensor  # (kinds with two marks,): which of the marked kinds
 
     def __init__(self, compiled: CompiledProfile, kinds: Kinds) -> None:
-        def family(rate: np.ndarray, sd: np.ndarray) -> Family:  # type: ignore[type-arg]
+        def family(rate: np.ndarray, sd: np.ndarray) -> Family:
             return Family(
                 rate,
                 sd,

@@ -101,13 +101,23 @@ class TokenReader(nn.Module):
             [torch.where(reach >= n, folded.roll(n, 1), -1) for n in range(1, self.n_max)] or [torch.full_like(folded, -1)]
         )
 
-        fields = [counted, age, previous, gap, open_before.long(), excused, before, after, ends, types, rank]
-        if not shifted:
-            fields = [field.roll(-1, 1) for field in fields]
-            context = context.roll(-1, 2)
-        flat = [field.reshape(-1) for field in fields]
-        counted, types, rank = flat[0], flat[9], flat[10]
-        return Stream(*flat[:9], context.flatten(1), self._windows(counted & (types >= 0), rank), types)
+        def rows(field: Tensor) -> Tensor:
+            return (field if shifted else field.roll(-1, 1)).reshape(-1)
+
+        return Stream(
+            counted=rows(counted),
+            age=rows(age),
+            previous=rows(previous),
+            gap=rows(gap),
+            open_before=rows(open_before.long()),
+            excused=rows(excused),
+            before=rows(before),
+            after=rows(after),
+            ends=rows(ends),
+            context=(context if shifted else context.roll(-1, 2)).flatten(1),
+            windows=self._windows(rows(begins), rows(rank)),
+            types=rows(types),
+        )
 
     def _windows(self, begins: Tensor, rank: Tensor) -> Tensor:
         """Rows of the word beginnings of each full window, [rows // window, window], -1 where there are fewer windows."""
@@ -126,7 +136,7 @@ class TokenReader(nn.Module):
         return members[:-1].view(most, size)
 
 
-def table_arrays(compiled: CompiledProfile) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def table_arrays(compiled: CompiledProfile) -> dict[str, np.ndarray]:
     """The token table in the types that torch indexes with; special tokens are made void.
 
     `word_begins` (2, vocab) are the beginnings before the marks, after a token that did not (0) or did (1) end inside a word.

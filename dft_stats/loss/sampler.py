@@ -32,7 +32,7 @@ class Sampler:
         dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
         if self.temperature == 1 and self.top_p == 1:
             return torch.softmax(logits, -1, dtype=dtype)
-        p: Tensor = _Nucleus.apply(logits, self.temperature, self.top_p, dtype)
+        p: Tensor = _Nucleus.apply(logits, self.temperature, self.top_p, dtype)  # type: ignore[no-untyped-call]
         return p
 
     @torch.no_grad()

@@ -42,4 +42,3 @@ def expand(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 def bucket(edges: Tensor, values: Tensor) -> Tensor:
     """As `dft_stats.stream.bucket`."""
     return (torch.searchsorted(edges, values.contiguous(), right=True) - 1).clamp_max(len(edges) - 2)
-

@@ -16,4 +16,14 @@ STATISTICS = (TOKEN_FREQUENCY, NGRAM_FREQUENCY, SENTENCE_LENGTH, PUNCTUATION_RHY
 COUNTED = (*STATISTICS, SURFACE)
 """All tables of counts of a profile: the five statistics, and the spelling that compiling to a tokenizer needs."""
 
-__all__ = ["COUNTED", "STATISTICS", "SURFACE", "Statistic"]
+__all__ = [
+    "COUNTED",
+    "ENTROPY",
+    "NGRAM_FREQUENCY",
+    "PUNCTUATION_RHYTHM",
+    "SENTENCE_LENGTH",
+    "STATISTICS",
+    "SURFACE",
+    "TOKEN_FREQUENCY",
+    "Statistic",
+]

@@ -13,7 +13,7 @@ def events(document: Document) -> Iterator[Event]:
     found = [unit for sentence in document for unit in sentence]
     positions = [position for row in words_before(document) for position in row]
     begin = 0
-    for i, unit in enumerate(found):
+    for i in range(len(found)):
         following = found[i + 1] if i + 1 < len(found) else None
         if following is None or following.space or following.break_before:
             text = " " * found[begin].space + "".join(u.text for u in found[begin : i + 1])

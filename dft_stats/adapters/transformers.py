@@ -1,0 +1,246 @@
+"""The loss in a Hugging Face `Trainer`: `attach(trainer, loss)` before `trainer.train()`.
+
+Proven by tests on transformers 5.24, one process and two (gloo, CPU). DeepSpeed, FSDP and GPUs: by the Trainer's rules, untried.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+try:
+    from transformers import Trainer, TrainerCallback
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+except ImportError as error:
+    raise ImportError("dft_stats.adapters.transformers needs transformers and accelerate: pip install 'dft-stats[transformers]'") from error
+
+from dft_stats.loss import TERMS, DistributionLoss
+
+STATE_FILE = "distribution_loss.pt"
+"""Name of the loss's state in a checkpoint."""
+NAMES = (*(f"dist/{term}" for term in TERMS), "dist/loss")
+
+
+def attach(trainer: Any, loss: DistributionLoss, *, weight: float = 0.1) -> Any:
+    """Add `weight` times the loss to whatever the trainer computes, and keep the loss's books.
+
+    The trainer's own loss stays what it was (the model's, `compute_loss_func`, label smoothing); with weight 0 training is the same
+    to the bit and the components are still logged. `num_items_in_batch` and the number of processes scale both alike, so the gradient
+    does not depend on how a step is cut. The optimizer step closes the loss's step: its `accumulation_steps` is set to 0.
+
+    * Log: `dist/<term>` and `dist/loss` (before `weight`), means over the optimizer steps since the last log, reach all reporters.
+    * Evaluation and prediction change no state and add nothing to `eval_loss`; `eval_dist/<term>` are means over the batches.
+    * Checkpoint: `distribution_loss.pt` beside the optimizer's state, read again by `train(resume_from_checkpoint=...)`.
+    * Documents begin where `position_ids` are 0, where `cu_seq_lens_q` says so, and where `attention_mask` changes; its zeros are never
+      counted. Batches packed without any of these are told apart by special tokens alone.
+
+    Args:
+        trainer: a `transformers.Trainer` of a causal language model. Not of TRL.
+        loss: for the profile, compiled for the model's tokenizer.
+        weight: of the loss beside the trainer's own, at least 0.
+
+    Returns:
+        The trainer.
+
+    Raises:
+        TypeError: another trainer, model or loss than this is made for.
+        ValueError: a setting that cannot be right, such as two losses, `nn.DataParallel`, or tensor and sequence parallelism.
+        LogitsMissing: in training, when the model gives no logits, as with Liger's fused cross entropy.
+    """
+    _check(trainer, loss, weight)
+    callback = DistributionLossCallback(loss, weight)
+    plain = {name: getattr(trainer, name) for name in ("compute_loss", "evaluation_loop", "log", "train")}
+
+    def compute_loss(model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        given = dict(inputs)  # the trainer takes the labels out
+        value, outputs = plain["compute_loss"](model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        if model.training and torch.is_grad_enabled():
+            value = callback.add(value, outputs, given, *_scale(trainer, num_items_in_batch))
+        else:
+            callback.measure(outputs, given)
+        return (value, outputs) if return_outputs else value
+
+    def evaluation_loop(
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> Any:
+        callback.evaluation.clear()
+        output = plain["evaluation_loop"](dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        total = torch.stack([torch.zeros(len(NAMES)), *(row.cpu() for row in callback.evaluation)]).sum(0).tolist()
+        *sums, batches = _mean_over_ranks(torch.tensor([*total, len(callback.evaluation)], device=trainer.args.device)).tolist()
+        if batches:
+            output.metrics.update({f"{metric_key_prefix}_{name}": value / batches for name, value in zip(NAMES, sums, strict=True)})
+        return output
+
+    def log(logs: dict[str, float], *rest: Any, **named: Any) -> None:  # callbacks see logs too late to add to them
+        if "loss" in logs:
+            logs.update(callback.since_last_log())
+        plain["log"](logs, *rest, **named)
+
+    def train(resume_from_checkpoint: Any = None, *rest: Any, **named: Any) -> Any:
+        latest = resume_from_checkpoint is True
+        callback.checkpoint = get_last_checkpoint(trainer.args.output_dir) if latest else resume_from_checkpoint or None
+        return plain["train"](resume_from_checkpoint, *rest, **named)
+
+    vars(trainer).update(compute_loss=compute_loss, evaluation_loop=evaluation_loop, log=log, train=train)
+    trainer.add_callback(callback)
+    return trainer
+
+
+class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
+    """What an attached loss does at the events of training: close steps, save, resume."""
+
+    def __init__(self, loss: DistributionLoss, weight: float) -> None:
+        self.loss, self.weight = loss, weight
+        loss.accumulation_steps = 0
+        self.checkpoint: Any = None  # folder, as given to `train`
+        self.window: list[Tensor] = []  # components of the micro-batches since the last optimizer step, (len(NAMES),) each
+        self.evaluation: list[Tensor] = []
+        self.total, self.steps = torch.zeros(len(NAMES)), 0  # since the last log
+
+    def add(self, value: Tensor, outputs: Any, inputs: Mapping[str, Any], num_items: Any, scale: float, shares: int) -> Tensor:
+        """The trainer's loss of a micro-batch plus the weighted one, which counts `scale` times now and `1 / shares` of that in the end."""
+        own, components = self.loss(**self._arguments(outputs, inputs, detach=self.weight == 0), num_items=num_items)
+        components["dist/loss"] = components["dist/loss"] * (scale / shares)
+        self.window.append(torch.stack([components[name] for name in NAMES]))
+        return value if self.weight == 0 else value + (self.weight * scale) * own.to(value.device)
+
+    @torch.no_grad()
+    def measure(self, outputs: Any, inputs: Mapping[str, Any]) -> None:
+        """Components of an evaluation batch; no state changes."""
+        _, components = self.loss(**self._arguments(outputs, inputs, detach=True))
+        self.evaluation.append(torch.stack([components[name] for name in NAMES]))
+
+    def since_last_log(self) -> dict[str, float]:
+        """Means over optimizer steps; none if there was no step."""
+        means = dict(zip(NAMES, (self.total / max(self.steps, 1)).tolist(), strict=True)) if self.steps else {}
+        self.total, self.steps = torch.zeros_like(self.total), 0
+        return means
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take up the state of the checkpoint that training resumes from."""
+        if state.is_hyper_param_search:
+            raise ValueError("one loss cannot serve a hyperparameter search, whose trials start anew; make trainer and loss for each trial")
+        self.loss.to(args.device).train()
+        if self.checkpoint is not None:
+            path = Path(self.checkpoint) / STATE_FILE
+            if path.is_file():
+                self.loss.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            else:
+                warnings.warn(
+                    f"{path} is missing: the running rates of the distribution loss start anew, and training does not go on exactly as"
+                    " it would have; that is to be expected if the loss was not attached when the checkpoint was saved",
+                    stacklevel=2,
+                )
+        self.loss.step()  # what a broken-off accumulation left
+        self.window.clear()
+        self.total, self.steps = torch.zeros(len(NAMES), device=args.device), 0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close an optimizer step, whole or the shorter last one of an epoch. Every rank is here."""
+        if not self.window:
+            raise RuntimeError("an optimizer step ended without `compute_loss`; this trainer cannot take the distribution loss in")
+        self.loss.step()
+        rows = torch.stack(self.window).to(self.total.device)
+        self.window.clear()
+        self.total += _mean_over_ranks(torch.cat([rows[:, :-1].mean(0), rows[:, -1:].sum(0)]))  # shares of the loss add up
+        self.steps += 1
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Put the state beside the optimizer's. After `step` it is the same on every rank."""
+        if args.should_save and not args.save_only_model:
+            path = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / STATE_FILE
+            part = path.with_name(f"{STATE_FILE}.part")
+            torch.save(self.loss.state_dict(), part)
+            part.replace(path)
+
+    def _arguments(self, outputs: Any, inputs: Mapping[str, Any], *, detach: bool) -> dict[str, Any]:
+        labels = inputs.get("labels")
+        if not isinstance(labels, Tensor):
+            raise ValueError(f"DistributionLoss needs `labels` in the batch, [B, T]; it has {', '.join(inputs) or 'nothing'}")
+        logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+        place = logits.device if isinstance(logits, Tensor) else labels.device
+        mask, ids, starts = inputs.get("attention_mask"), inputs.get("input_ids"), document_starts(inputs)
+        if _fits(mask, labels):
+            labels = labels.masked_fill(mask.to(labels.device) == 0, self.loss.ignore_index)
+        return {
+            "logits": logits.detach() if detach and isinstance(logits, Tensor) else logits,
+            "labels": labels.to(place),
+            "input_ids": ids.to(place) if _fits(ids, labels) else None,
+            "document_starts": None if starts is None else starts.to(place),
+        }
+
+
+def document_starts(inputs: Mapping[str, Any]) -> Tensor | None:
+    """Where a batch says that documents begin, bool [B, T] like its labels; padding is made of openings. None: it says nothing.
+
+    Args:
+        inputs: of the model; read are `position_ids` [B or 1, T], `attention_mask` [B, T] (of zeros and ones, or the number of the
+            document) and `cu_seq_lens_q`, the bounds in the flattened batch.
+    """
+    labels = inputs["labels"]
+    positions, mask, bounds = (inputs.get(name) for name in ("position_ids", "attention_mask", "cu_seq_lens_q"))
+    found: list[Tensor] = []
+    if isinstance(positions, Tensor) and positions.ndim == 2:
+        found.append((positions == 0).expand_as(labels))
+    if _fits(mask, labels):
+        changes = torch.ones_like(mask, dtype=torch.bool)
+        changes[:, 1:] = mask[:, 1:] != mask[:, :-1]
+        found.append(changes | (mask == 0))
+    if isinstance(bounds, Tensor):
+        starts = torch.zeros(labels.numel() + 1, dtype=torch.bool, device=bounds.device)
+        starts[bounds.long()] = True
+        found.append(starts[:-1].view(labels.shape))
+    return torch.stack([starts.to(labels.device) for starts in found]).any(0) if found else None
+
+
+def _scale(trainer: Any, num_items: Any) -> tuple[Any, float, int]:
+    """How the trainer scales its own loss: items that are divided by (None: the micro-batch's), factor, and what divides it later."""
+    told = getattr(trainer, "loss_is_scaled_for_ga", None)
+    scaled = (trainer.model_accepts_loss_kwargs and num_items is not None) or trainer.compute_loss_func is not None
+    steps = getattr(trainer, "current_gradient_accumulation_steps", trainer.args.gradient_accumulation_steps)
+    shares = 1 if (scaled if told is None else told) else steps
+    if num_items is None:  # means of micro-batches: the step's loss is the mean of them
+        return None, shares / steps, shares
+    ranks = trainer.accelerator.num_processes if trainer.args.average_tokens_across_devices else 1  # DDP takes the mean of sums
+    return num_items, float(ranks * shares), shares
+
+
+def _check(trainer: Any, loss: Any, weight: float) -> None:
+    if not isinstance(trainer, Trainer):
+        raise TypeError(f"attach is for a transformers.Trainer, not a {type(trainer).__name__}; in another loop call the loss yourself")
+    if any(base.__module__.partition(".")[0] == "trl" for base in type(trainer).__mro__):
+        raise TypeError(f"{type(trainer).__name__} is a trainer of TRL, without logits or labels; give its data to transformers.Trainer")
+    if not isinstance(loss, DistributionLoss):
+        raise TypeError(f"loss is a DistributionLoss, not a {type(loss).__name__}; make one of profile.compile(tokenizer)")
+    if getattr(getattr(trainer.model, "config", None), "is_encoder_decoder", False):
+        raise TypeError("the loss reads causal language models, and this model is an encoder with a decoder")
+    if not (math.isfinite(weight) and weight >= 0):
+        raise ValueError(f"weight is a number of at least 0, not {weight}")
+    if loss.ignore_index != -100:
+        raise ValueError(f"the trainer ignores labels of -100, the loss those of {loss.ignore_index}; make it with ignore_index=-100")
+    if any(isinstance(callback, DistributionLossCallback) for callback in trainer.callback_handler.callbacks):
+        raise ValueError("this trainer has a distribution loss already; make a new trainer for another")
+    if trainer.args.n_gpu > 1:
+        raise ValueError("nn.DataParallel is not supported; start the script with torchrun, or show it one GPU with CUDA_VISIBLE_DEVICES=0")
+    if any(getattr(trainer, name, int)() > 1 for name in ("get_tp_size", "get_cp_size", "get_sp_size")):
+        raise ValueError("tensor, context and sequence parallelism are not supported: ranks would count one text twice, or parts of it")
+
+
+def _fits(given: Any, labels: Tensor) -> TypeGuard[Tensor]:
+    return isinstance(given, Tensor) and given.shape == labels.shape
+
+
+def _mean_over_ranks(values: Tensor) -> Tensor:
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(values)
+        values /= dist.get_world_size()
+    return values

@@ -1,0 +1,175 @@
+"""A corpus as batches of texts, whatever it lies in: files, folders, globs, texts or rows. Never more of it in memory than a batch.
+
+Hidden files and folders are skipped, and a file that several paths lead to is read once. `dft_stats.build.formats` says which files are
+read and how.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from glob import glob, has_magic
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from dft_stats.build.formats import READ, file_kind, from_files, from_rows, listed, shortened
+from dft_stats.errors import CorpusError
+
+LONGEST_PATH = 1_000  # characters
+HEAD = 1_000  # items of an iterator that are looked at to tell paths from texts
+
+
+def read(paths: str | Path | Iterable[Any], *, text_column: str | None = None, batch_characters: int = 4_000_000) -> Iterator[list[str]]:
+    """Batches of the texts of a corpus, in the order given, those of a folder or glob by path.
+
+    Strings in a list may be paths or texts. They are paths if each of them may be one: it exists, has an ending that is read, or has no
+    white space. They are texts if one of them cannot be a path, unless another is unmistakably one: that is an error. Paths given as
+    `Path` and texts given as rows, `{"text": ...}`, are never mistaken.
+
+    Args:
+        paths: a file, folder or glob, or several; or an iterable of texts; or of rows, such as a Hugging Face dataset.
+        text_column: column or field of the text. If None it is "text", else the only one of strings.
+        batch_characters: a batch has no more, one for each text included, unless it is a single text.
+
+    Raises:
+        CorpusError: nothing to read, unreadable, damaged, or no such column. What the paths are is checked at once, the rest while reading.
+    """
+    if batch_characters < 1:
+        raise ValueError(f"batch_characters is 1 or more, not {batch_characters}")
+    return _batches(_texts(paths, text_column), batch_characters)
+
+
+def files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The files that the paths lead to, each once."""
+    found: dict[str, Path] = {}
+    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        if not isinstance(path, str | os.PathLike):
+            raise CorpusError(f"{shortened(path)} among paths is of type {type(path).__name__}, not a path")
+        for file in _files(os.path.expanduser(os.fspath(path))):
+            found.setdefault(os.path.realpath(file), Path(file))
+    return list(found.values())
+
+
+def _batches(texts: Iterator[str], limit: int) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        if batch and size + len(text) + 1 > limit:
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text) + 1
+    if batch:
+        yield batch
+
+
+# --- what is given ----------------------------------------------------------------------------------------------------------------
+
+
+def _texts(given: Any, column: str | None) -> Iterator[str]:
+    if isinstance(given, str | os.PathLike):
+        return from_files(files(given), column)  # type: ignore[arg-type]
+    if isinstance(given, Mapping):  # a DatasetDict is one
+        names = list(given)
+        raise CorpusError(
+            f"a mapping with {listed(names)} was given; if these are the splits of a dataset, give one of them, as in "
+            f"dataset[{(names or ['train'])[0]!r}]; if it is a row, give a list of rows"
+        )
+    if hasattr(given, "columns"):
+        raise CorpusError(f"a table of type {type(given).__name__} was given; give its column of texts, as in table['text'], or its rows")
+    if isinstance(given, bytes) or not (isinstance(given, Iterable) or hasattr(given, "__getitem__")):
+        raise CorpusError(f"{shortened(given)} is of type {type(given).__name__}; give paths, texts or rows")
+    if hasattr(given, "select_columns") and (column or "text") in (given.column_names or ()):
+        given = given.select_columns([column or "text"])  # of a dataset: other columns, such as images, need not be decoded
+    iterator = iter(given)
+    head = list(iterator if isinstance(given, list | tuple) else islice(iterator, HEAD))
+    if not head:
+        raise CorpusError("no paths, texts or rows were given: the list is empty")
+    if _are_paths(head):
+        return from_files(files([*head, *iterator]), column)
+    return from_rows(enumerate(chain(head, iterator)), column, "what was given", "item")
+
+
+def _are_paths(items: list[Any]) -> bool:
+    if any(isinstance(item, os.PathLike) for item in items):
+        return True
+    if not all(isinstance(item, str) for item in items):
+        return False
+    if all(map(_may_be_path, items)):
+        return True
+    mixed = [item for item in items if _must_be_path(item)]
+    if mixed:
+        text = next(item for item in items if not _may_be_path(item))
+        raise CorpusError(
+            f"{shortened(text)} does not exist as a path, but {shortened(mixed[0])} looks like one: give paths alone, or texts as rows, "
+            '[{"text": ...}, ...]'
+        )
+    return False
+
+
+def _may_be_path(item: str) -> bool:
+    """Whether a string exists as a path, or might but for a slip of the pen."""
+    if not item or len(item) > LONGEST_PATH or "\n" in item:
+        return False
+    return len(item.split(None, 1)) == 1 or file_kind(item) is not None or os.path.exists(os.path.expanduser(item))
+
+
+def _must_be_path(item: str) -> bool:
+    """Whether a string that may be a path is no likely text: neither "README" nor "see a.txt", though there may be such a file."""
+    if not _may_be_path(item):
+        return False
+    if len(item.split(None, 1)) == 1 and file_kind(item):
+        return True
+    return (os.sep in item or file_kind(item) is not None) and os.path.exists(os.path.expanduser(item))
+
+
+# --- files ------------------------------------------------------------------------------------------------------------------------
+
+
+def _files(path: str) -> list[str]:
+    """The files that one path leads to."""
+    if os.path.isdir(path):
+        found = sorted(_walk(path, set()), key=lambda file: Path(file).parts)
+        return _readable(found, f"the folder {path}")
+    if os.path.lexists(path) and len(path) <= LONGEST_PATH:
+        if file_kind(path) is None:
+            raise CorpusError(f"{path}: a file of this ending is not read; read are {READ}")
+        return [path]
+    is_text = len(path) > LONGEST_PATH or "\n" in path
+    if has_magic(path) and not is_text:
+        matched = sorted(glob(path, recursive=True), key=lambda file: Path(file).parts)
+        if matched:
+            found = [file for match in matched for file in (_walk(match, set()) if os.path.isdir(match) else [match])]
+            return _readable(found, f"the pattern {path}", plain_json=path.lower().endswith(".json"))
+        raise CorpusError(f"{path}: no file matches this pattern")
+    hint = " " in path or is_text
+    raise CorpusError(f"{shortened(path)} does not exist" + ('; if it is a text, give it as a row, [{"text": ...}]' if hint else ""))
+
+
+def _walk(folder: str, seen: set[str]) -> Iterator[str]:
+    """All files below a folder but hidden ones; a link that leads back is not followed."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise CorpusError(f"{folder} cannot be read: {error.strerror}") from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry.path, seen)
+        else:
+            yield entry.path
+
+
+def _readable(found: list[str], where: str, *, plain_json: bool = False) -> list[str]:
+    chosen = [file for file in found if file_kind(file) and (plain_json or not file.lower().endswith(".json"))]
+    if chosen:
+        return chosen
+    kinds = Counter("".join(Path(file).suffixes[-1:]) or "no ending" for file in found)
+    there = ", ".join(f"{number} of {kind}" for kind, number in kinds.most_common(5)) or "none"
+    hint = "; for JSON Lines in .json files give a pattern, such as 'FOLDER/*.json'" if kinds[".json"] else ""
+    raise CorpusError(f"{where} has no file that is read: {READ}. Files there: {there}{hint}")

@@ -1,0 +1,111 @@
+"""What a model writes, and how far that is from a profile."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dft_stats.compiled import CompiledProfile
+from dft_stats.loss import DistributionLoss, Sampler
+
+TEMPERATURE, TOP_P = 0.8, 0.95
+SAMPLE_TOKENS = 96  # in a continuation that is measured
+ROWS = 16  # in a batch of a measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a model wrote for some prompts."""
+
+    texts: list[str]  # prompt and continuation, up to the last end of a sentence
+    z2: dict[str, float]  # mean squared z-score of each statistic; 1 is human noise
+
+
+def write(
+    model: Any, tokenizer: Any, compiled: CompiledProfile, prompts: Sequence[str], *, seed: int, tell: Callable[[str], None]
+) -> Written:
+    """One continuation of each prompt, and the statistics of what the model expected to write at each place of them."""
+    torch.manual_seed(seed)
+    loss = DistributionLoss(compiled, temperature=TEMPERATURE, top_p=TOP_P, accumulation_steps=0)  # batches add up, `step` is never called
+    model.eval()
+    ids, mask = encode(tokenizer, prompts)
+    tokens = generate(model, ids, mask, SAMPLE_TOKENS, loss.sampler, lambda n: tell(f"the model writes: {n} of {SAMPLE_TOKENS} tokens"))
+    components: dict[str, Tensor] = {}
+    for rows in torch.arange(len(tokens)).split(ROWS):
+        whole = extend(mask[rows], tokens[rows])
+        with torch.no_grad():
+            logits = model(tokens[rows], attention_mask=whole, position_ids=positions(whole), use_cache=False).logits
+        labels = tokens[rows].clone()
+        labels[:, : ids.shape[1]] = loss.ignore_index
+        starts = (whole == 0) | (whole.cumsum(1) == 1)
+        _, components = loss(logits, labels, input_ids=tokens[rows], document_starts=starts)
+    padding = (mask == 0).sum(1).tolist()
+    texts = [
+        whole_sentences(tokenizer.decode(row[number:], skip_special_tokens=True))
+        for row, number in zip(tokens.tolist(), padding, strict=True)
+    ]
+    return Written(texts, of_terms(components))
+
+
+def of_terms(components: dict[str, Tensor]) -> dict[str, float]:
+    """Mean z squared by statistic, out of the components of a loss."""
+    return {name.removeprefix("dist/"): float(value) for name, value in components.items() if name != "dist/loss"}
+
+
+def encode(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Ids and mask, int64 [B, P], padded on the left."""
+    rows = [tokenizer(prompt, add_special_tokens=True)["input_ids"] for prompt in prompts]
+    longest = max(map(len, rows))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
+    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask
+
+
+@torch.no_grad()
+def generate(
+    model: Any, ids: Tensor, mask: Tensor, new: int, sampler: Sampler, tell: Callable[[int], None] = lambda number: None
+) -> Tensor:
+    """`ids` int64 [B, P] and `new` tokens more, sampled with the model's cache. Documents do not end: what is measured is prose."""
+    tokens, cache, given = ids, None, ids
+    for number in range(new):
+        whole = extend(mask, tokens)
+        output = model(
+            given, attention_mask=whole, position_ids=positions(whole)[:, -given.shape[1] :], past_key_values=cache, use_cache=True
+        )  # fmt: skip
+        cache = output.past_key_values
+        given = draw(output.logits[:, -1], sampler)[:, None]
+        tokens = torch.cat([tokens, given], 1)
+        tell(number + 1)
+    return tokens
+
+
+def draw(logits: Tensor, sampler: Sampler) -> Tensor:
+    """Ids [B] from logits [B, V], as `Sampler.sample` draws them, without sorting: what falls outside the nucleus is drawn again."""
+    p = F.softmax(logits.float() / sampler.temperature, -1)
+    drawn = torch.multinomial(p, 1)
+    while True:
+        more_probable = torch.where(p > p.gather(1, drawn), p, 0).sum(-1)
+        outside = (more_probable >= sampler.top_p).nonzero()[:, 0]
+        if not len(outside):
+            return drawn[:, 0]
+        drawn[outside] = torch.multinomial(p[outside], 1)
+
+
+def extend(mask: Tensor, tokens: Tensor) -> Tensor:
+    """The mask of prompts, with ones for what was written after them."""
+    return F.pad(mask, (0, tokens.shape[1] - mask.shape[1]), value=1)
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Positions that do not count padding on the left."""
+    return (mask.cumsum(1) - 1).clamp_min(0)
+
+
+def whole_sentences(text: str) -> str:
+    """The text without the sentence that the token limit cut."""
+    end = max(text.rfind(mark) for mark in ".!?")
+    return text[: end + 1 + (text[end + 1 : end + 2] in ('"', "”"))] if end >= 0 else text

@@ -1,0 +1,171 @@
+"""Law 1, fast_count(x) == count(x), and law 2 across batches, processes and pruning."""
+
+import io
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dft_stats.build.engine import Counted, Keep, count_corpus
+from dft_stats.build.units import read_units
+from dft_stats.counts import Counts, count, exposure, prune
+from dft_stats.demo.documents import documentation_texts
+from dft_stats.statistics import COUNTED, STATISTICS
+from dft_stats.text import RULE, WORD, Segmenter, Unit, documents, units
+from tests.prose import documents as prose
+from tests.strategies import corpora, texts
+
+
+def paragraphs(text: str) -> list[list[Unit]]:
+    """A segmenter of the tests' own: a sentence is a paragraph, and a letter is a unit where the rule has a word of two."""
+    found: list[list[Unit]] = []
+    for unit in units(text):
+        if unit.break_before:
+            found.append([])
+        short = unit.kind == WORD and len(unit.text) == 2
+        cuts = [unit.start, unit.start + 1, unit.end] if short else [unit.start, unit.end]
+        for begin, end in pairwise(cuts):
+            first = begin == unit.start
+            found[-1].append(Unit(text[begin:end], begin, end, unit.kind, unit.space and first, unit.break_before and first))
+    return found
+
+
+PARAGRAPHS = Segmenter("paragraphs", "1", "0" * 64, paragraphs)
+
+
+def assert_equal(found: Counted, texts: Sequence[str], segmenter: Segmenter = RULE) -> None:
+    segmented = documents(texts, segmenter)
+    assert found.exposure == exposure(segmented)
+    for statistic in COUNTED:
+        expected, got = count(statistic, segmented), found.counts[statistic.name]
+        assert got.table.equals(expected.table), statistic.name
+        assert got.totals.sort_by([(name, "ascending") for name in got.totals.column_names]).equals(
+            expected.totals.sort_by([(name, "ascending") for name in expected.totals.column_names])
+        ), statistic.name
+        assert len(got.spectrum) == 0
+
+
+@given(texts)
+@example("Figure\n\n٣٣. The end")
+@example("x [12] y.[12] Next. [3]")
+@example("\u0301a\u0301'b.C.d")
+def test_units_and_sentences_are_those_of_the_reference(text: str) -> None:
+    (document,) = documents([text])
+    found = read_units([text], RULE)
+    reference = [(unit, number) for number, sentence in enumerate(document) for unit in sentence]
+    vocabulary = found.vocabulary.to_pylist()
+    got = zip(found.id, found.kind, found.space, found.break_before, found.sentence, strict=True)
+    assert [(vocabulary[i], *map(int, rest)) for i, *rest in got] == [
+        (unit.text, unit.kind, int(unit.space), int(unit.break_before), number) for unit, number in reference
+    ]
+    assert [found.text[a:b].decode() for a, b in zip(found.start, found.end, strict=True)] == [unit.text for unit, _ in reference]
+
+
+@given(corpora)
+@example([])
+@example([""])
+@example(["", "One.", ""])
+def test_fast_count_is_count(corpus: list[str]) -> None:
+    assert_equal(count_corpus([corpus]), corpus)
+
+
+@given(corpora, st.integers(1, 3))
+def test_batches_do_not_matter(corpus: list[str], size: int) -> None:
+    batches = [corpus[i : i + size] for i in range(0, len(corpus), size)]
+    assert_equal(count_corpus(batches), corpus)
+
+
+def test_real_documents_are_counted_as_the_reference_counts_them() -> None:
+    """Documentation of the installed packages: tables, code, lists, URLs, and what no generator thinks of."""
+    corpus = sorted(documentation_texts(), key=len)[:60]
+    assert sum(map(len, corpus)) > 100_000
+    assert_equal(count_corpus([corpus[:20], corpus[20:]]), corpus)
+
+
+def test_processes_do_not_matter() -> None:
+    corpus = prose(40)
+    assert_equal(count_corpus([corpus[:10], corpus[10:11], corpus[11:]], workers=2), corpus)
+
+
+def test_another_segmenter() -> None:
+    corpus = prose(12)
+    assert_equal(count_corpus([corpus], segmenter=PARAGRAPHS), corpus, PARAGRAPHS)
+    assert_equal(count_corpus([corpus[:5], corpus[5:]], segmenter=PARAGRAPHS), corpus, PARAGRAPHS)
+
+
+def test_a_segmenter_whose_units_overlap_is_refused() -> None:
+    backwards = Segmenter("backwards", "1", "0" * 64, lambda text: [units(text)[::-1]])
+    with pytest.raises(ValueError, match="backwards gave units that overlap or are out of order"):
+        count_corpus([["One two."]], segmenter=backwards)
+
+
+def pruned(counts: Counts, keep: Keep) -> Counts:
+    table = counts.table
+    return prune(
+        counts, pc.and_(pc.greater_equal(table["documents"], keep.min_documents), pc.greater_equal(table["count"], keep.min_count))
+    )
+
+
+@pytest.mark.parametrize("batch", [40, 7])
+@pytest.mark.parametrize("keep", [Keep(min_documents=3), Keep(min_count=4), Keep(2, 3), Keep(1000)])
+def test_pruning_is_that_of_the_core(keep: Keep, batch: int) -> None:
+    corpus = prose(40)
+    found = count_corpus([corpus[i : i + batch] for i in range(0, 40, batch)], keep=keep)
+    segmented = documents(corpus)
+    for statistic in COUNTED:
+        expected = count(statistic, segmented)
+        if statistic.kind == "categorical":
+            expected = pruned(expected, keep)
+        got = found.counts[statistic.name]
+        assert got.table.equals(expected.table)
+        assert got.spectrum.to_pylist() == expected.spectrum.to_pylist()
+        assert sorted(map(tuple, (r.values() for r in got.totals.to_pylist()))) == sorted(
+            map(tuple, (r.values() for r in expected.totals.to_pylist()))
+        )
+
+
+@pytest.mark.parametrize("batch", [40, 9])
+def test_the_most_frequent_rows_are_kept(batch: int) -> None:
+    corpus, most = prose(40), {"token_frequency": 30, "ngram_frequency/2": 20, "surface": 25}
+    found = count_corpus([corpus[i : i + batch] for i in range(0, 40, batch)], keep=Keep(max_rows=most, max_order=3))
+    whole = count_corpus([corpus], keep=Keep(max_order=3))
+    for name, limit in most.items():
+        statistic, _, n = name.partition("/")
+        group = (int(n),) if n else ()
+        got, expected = found.counts[statistic], whole.counts[statistic]
+        kept = got.rows(*group)
+        assert len(kept) == limit
+        dropped = np.sort(expected.frequencies(*group))[::-1][limit:]
+        assert min(kept["count"].to_pylist()) >= dropped[0]
+        assert np.array_equal(np.sort(got.frequencies(*group)), np.sort(expected.frequencies(*group)))
+        assert got.total(*group) == expected.total(*group)
+    assert set(found.counts["ngram_frequency"].table["n"].to_pylist()) == {2, 3}
+    assert len(found.counts["ngram_frequency"].rows(3)) == len(whole.counts["ngram_frequency"].rows(3))
+
+
+def test_little_memory_spills_and_changes_nothing() -> None:
+    corpus = prose(60)
+    assert_equal(count_corpus([corpus[:30], corpus[30:]], memory="50MB"), corpus)
+
+
+def test_progress_counts_characters() -> None:
+    told: list[int] = []
+    corpus = prose(9)
+    count_corpus([corpus[:4], corpus[4:]], progress=told.append)
+    assert told == [sum(map(len, corpus[:4])), sum(map(len, corpus))]
+    assert all(a < b for a, b in pairwise(told))
+
+
+def test_ten_megabytes_on_one_line() -> None:
+    text = io.StringIO()
+    for i in range(200_000):
+        text.write(f"Sentence number {i} has a word, or two; it ends here. ")
+    found = count_corpus([[text.getvalue()]], keep=Keep(max_order=2))
+    assert found.exposure.sentences == 200_000
+    assert found.exposure.words == 200_000 * 11
+    assert found.counts["sentence_length"].rows("words")["length"].to_pylist() == [11]
+    assert {statistic.name for statistic in STATISTICS} < set(found.counts)

@@ -1,0 +1,189 @@
+"""Value, components and gradient of the loss: the float64 reference, gradcheck, and law 4, no pull where the statistics agree."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dft_stats.compiled import CompiledProfile
+from dft_stats.loss import TERMS, DistributionLoss
+from tests.compiled_for_tests import compiled, handmade, text_rows
+from tests.float64_loss import Float64Loss, softmax, through_softmax
+
+SIZE = len(handmade().tokens.fold)
+
+
+def batch(seed: int, rows: int = 2, length: int = 20) -> tuple[Tensor, Tensor]:
+    """Logits [B, T, V] in float64, and labels [B, T] of which some are ignored."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(rows, length, SIZE, dtype=torch.float64, generator=generator) * 1.5
+    labels = torch.randint(0, SIZE, (rows, length), generator=generator)
+    labels[torch.rand(rows, length, generator=generator) < 0.08] = -100
+    return logits.requires_grad_(), labels
+
+
+def gradient(logits: Tensor) -> Tensor:
+    assert logits.grad is not None
+    return logits.grad
+
+
+# --- the independent reference
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dead_zone": 0.0, "decay": 0.5},
+        {"dead_zone": 0.5, "clip": 0.7, "decay": 0.0},
+        {"weights": {"entropy": 3.0, "ngram_frequency": 0.25, "token_frequency": 0.0}},
+        {"temperature": 0.7, "top_p": 0.9},
+    ],
+)
+def test_training_is_that_of_the_float64_reference(options: dict[str, Any]) -> None:
+    """Four optimizer steps of two micro-batches: value, components and gradient of each."""
+    made = handmade()
+    sampling = {name: options[name] for name in ("temperature", "top_p") if name in options}
+    loss = DistributionLoss(made, accumulation_steps=2, **options)
+    reference = Float64Loss(made, **{name: value for name, value in options.items() if name not in sampling})
+    moved = 0.0
+    for step in range(4):
+        micro = [batch(10 * step + i) for i in range(2)]
+        num_items = sum(int((labels != -100).sum()) for _, labels in micro)
+        for logits, labels in micro:
+            value, components = loss(logits, labels, shifted=True, num_items=num_items)
+            value.backward()
+            p = softmax(logits.detach().numpy(), **sampling)
+            tokens = torch.where(labels == -100, -1, labels)
+            expected, z_squared, slope = reference.micro_batch(p, tokens.tolist(), (labels != -100).tolist(), num_items)
+            assert value.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+            for term in TERMS:
+                assert components[f"dist/{term}"].item() == pytest.approx(z_squared[term], rel=1e-4), term
+            assert components["dist/loss"] == value.detach()
+            wanted = through_softmax(p, slope, options.get("temperature", 1.0))
+            np.testing.assert_allclose(gradient(logits).numpy(), wanted, rtol=1e-3, atol=1e-5 * np.abs(wanted).max())
+            moved += np.abs(wanted).max()
+        reference.step()
+    assert moved > 0
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_each_term_alone_is_that_of_the_reference_on_a_real_profile(term: str) -> None:
+    made = compiled("gpt2")
+    weights = {name: float(name == term) for name in TERMS}
+    loss = DistributionLoss(made, weights=weights, dead_zone=0.0)
+    reference = Float64Loss(made, weights=weights, dead_zone=0.0)
+    labels = torch.tensor(text_rows("gpt2", 2, 12))
+    logits = torch.randn(2, 12, made.vocab_size, dtype=torch.float64, generator=torch.Generator().manual_seed(5)).requires_grad_()
+    value, components = loss(logits, labels, shifted=True)
+    value.backward()
+    p = softmax(logits.detach().numpy())
+    expected, z_squared, slope = reference.micro_batch(p, labels.tolist(), [[True] * 12] * 2, labels.numel())
+    wanted = through_softmax(p, slope)
+    assert np.abs(wanted).max() > 0
+    assert value.item() == pytest.approx(expected, rel=1e-4)
+    assert components[f"dist/{term}"].item() == pytest.approx(z_squared[term], rel=1e-4)
+    np.testing.assert_allclose(gradient(logits).numpy(), wanted, rtol=1e-3, atol=1e-5 * np.abs(wanted).max())
+
+
+# --- gradcheck: the witness has no gradient, so it is fixed by a closed step
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 1.3}, {"temperature": 0.8, "top_p": 0.9}])
+@pytest.mark.parametrize("shifted", [True, False])
+def test_gradcheck(shifted: bool, sampling: Mapping[str, float]) -> None:
+    loss = DistributionLoss(handmade(), accumulation_steps=0, dead_zone=0.1, **sampling)
+    with torch.no_grad():
+        first, labels = batch(0)
+    loss(first, labels, shifted=shifted)
+    loss.step()
+    logits, labels = batch(1, rows=2, length=9)
+    assert torch.autograd.gradcheck(lambda given: loss(given, labels, shifted=shifted)[0], (logits,), eps=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_a_step_against_the_gradient_brings_the_term_nearer(term: str) -> None:
+    loss = DistributionLoss(handmade(), weights={name: float(name == term) for name in TERMS}, dead_zone=0.0).eval()
+    logits, labels = batch(4, rows=4, length=40)
+    before = None
+    for _ in range(40):
+        value, components = loss(logits, labels, shifted=True)
+        before = components[f"dist/{term}"] if before is None else before
+        (slope,) = torch.autograd.grad(value, logits)
+        with torch.no_grad():
+            logits -= 0.05 * slope / slope.abs().max()
+    assert before is not None
+    assert components[f"dist/{term}"] < 0.9 * before
+
+
+# --- law 4
+
+
+def measured(made: CompiledProfile, logits: Tensor, labels: Tensor) -> CompiledProfile:
+    """The profile that says exactly what the model does."""
+    loss = DistributionLoss(made, accumulation_steps=0)
+    loss(logits.detach(), labels, shifted=True) if not torch.is_grad_enabled() else loss(logits, labels, shifted=True)
+    families = loss._families()
+    rates = {name: (f.pending_numerator.double() / f.pending_denominator.double()).numpy() for name, f in families.items()}
+    return replace(
+        made,
+        token_frequency=rates["token_frequency"],
+        ngram_frequency=rates["ngram_frequency"],
+        hazard=rates["sentence_length"],
+        marks=rates["marks"],
+        rhythm=rates["rhythm"].reshape(made.rhythm.shape),
+        entropy_bits=float(rates["entropy"][0]),
+    )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_pulls_where_the_statistics_are_the_profiles(training: bool) -> None:
+    logits, labels = batch(7, rows=6, length=60)
+    matched = DistributionLoss(measured(handmade(), logits, labels), dead_zone=0.0).train(training)
+    value, components = matched(logits, labels, shifted=True)
+    (slope,) = torch.autograd.grad(value, logits)
+    assert abs(value.item()) < 1e-6
+    assert slope.abs().max() < 1e-6
+    assert all(components[f"dist/{term}"] < 1e-6 for term in TERMS)
+    unmatched, _ = DistributionLoss(handmade(), dead_zone=0.0).train(training)(logits, labels, shifted=True)
+    (other,) = torch.autograd.grad(unmatched, logits)
+    assert other.abs().max() > 1000 * slope.abs().max()
+
+
+def test_nothing_pulls_inside_the_dead_zone() -> None:
+    logits, labels = batch(7)
+    value, components = DistributionLoss(handmade(), dead_zone=1e6)(logits, labels)
+    value.backward()
+    assert value == 0
+    assert gradient(logits).abs().max() == 0
+    assert components["dist/token_frequency"] > 0
+
+
+def test_the_witness_by_hand() -> None:
+    """One rate: 0.5 measured, 0.1 wanted, sd 0.1, 32 words of windows of 128: z = 4 * sqrt(32 / 128) = 2."""
+    loss = DistributionLoss(handmade())
+    family = loss._families()["marks"]
+    family.target.fill_(0.1), family.sd.fill_(0.1)
+    numerator, denominator = torch.full_like(family.target, 16.0), torch.full_like(family.target, 32.0)
+    from dft_stats.loss.family import Exposure
+
+    z = family.z(numerator, denominator, Exposure(torch.tensor(32.0), torch.tensor(32.0)))
+    torch.testing.assert_close(z, torch.full_like(z, 2.0))
+    root = len(z) ** 0.5
+    for sign in (1, -1):
+        torch.testing.assert_close(family.witness(sign * z, 0.5, 4.0), torch.full_like(z, sign * 1.5 / 0.1 / root))
+        torch.testing.assert_close(family.witness(sign * z, 0.5, 0.3), torch.full_like(z, sign * 0.3 / 0.1 / root))
+    assert (family.witness(z, 2.0, 4.0) == 0).all()
+
+
+def test_more_text_makes_the_same_distance_count_more() -> None:
+    """z grows with the square root of the text: the same batch four times over."""
+    logits, labels = batch(3, length=40)
+    once = DistributionLoss(handmade()).eval()(logits, labels, shifted=True)[1]
+    often = DistributionLoss(handmade()).eval()(logits.repeat(4, 1, 1), labels.repeat(4, 1), shifted=True)[1]
+    for term in TERMS:
+        assert often[f"dist/{term}"].item() == pytest.approx(4 * once[f"dist/{term}"].item(), rel=1e-5), term
