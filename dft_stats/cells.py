@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dft_stats.counts import Counts
-from dft_stats.measures import jensen_shannon_bits
+from dft_stats.measures import jensen_shannon_bits, kl_bits
 
 UNSEEN = 0.5
-"""A row that a pruned reference lacks counts as this share of the smallest count that it keeps."""
+"""A row that a reference lacks counts as this part of the rarest that the coarsest reference has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +62,29 @@ def jensen_shannon_of(cells: Cells) -> float | None:
     return jensen_shannon_bits(reference, other)
 
 
-def known_cells(references: Sequence[Counts]) -> pa.Array:
-    """The cells on which several references are judged alike: the rows of any of them."""
-    return pc.unique(pa.chunked_array([_columns(counts).keys for counts in references], pa.string()))
+def domain_distances(other: Counts, references: Sequence[Counts]) -> list[float]:
+    """How far a text is from each of several references: KL(text || reference) in bits a unit, so the nearest one expects it best.
 
-
-def domain_distance(other: Counts, reference: Counts, cells: pa.Array) -> float:
-    """How far a text is from one of several references: Jensen-Shannon divergence in bits over `cells` and one cell for the rest.
-
-    A cell that a pruned reference lacks counts there as `UNSEEN` times the smallest count that it keeps: less than any row it has, and
-    not nothing, so that a reference is not punished for being pruned.
+    Cells are the units that any reference lists, and one for the rest. Below the resolution of the coarsest reference (`UNSEEN` times its
+    rarest row) all references have the same share: a large corpus must not win by knowing more rare words, nor a pruned one lose.
     """
-    ours, theirs = _on(cells, reference), _on(cells, other)
-    if not ours.sum() or not theirs.sum():
-        return 1.0  # nothing in common to judge by
-    rests = [max(counts.total() - on.sum(), 0) for counts, on in ((reference, ours), (other, theirs))]
-    return jensen_shannon_bits(np.append(ours, rests[0]), np.append(theirs, rests[1]))
+    columns = [_columns(reference) for reference in references]
+    totals = [max(reference.total(), 1) for reference in references]
+    shares = [own.count.min() / total for own, total in zip(columns, totals, strict=True) if len(own.count)]
+    floor = UNSEEN * max(shares, default=1.0)
+    cells = pc.unique(pa.chunked_array([own.keys for own in columns], pa.string()))
+    text = _on(cells, _columns(other))
+    text = np.append(text, max(other.total() - text.sum(), 0))
+    if not text.sum():
+        text[-1] = 1  # no unit at all: as far away as what no reference knows
+    return [
+        kl_bits(text, np.append(np.maximum(_on(cells, own) / total, floor), floor)) for own, total in zip(columns, totals, strict=True)
+    ]
 
 
-def _on(cells: pa.Array, counts: Counts) -> NDArray[np.float64]:
-    columns = _columns(counts)
+def _on(cells: pa.Array, columns: "_Columns") -> NDArray[np.float64]:
     index = pc.fill_null(pc.index_in(cells, value_set=columns.keys), -1).to_numpy(zero_copy_only=False)
-    if not len(columns.count):
-        return np.zeros(len(cells))
-    absent = UNSEEN * columns.count.min() if columns.pruned else 0.0
-    found: NDArray[np.float64] = np.where(index >= 0, columns.count[index], absent)
+    found: NDArray[np.float64] = np.append(columns.count, 0).astype(np.float64)[index]
     return found
 
 

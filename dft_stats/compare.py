@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dft_stats.cells import align, domain_distance, jensen_shannon_of, known_cells
+from dft_stats.cells import align, domain_distances, jensen_shannon_of
 from dft_stats.counts import Counts
 from dft_stats.errors import IncomparableError
 from dft_stats.keyness import KeyItem, key_items, overused, underused
@@ -104,7 +104,7 @@ def compare(reference: Profile, other: Profile, *, top: int = 10) -> Comparison:
 
 
 def nearest(other: Profile, references: Iterable[Profile]) -> list[tuple[str, float]]:
-    """References by their distance to a profile, nearest first: (name, `domain_distance` in bits of its words and marks).
+    """References by their distance to a profile, nearest first: (name, `domain_distances`: bits a unit of its words and marks).
 
     Raises:
         IncomparableError: a reference was counted by other rules.
@@ -112,10 +112,8 @@ def nearest(other: Profile, references: Iterable[Profile]) -> list[tuple[str, fl
     found = list(references)
     for reference in found:
         check_comparable(reference, other)
-    tables = [reference.counts("token_frequency") for reference in found]
-    cells, judged = known_cells(tables), other.counts("token_frequency")
-    distances = [(reference.name, domain_distance(judged, table, cells)) for reference, table in zip(found, tables, strict=True)]
-    return sorted(distances, key=lambda pair: (pair[1], pair[0]))
+    distances = domain_distances(other.counts("token_frequency"), [reference.counts("token_frequency") for reference in found])
+    return sorted(((reference.name, bits) for reference, bits in zip(found, distances, strict=True)), key=lambda pair: (pair[1], pair[0]))
 
 
 def check_comparable(reference: Profile, other: Profile) -> None:

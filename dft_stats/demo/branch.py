@@ -23,8 +23,9 @@ class Branch(nn.Module):
 
     divergence: Tensor  # scalar: mean KL(model || model as it was) over the predictions behind the prompt, in nats
 
-    def __init__(self, model: Any, layers: int) -> None:
+    def __init__(self, model: Any, layers: int, banned: Tensor) -> None:
         super().__init__()
+        self.banned = banned
         self.model = model.requires_grad_(False)
         self.owner, self.name = _place_of_blocks(model)
         self.blocks = getattr(self.owner, self.name)
@@ -38,7 +39,7 @@ class Branch(nn.Module):
     ) -> Tensor:
         """Continuations, as `on_policy` asks for them."""
         self.prompt = prompts.shape[1]
-        return generate(self.model, prompts, attention_mask, max_new_tokens, Sampler(temperature, top_p))
+        return generate(self.model, prompts, attention_mask, max_new_tokens, Sampler(temperature, top_p), self.banned)
 
     def forward(self, tokens: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
         """Logits [B, T, V] of ids [B, T]."""

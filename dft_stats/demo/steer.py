@@ -8,7 +8,7 @@ import torch
 
 from dft_stats.compiled import CompiledProfile
 from dft_stats.demo.branch import Branch
-from dft_stats.demo.writing import TEMPERATURE, TOP_P, encode, of_terms
+from dft_stats.demo.writing import TEMPERATURE, TOP_P, encode, of_terms, special
 from dft_stats.loss import DistributionLoss, on_policy
 
 BATCH, STEP_TOKENS = 32, 64  # of a step
@@ -24,7 +24,7 @@ def steer(
     model: Any, tokenizer: Any, compiled: CompiledProfile, prompts: Sequence[str], *,
     steps: int, seconds: float, seed: int, tell: Callable[[str], None], watch=None,
 ) -> int:  # fmt: skip
-    branch = Branch(model, LAYERS)
+    branch = Branch(model, LAYERS, special(compiled, model))
     branch.check(encode(tokenizer, prompts[:1])[0])
     optimizer = torch.optim.AdamW(branch.trained, lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.95))
     loss = DistributionLoss(compiled, temperature=TEMPERATURE, top_p=TOP_P, decay=DECAY, weights=WEIGHTS, dead_zone=DEAD_ZONE, clip=CLIP)

@@ -32,7 +32,7 @@ def write(
     loss = DistributionLoss(compiled, temperature=TEMPERATURE, top_p=TOP_P, accumulation_steps=0)  # batches add up, `step` is never called
     model.eval()
     ids, mask = encode(tokenizer, prompts)
-    tokens = generate(model, ids, mask, SAMPLE_TOKENS, loss.sampler, lambda n: tell(f"the model writes: {n} of {SAMPLE_TOKENS} tokens"))
+    tokens = generate(model, ids, mask, SAMPLE_TOKENS, loss.sampler, special(compiled, model), lambda n: tell(f"the model writes: {n} of {SAMPLE_TOKENS} tokens"))
     components: dict[str, Tensor] = {}
     for rows in torch.arange(len(tokens)).split(ROWS):
         whole = extend(mask[rows], tokens[rows])
@@ -67,9 +67,12 @@ def encode(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def generate(
-    model: Any, ids: Tensor, mask: Tensor, new: int, sampler: Sampler, tell: Callable[[int], None] = lambda number: None
+    model: Any, ids: Tensor, mask: Tensor, new: int, sampler: Sampler, banned: Tensor, tell: Callable[[int], None] = lambda number: None
 ) -> Tensor:
-    """`ids` int64 [B, P] and `new` tokens more, sampled with the model's cache. Documents do not end: what is measured is prose."""
+    """`ids` int64 [B, P] and `new` tokens more, sampled with the model's cache.
+
+    Tokens that are `banned`, bool [V], are not drawn: the special ones, so that texts do not end before they are long enough.
+    """
     tokens, cache, given = ids, None, ids
     for number in range(new):
         whole = extend(mask, tokens)
@@ -77,10 +80,17 @@ def generate(
             given, attention_mask=whole, position_ids=positions(whole)[:, -given.shape[1] :], past_key_values=cache, use_cache=True
         )  # fmt: skip
         cache = output.past_key_values
-        given = draw(output.logits[:, -1], sampler)[:, None]
+        given = draw(output.logits[:, -1].masked_fill(banned, -torch.inf), sampler)[:, None]
         tokens = torch.cat([tokens, given], 1)
         tell(number + 1)
     return tokens
+
+
+def special(compiled: CompiledProfile, model: Any) -> Tensor:
+    """Which ids are no text, bool [V]: special tokens, and what a padded head has beyond the tokenizer."""
+    found = torch.ones(model.get_output_embeddings().weight.shape[0], dtype=torch.bool)
+    found[: compiled.vocab_size] = torch.from_numpy(compiled.tokens.special)
+    return found
 
 
 def draw(logits: Tensor, sampler: Sampler) -> Tensor:
