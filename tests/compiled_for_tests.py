@@ -7,10 +7,13 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from hypothesis import strategies as st
+from torch import Tensor
 
 from dft_stats.compiled import CompiledProfile
 from dft_stats.compiling import compile_profile
+from dft_stats.loss import DistributionLoss
 from dft_stats.text import MARK_CLASSES, normalise
 from dft_stats.tokenizer import token_table
 from tests.profiles import profile_of
@@ -120,3 +123,21 @@ def text_rows(kind: str, rows: int, length: int) -> list[list[int]]:
     """Stretches of real text, each beginning elsewhere."""
     corpus = _encoded(kind) * 3
     return [list(corpus[37 * i : 37 * i + length]) for i in range(rows)]
+
+
+def measured(made: CompiledProfile, logits: Tensor, labels: Tensor) -> CompiledProfile:
+    """The profile that says exactly what the model does: logits [B, T, V] that predict labels [B, T]."""
+    loss = DistributionLoss(made, accumulation_steps=0)
+    with torch.enable_grad():
+        loss(logits, labels, shifted=True)
+    families = loss._families()
+    rates = {name: (f.pending_numerator / f.pending_denominator.clamp_min(1e-9)).double().numpy() for name, f in families.items()}
+    return replace(
+        made,
+        token_frequency=rates["token_frequency"],
+        ngram_frequency=rates["ngram_frequency"],
+        hazard=rates["sentence_length"],
+        marks=rates["marks"],
+        rhythm=rates["rhythm"].reshape(made.rhythm.shape),
+        entropy_bits=float(rates["entropy"][0]),
+    )

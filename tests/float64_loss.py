@@ -36,7 +36,7 @@ def counts_by_family(made: CompiledProfile, found: StreamCounts) -> dict[str, tu
         "sentence_length": (ends, reached),
         "marks": (found.marks * 1.0, np.full(len(found.marks), found.words * 1.0)),
         "rhythm": (found.rhythm.ravel() * 1.0, np.full(found.rhythm.size, found.words * 1.0)),
-        "entropy": (np.array([sum(found.entropies)]), np.array([len(found.entropies) * 1.0])),
+        "entropy": (np.array([sum(found.entropies, 0.0)]), np.array([len(found.entropies) * 1.0])),
     }
 
 
@@ -124,27 +124,24 @@ class Facts:
 
 
 def facts(made: CompiledProfile) -> dict[str, Facts]:
-    """Of all families. Independent events vary like Poisson at least: sd >= sqrt(rate / chances in a window)."""
+    """Of all families. Independent events vary like Poisson at least, sd >= sqrt(rate / chances in a window); unseen ones as if once."""
     per_word = made.tokens_per_word
 
     def events(rate: Floats, sd: Floats, tracked: NDArray[np.bool_], chances: Floats) -> Facts:
         tracked = tracked & (chances > 0)
-        floor = np.sqrt(np.where(tracked, rate, 0) / (made.window_words * np.where(tracked, chances, 1)))
+        in_window = made.window_words * np.where(tracked, chances, 1)
+        floor = np.sqrt(np.where(tracked & (rate > 0), rate, 1 / in_window) / in_window)
         return Facts(rate, np.maximum(sd, floor), tracked, np.where(tracked, chances, 1) / per_word)
 
     rhythm, rhythm_sd = made.rhythm.ravel(), made.rhythm_sd.ravel()
     every_token, every_word = np.full(made.vocab_size, per_word), np.ones(rhythm.size)
     return {
         "token_frequency": events(made.token_frequency, made.token_sd, made.token_tracked, every_token),
-        "ngram_frequency": events(
-            made.ngram_frequency, made.ngram_sd, np.ones(len(made.ngrams), bool), np.full(len(made.ngrams), per_word)
-        ),
+        "ngram_frequency": events(made.ngram_frequency, made.ngram_sd, made.ngram_sd >= 0, np.full(len(made.ngrams), per_word)),
         "sentence_length": events(made.hazard, made.hazard_sd, made.at_risk >= 0.005, made.at_risk),
         "marks": events(made.marks, made.marks_sd, made.marks * made.window_words >= 0.05, every_word[: len(made.marks)]),
         "rhythm": events(rhythm, rhythm_sd, rhythm * made.window_words >= 0.05, every_word),
-        "entropy": Facts(
-            np.array([made.entropy_bits]), np.array([made.entropy_sd]), np.array([True]), np.array([1 / made.entropy_window / per_word])
-        ),
+        "entropy": Facts(*map(np.array, ([made.entropy_bits], [made.entropy_sd], [True], [1 / made.entropy_window / per_word]))),
     }
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.prose import documents as prose
-from tests.tokenizers_for_tests import gpt2_like
 
 from dft_stats.cli import main
+from tests.prose import documents as prose
+from tests.tokenizers_for_tests import gpt2_like
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/tutorial.md", "docs/format.md", "docs/statistics.md", "pipelines/README.md")

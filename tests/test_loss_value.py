@@ -1,7 +1,6 @@
 """Value, components and gradient of the loss: the float64 reference, gradcheck, and law 4, no pull where the statistics agree."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dft_stats.compiled import CompiledProfile
 from dft_stats.loss import TERMS, DistributionLoss
-from tests.compiled_for_tests import compiled, handmade, text_rows
+from dft_stats.loss.family import Exposure
+from tests.compiled_for_tests import compiled, handmade, measured, text_rows
 from tests.float64_loss import Float64Loss, softmax, through_softmax
 
 SIZE = len(handmade().tokens.fold)
@@ -101,8 +100,12 @@ def test_gradcheck(shifted: bool, sampling: Mapping[str, float]) -> None:
         first, labels = batch(0)
     loss(first, labels, shifted=shifted)
     loss.step()
-    logits, labels = batch(1, rows=2, length=9)
-    assert torch.autograd.gradcheck(lambda given: loss(given, labels, shifted=shifted)[0], (logits,), eps=1e-6, atol=1e-6)
+    logits, labels = batch(1)
+
+    def value(given: Tensor) -> Tensor:
+        return loss(given, labels, shifted=shifted)[0]
+
+    assert torch.autograd.gradcheck(value, (logits,), eps=1e-6, atol=1e-6, fast_mode=True)  # in a random direction
 
 
 @pytest.mark.parametrize("term", TERMS)
@@ -110,34 +113,17 @@ def test_a_step_against_the_gradient_brings_the_term_nearer(term: str) -> None:
     loss = DistributionLoss(handmade(), weights={name: float(name == term) for name in TERMS}, dead_zone=0.0).eval()
     logits, labels = batch(4, rows=4, length=40)
     before = None
-    for _ in range(40):
+    for _ in range(8):
         value, components = loss(logits, labels, shifted=True)
         before = components[f"dist/{term}"] if before is None else before
         (slope,) = torch.autograd.grad(value, logits)
         with torch.no_grad():
-            logits -= 0.05 * slope / slope.abs().max()
+            logits -= 0.3 * slope / slope.abs().max()
     assert before is not None
     assert components[f"dist/{term}"] < 0.9 * before
 
 
 # --- law 4
-
-
-def measured(made: CompiledProfile, logits: Tensor, labels: Tensor) -> CompiledProfile:
-    """The profile that says exactly what the model does."""
-    loss = DistributionLoss(made, accumulation_steps=0)
-    loss(logits.detach(), labels, shifted=True) if not torch.is_grad_enabled() else loss(logits, labels, shifted=True)
-    families = loss._families()
-    rates = {name: (f.pending_numerator.double() / f.pending_denominator.double()).numpy() for name, f in families.items()}
-    return replace(
-        made,
-        token_frequency=rates["token_frequency"],
-        ngram_frequency=rates["ngram_frequency"],
-        hazard=rates["sentence_length"],
-        marks=rates["marks"],
-        rhythm=rates["rhythm"].reshape(made.rhythm.shape),
-        entropy_bits=float(rates["entropy"][0]),
-    )
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -169,8 +155,6 @@ def test_the_witness_by_hand() -> None:
     family = loss._families()["marks"]
     family.target.fill_(0.1), family.sd.fill_(0.1)
     numerator, denominator = torch.full_like(family.target, 16.0), torch.full_like(family.target, 32.0)
-    from dft_stats.loss.family import Exposure
-
     z = family.z(numerator, denominator, Exposure(torch.tensor(32.0), torch.tensor(32.0)))
     torch.testing.assert_close(z, torch.full_like(z, 2.0))
     root = len(z) ** 0.5

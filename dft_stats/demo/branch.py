@@ -23,9 +23,9 @@ class Branch(nn.Module):
 
     divergence: Tensor  # scalar: mean KL(model || model as it was) over the predictions behind the prompt, in nats
 
-    def __init__(self, model: Any, layers: int, banned: Tensor) -> None:
+    def __init__(self, model: Any, layers: int, never: Tensor) -> None:
         super().__init__()
-        self.banned = banned
+        self.never = never  # bool [V]: ids that are not sampled
         self.model = model.requires_grad_(False)
         self.owner, self.name = _place_of_blocks(model)
         self.blocks = getattr(self.owner, self.name)
@@ -39,7 +39,7 @@ class Branch(nn.Module):
     ) -> Tensor:
         """Continuations, as `on_policy` asks for them."""
         self.prompt = prompts.shape[1]
-        return generate(self.model, prompts, attention_mask, max_new_tokens, Sampler(temperature, top_p), self.banned)
+        return generate(self.model, prompts, attention_mask, max_new_tokens, Sampler(temperature, top_p), self.never)
 
     def forward(self, tokens: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
         """Logits [B, T, V] of ids [B, T]."""
@@ -64,6 +64,10 @@ class Branch(nn.Module):
         counted = slice(self.prompt - 1, -1)
         self.divergence = divergence(logits[:, counted].flatten(0, 1), before[:, counted].flatten(0, 1))
         return logits
+
+    def restore(self) -> None:
+        """Undo the training."""
+        self.blocks[-len(self.before) :].load_state_dict(self.before.state_dict())
 
     def check(self, tokens: Tensor) -> None:
         """See that the two branches are the same before training.

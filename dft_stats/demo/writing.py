@@ -1,6 +1,6 @@
 """What a model writes, and how far that is from a profile."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dft_stats.compiled import CompiledProfile
-from dft_stats.loss import DistributionLoss, Sampler
+from dft_stats.loss import TERMS, DistributionLoss, Sampler
 
-TEMPERATURE, TOP_P = 0.8, 0.95
+SAMPLER = Sampler(temperature=0.8, top_p=0.95)
+"""As models are usually run. The statistics are those of the text that readers will see."""
 SAMPLE_TOKENS = 96  # in a continuation that is measured
 ROWS = 16  # in a batch of a measurement
 
@@ -29,72 +30,67 @@ def write(
 ) -> Written:
     """One continuation of each prompt, and the statistics of what the model expected to write at each place of them."""
     torch.manual_seed(seed)
-    loss = DistributionLoss(compiled, temperature=TEMPERATURE, top_p=TOP_P, accumulation_steps=0)  # batches add up, `step` is never called
+    loss = DistributionLoss(compiled, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p, accumulation_steps=0)  # the batches add up
     model.eval()
     ids, mask = encode(tokenizer, prompts)
-    tokens = generate(model, ids, mask, SAMPLE_TOKENS, loss.sampler, special(compiled, model), lambda n: tell(f"the model writes: {n} of {SAMPLE_TOKENS} tokens"))
+
+    def advance(number: int) -> None:
+        tell(f"the model writes {len(ids)} texts: {number} of {SAMPLE_TOKENS} tokens")
+
+    tokens = generate(model, ids, mask, SAMPLE_TOKENS, SAMPLER, banned(compiled, model), advance)
     components: dict[str, Tensor] = {}
     for rows in torch.arange(len(tokens)).split(ROWS):
+        tell(f"counting what the model expected to write: {int(rows[-1]) + 1} of {len(tokens)} texts")
         whole = extend(mask[rows], tokens[rows])
         with torch.no_grad():
             logits = model(tokens[rows], attention_mask=whole, position_ids=positions(whole), use_cache=False).logits
         labels = tokens[rows].clone()
         labels[:, : ids.shape[1]] = loss.ignore_index
-        starts = (whole == 0) | (whole.cumsum(1) == 1)
-        _, components = loss(logits, labels, input_ids=tokens[rows], document_starts=starts)
+        _, components = loss(logits, labels, input_ids=tokens[rows], document_starts=(whole == 0) | (whole.cumsum(1) == 1))
     padding = (mask == 0).sum(1).tolist()
-    texts = [
-        whole_sentences(tokenizer.decode(row[number:], skip_special_tokens=True))
-        for row, number in zip(tokens.tolist(), padding, strict=True)
-    ]
-    return Written(texts, of_terms(components))
+    written = [tokenizer.decode(row[number:], skip_special_tokens=True) for row, number in zip(tokens.tolist(), padding, strict=True)]
+    return Written([whole_sentences(text) for text in written], of_terms(components))
 
 
-def of_terms(components: dict[str, Tensor]) -> dict[str, float]:
+def of_terms(components: Mapping[str, Tensor]) -> dict[str, float]:
     """Mean z squared by statistic, out of the components of a loss."""
-    return {name.removeprefix("dist/"): float(value) for name, value in components.items() if name != "dist/loss"}
+    return {name: float(components[f"dist/{name}"]) for name in TERMS}
 
 
 def encode(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Ids and mask, int64 [B, P], padded on the left."""
-    rows = [tokenizer(prompt, add_special_tokens=True)["input_ids"] for prompt in prompts]
+    rows = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     longest = max(map(len, rows))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
-    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
     return ids, mask
 
 
 @torch.no_grad()
 def generate(
-    model: Any, ids: Tensor, mask: Tensor, new: int, sampler: Sampler, banned: Tensor, tell: Callable[[int], None] = lambda number: None
+    model: Any, ids: Tensor, mask: Tensor, new: int, sampler: Sampler, never: Tensor, tell: Callable[[int], None] = lambda number: None
 ) -> Tensor:
-    """`ids` int64 [B, P] and `new` tokens more, sampled with the model's cache.
-
-    Tokens that are `banned`, bool [V], are not drawn: the special ones, so that texts do not end before they are long enough.
-    """
-    tokens, cache, given = ids, None, ids
+    """`ids` int64 [B, P] and `new` tokens more, drawn with the model's cache; none of those that are marked in `never`, bool [V]."""
+    tokens, given, kept = ids, ids, {}
     for number in range(new):
         whole = extend(mask, tokens)
-        output = model(
-            given, attention_mask=whole, position_ids=positions(whole)[:, -given.shape[1] :], past_key_values=cache, use_cache=True
-        )  # fmt: skip
-        cache = output.past_key_values
-        given = draw(output.logits[:, -1].masked_fill(banned, -torch.inf), sampler)[:, None]
+        output = model(given, attention_mask=whole, position_ids=positions(whole)[:, -given.shape[1] :], use_cache=True, **kept)
+        kept = {name: output[name] for name in ("cache", "past_key_values") if name in output}  # by version of transformers
+        given = draw(output.logits[:, -1].masked_fill(never, -torch.inf), sampler)[:, None]
         tokens = torch.cat([tokens, given], 1)
         tell(number + 1)
     return tokens
 
 
-def special(compiled: CompiledProfile, model: Any) -> Tensor:
-    """Which ids are no text, bool [V]: special tokens, and what a padded head has beyond the tokenizer."""
+def banned(compiled: CompiledProfile, model: Any) -> Tensor:
+    """Ids that are no text, bool [V]: special tokens, and the rest of a padded head. A text that ended would turn into a chat."""
     found = torch.ones(model.get_output_embeddings().weight.shape[0], dtype=torch.bool)
     found[: compiled.vocab_size] = torch.from_numpy(compiled.tokens.special)
     return found
 
 
 def draw(logits: Tensor, sampler: Sampler) -> Tensor:
-    """Ids [B] from logits [B, V], as `Sampler.sample` draws them, without sorting: what falls outside the nucleus is drawn again."""
+    """Ids [B] from logits [B, V], as `Sampler.sample` draws them, but without sorting: what falls outside the nucleus is drawn again."""
     p = F.softmax(logits.float() / sampler.temperature, -1)
     drawn = torch.multinomial(p, 1)
     while True:
@@ -116,6 +112,6 @@ def positions(mask: Tensor) -> Tensor:
 
 
 def whole_sentences(text: str) -> str:
-    """The text without the sentence that the token limit cut."""
+    """The text without the sentence that the token limit cut; all of it if it has no end of a sentence."""
     end = max(text.rfind(mark) for mark in ".!?")
-    return text[: end + 1 + (text[end + 1 : end + 2] in ('"', "”"))] if end >= 0 else text
+    return text[: end + 1 + (text[end + 1 : end + 2] in ('"', "”", ")"))] if end >= 0 else text

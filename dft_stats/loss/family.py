@@ -53,8 +53,11 @@ class Family(nn.Module):
         usable = np.broadcast_to(np.asarray(tracked, bool).reshape(-1), rate.shape) & (exposure > 0)
         usable = usable & np.isfinite(rate) & np.isfinite(noise)
         rate, noise, exposure = np.where(usable, rate, 0.0), np.where(usable, noise, 1.0), np.where(usable, exposure, 1.0)
-        if window_words is not None:  # few documents can show too little noise; rare independent events vary like Poisson at least
-            noise = np.maximum(noise, np.sqrt(rate / (window_words * exposure)))
+        if window_words is not None:
+            # Few documents can show too little noise. Rare independent events vary like Poisson at least, and what was never seen like
+            # something that is seen once in a window.
+            chances = window_words * exposure
+            noise = np.maximum(noise, np.sqrt(np.where(rate > 0, rate, 1 / chances) / chances))
         self.window_words = window_words
         for name, array in (("target", rate), ("sd", np.maximum(noise, TINY)), ("per_token", exposure / tokens_per_word)):
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)

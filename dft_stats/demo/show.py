@@ -1,0 +1,55 @@
+"""What the demonstration prints: results on stdout, at once, also into a pipe."""
+
+import sys
+import textwrap
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dft_stats.demo.measured import Measured, rows
+from dft_stats.report import PIPED_WIDTH
+
+SHOWN = 2  # texts
+
+
+def heading(text: str) -> None:
+    """What comes now."""
+    say(f"\n[bold]{escape(text)}[/bold]")
+
+
+def say(text: str) -> None:
+    """A paragraph, with the markup of rich."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPED_WIDTH)
+    console.print(text)
+    sys.stdout.flush()
+
+
+def show_measured(columns: Mapping[str, Measured]) -> None:
+    """One column a measurement, one row a statistic and yardstick."""
+    table = Table(
+        title=f"{next(iter(columns.values())).words:,} words written; 1 is human writing", title_justify="left", title_style="bold"
+    )
+    for name in ("yardstick", "of"):
+        table.add_column(name)
+    for name in columns:
+        table.add_column(name, justify="right")
+    last = ""
+    for yardstick, of, numbers in rows(list(columns.values())):
+        if last and yardstick != last:
+            table.add_section()
+        cells = ("-" if number is None else f"{number:.2f}" for number in numbers)
+        table.add_row("" if yardstick == last else yardstick, of, *cells)
+        last = yardstick
+    console = Console(highlight=False)
+    (console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)).print(table)
+    sys.stdout.flush()
+
+
+def show_samples(measured: Measured, when: str) -> None:
+    """The first texts."""
+    for number, text in enumerate(measured.texts[:SHOWN], 1):
+        say(f"[bold]Sample {number}, {escape(when)}[/bold]\n{escape(textwrap.indent(text, '  '))}")

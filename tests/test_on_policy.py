@@ -1,0 +1,150 @@
+"""Sampling from the model and the loss on its samples, with a plain module and with a real Llama of random weights."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from dft_stats.loss import TERMS, DistributionLoss, on_policy
+from tests.compiled_for_tests import compiled, handmade, measured
+
+SIZE = handmade().vocab_size
+NEW = 20
+
+
+class Bigrams(nn.Module):
+    """The smallest language model: a table of logits for the next token."""
+
+    def __init__(self, size: int = SIZE, dropout: float = 0.0, seed: int = 0) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(size, size, generator=torch.Generator().manual_seed(seed)))
+        self.dropout = nn.Dropout(dropout)
+        self.seen_training: list[bool] = []
+
+    def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        self.seen_training.append(self.training)
+        return self.dropout(self.table[ids])
+
+
+def prompts(rows: int = 4, length: int = 5) -> Tensor:
+    return torch.randint(1, SIZE, (rows, length), generator=torch.Generator().manual_seed(1))
+
+
+def llama(size: int) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=size, max_position_embeddings=256, initializer_range=0.3, **settings))
+
+
+def test_it_is_the_loss_on_its_samples_whose_prompt_is_read_and_not_counted() -> None:
+    model, loss = Bigrams(), DistributionLoss(handmade(), dead_zone=0.0).eval()
+    value, components, tokens = on_policy(loss, model, prompts(), max_new_tokens=NEW, generator=torch.Generator().manual_seed(2))
+    value.backward()
+    found = model.table.grad
+    model.table.grad = None
+    labels = tokens.clone()
+    labels[:, :5] = -100
+    again, expected = loss(model(tokens), labels, input_ids=tokens)
+    again.backward()
+    assert torch.equal(tokens[:, :5], prompts())
+    assert torch.equal(value, again)
+    assert components.keys() == expected.keys()
+    assert found is not None
+    assert torch.equal(found, model.table.grad)
+    assert found.abs().max() > 0
+
+
+def test_the_same_generator_draws_the_same_samples() -> None:
+    loss = DistributionLoss(handmade())
+    one, again, other = (
+        on_policy(loss, Bigrams(), prompts(), max_new_tokens=NEW, generator=torch.Generator().manual_seed(seed))[2] for seed in (3, 3, 4)
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_dropout_is_off_while_sampling_and_training_goes_on_behind() -> None:
+    model = Bigrams(dropout=0.5).train()
+    model.dropout.eval()  # somebody's choice, not to be undone
+    on_policy(DistributionLoss(handmade()), model, prompts(), max_new_tokens=3, generator=torch.Generator().manual_seed(0))
+    assert model.seen_training == [False] * 3 + [True]
+    assert model.training
+    assert not model.dropout.training
+
+
+def test_what_follows_the_end_is_not_counted() -> None:
+    loss, model = DistributionLoss(handmade()).eval(), Bigrams()
+    end = 4
+    _, _, tokens = on_policy(loss, model, prompts(8), max_new_tokens=60, eos_token_id=end, generator=torch.Generator().manual_seed(5))
+    drawn = tokens[:, 5:]
+    labels = tokens.clone()
+    labels[:, :5] = -100
+    for row, ids in enumerate(drawn.tolist()):
+        if end in ids:
+            labels[row, 5 + ids.index(end) + 1 :] = -100
+            assert set(ids[ids.index(end) :]) == {end}
+    assert (labels[:, 5:] == -100).any()
+    seen = on_policy(loss, model, prompts(8), max_new_tokens=60, eos_token_id=[end], generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(seen[0], loss(model(tokens), labels, input_ids=tokens)[0])
+
+
+@pytest.mark.parametrize("generator", [None, torch.Generator().manual_seed(0)])
+def test_padding_on_the_left_is_not_text(generator: torch.Generator | None) -> None:
+    """A padded prompt gives the loss of the same prompt alone, by the model's own generation and by ours."""
+    made = compiled("gpt2")
+    model, loss = llama(made.vocab_size).eval(), DistributionLoss(made, temperature=0.01).eval()  # almost greedy: nothing is drawn
+    ids = torch.tensor([[40, 41, 42, 43]])
+    padded = torch.cat([torch.full((1, 3), 7), ids], 1)
+    mask = torch.tensor([[0, 0, 0, 1, 1, 1, 1]])
+    alone = on_policy(loss, model, ids, max_new_tokens=12, generator=generator)
+    beside = on_policy(loss, model, padded, attention_mask=mask, max_new_tokens=12, generator=generator)
+    assert torch.equal(alone[2][0], beside[2][0, 3:])
+    torch.testing.assert_close(beside[0], alone[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_model_of_transformers_generates_and_learns() -> None:
+    made = compiled("gpt2")
+    model, loss = llama(made.vocab_size), DistributionLoss(made, temperature=0.9, top_p=0.95)
+    value, components, tokens = on_policy(loss, model, torch.tensor([[40, 41], [50, 51]]), max_new_tokens=NEW)
+    value.backward()
+    assert tokens.shape == (2, 2 + NEW)
+    assert {f"dist/{term}" for term in TERMS} < components.keys()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_statistics_are_those_of_the_sampler() -> None:
+    """Outside the nucleus nothing is drawn, expected, or pulled."""
+    loss, model = DistributionLoss(handmade(), temperature=0.7, top_p=0.5, dead_zone=0.0).eval(), Bigrams()
+    value, _, tokens = on_policy(loss, model, prompts(), max_new_tokens=NEW, generator=torch.Generator().manual_seed(6))
+    value.backward()
+    kept = loss.sampler.probabilities(model.table.detach()) > 0
+    assert kept[tokens[:, 4:-1], tokens[:, 5:]].all()
+    assert model.table.grad is not None
+    assert not model.table.grad[~kept].any()
+    assert model.table.grad[kept].any()
+
+
+def test_training_on_samples_brings_every_statistic_nearer() -> None:
+    """The law of the whole: one model is steered to what another one writes, measured on fresh samples."""
+    teacher, model, start = Bigrams(seed=1), Bigrams(), prompts(200, 1)
+    sampled = on_policy(DistributionLoss(handmade()), teacher, start, max_new_tokens=120, generator=torch.Generator().manual_seed(7))[2]
+    made = measured(handmade(), teacher(sampled[:, :-1]).detach(), sampled[:, 1:])
+    loss = DistributionLoss(made, decay=0.8)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+
+    def measure() -> dict[str, float]:
+        fresh = DistributionLoss(made).eval()
+        components = on_policy(fresh, model, start, max_new_tokens=40, generator=torch.Generator().manual_seed(99))[1]
+        return {term: float(components[f"dist/{term}"]) for term in TERMS}
+
+    before = measure()
+    for step in range(40):
+        value, _, _ = on_policy(loss, model, start, max_new_tokens=20, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    after = measure()
+    assert all(after[term] < before[term] for term in TERMS), (before, after)
+    assert sum(after.values()) < 0.5 * sum(before.values()), (before, after)
