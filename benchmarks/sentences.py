@@ -42,7 +42,7 @@ def main() -> None:
             f1 = 2 * both / max(of_found + of_gold, 1)
             print(f"| {segmenter.name} | {part} | {of_gold:,} | {100 * precision:.1f} | {100 * recall:.1f} | {100 * f1:.1f} |")
         speed = sum(len(row["text"]) for row in rows) / 1e6 / (time.process_time() - began)
-        print(f"\n{segmenter.name} {segmenter.version}: {speed:.2f} million characters a CPU-second (the reference, not the build's fast path)\n")
+        print(f"\n{segmenter.name} {segmenter.version}: {speed:.2f} million characters a CPU-second (the reference, not the fast path)\n")
 
 
 def _ends(text: str, segmenter: Segmenter) -> set[int]:

@@ -218,11 +218,12 @@ class DistributionLoss(nn.Module):
                 f"DistributionLoss needs logits [B, T, V], not {_name(logits)}. Fused losses never build them: switch off Liger's fused"
                 " linear cross entropy and cut cross entropy, use UNSLOTH_RETURN_LOGITS=1, or call the model without labels"
             )
-        if logits.ndim != 3 or labels.shape != logits.shape[:2]:
-            raise LogitsMissing(f"logits [B, T, V] and labels [B, T] do not fit: {tuple(logits.shape)} and {tuple(labels.shape)}")
-        for name, given in (("input_ids", input_ids), ("document_starts", starts)):
-            if given is not None and given.shape != labels.shape:
-                raise LogitsMissing(f"{name} and labels are aligned, [B, T]; they are {tuple(given.shape)} and {tuple(labels.shape)}")
+        if logits.ndim != 3 or not isinstance(labels, Tensor) or labels.shape != logits.shape[:2]:
+            given = tuple(labels.shape) if isinstance(labels, Tensor) else _name(labels)
+            raise LogitsMissing(f"logits [B, T, V] and labels [B, T] do not fit: {tuple(logits.shape)} and {given}")
+        for name, other in (("input_ids", input_ids), ("document_starts", starts)):
+            if other is not None and other.shape != labels.shape:
+                raise LogitsMissing(f"{name} and labels are aligned, [B, T]; they are {tuple(other.shape)} and {tuple(labels.shape)}")
         if logits.shape[2] < self.vocab_size:
             raise VocabularyMismatch(
                 f"the logits have {logits.shape[2]} entries, the profile was compiled for a tokenizer of {self.vocab_size} ids;"
@@ -245,6 +246,10 @@ class DistributionLoss(nn.Module):
     def get_extra_state(self) -> dict[str, str]:
         """Whose running rates these are."""
         return dict(self.identity)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any) -> None:
+        self.set_extra_state(state_dict.get(f"{prefix}_extra_state", self.identity))  # refuse before the first buffer is written
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def set_extra_state(self, state: Any) -> None:
         """Refuse the running rates of another profile or tokenizer."""

@@ -6,6 +6,7 @@ of these would allocate a gradient of the size of p.
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,8 @@ class _Reduce(torch.autograd.Function):
         ctx.save_for_backward(counted, begins, ids, membership, index)
         ctx.shape = p.shape
         text = p[:, : len(begins)]
-        return counted @ text, text @ begins, text.index_select(1, ids) @ membership, p.reshape(-1)[index]
+        with _without_autocast(p):
+            return counted @ text, text @ begins, text.index_select(1, ids) @ membership, p.reshape(-1)[index]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -93,7 +95,14 @@ class _Reduce(torch.autograd.Function):
         left, right = torch.cat([counted[:, None], by_opening], 1), torch.cat([tokens[None], begins.T])
         gradient = left.new_zeros(ctx.shape) if ctx.shape[1] > len(begins) else left.new_empty(ctx.shape)
         text = gradient[:, : len(begins)]
-        torch.mm(left, right, out=text) if text.is_contiguous() else text.copy_(left @ right)
-        text[:, ids] += kinds @ membership.T
+        with _without_autocast(left):
+            torch.mm(left, right, out=text) if text.is_contiguous() else text.copy_(left @ right)
+            text[:, ids] += kinds @ membership.T
         gradient.view(-1).index_add_(0, index, single)
         return gradient, None, None, None, None, None
+
+
+def _without_autocast(values: Tensor) -> AbstractContextManager[object]:
+    """Statistics are sums of very small numbers: no half precision for them, whatever the model runs in."""
+    kind = values.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
