@@ -110,7 +110,7 @@ def _place_of_blocks(model: nn.Module) -> tuple[nn.Module, str]:
 
 def divergence(logits: Tensor, before: Tensor) -> Tensor:
     """Mean KL(softmax(logits) || softmax(before)) of rows [N, V], in nats; the gradient is that of `logits`."""
-    mean: Tensor = _Divergence.apply(logits, before)
+    mean: Tensor = _Divergence.apply(logits, before)  # type: ignore[no-untyped-call]
     return mean
 
 

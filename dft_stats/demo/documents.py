@@ -19,7 +19,7 @@ def licence_texts() -> list[str]:
 
 def documentation_texts() -> list[str]:
     """Descriptions of the installed packages, and the documentation that lies among their files, likewise."""
-    described = [str(distribution.metadata.get_payload() or "") for distribution in importlib.metadata.distributions()]
+    described = [str(distribution.metadata.json.get("description", "")) for distribution in importlib.metadata.distributions()]
     files = _texts(lambda name: name.lower().endswith(DOCUMENTS) and not name.upper().startswith(LICENCES) and "test" not in name.lower())
     return _shortest(dict.fromkeys([*described, *files]))
 

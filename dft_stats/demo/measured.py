@@ -37,7 +37,8 @@ def verdict(before: Measured, after: Measured) -> tuple[bool, str]:
     Better is nearer to 1, from above: below the human noise there is nothing to gain. It got better if more rows did than got worse, and
     human text is hardly less probable than before.
     """
-    nearer, farther = [], []
+    nearer: list[str] = []
+    farther: list[str] = []
     for yardstick, statistic, (old, new) in rows([before, after]):
         if yardstick == "perplexity" or old is None or new is None:
             continue

@@ -91,9 +91,9 @@ def _steer(given: argparse.Namespace, reference: Profile, human: Sequence[str]) 
 
     heading(f"4. Steering: {given.steps} steps on what the model itself writes")
     say(
-        f"Trained are the last {len(branch.before)} of {len(branch.blocks)} blocks, {sum(p.numel() for p in branch.trained) / 1e6:.1f} million"
-        f" parameters; a step is {BATCH} continuations of {STEP_TOKENS} tokens, of other openings than the measured ones. Anchor: {ANCHOR:g} times"
-        " the divergence from the model as it was. Brake: a learning rate that falls to zero."
+        f"Trained are the last {len(branch.before)} of {len(branch.blocks)} blocks, {sum(p.numel() for p in branch.trained) / 1e6:.1f}"
+        f" million parameters; a step is {BATCH} continuations of {STEP_TOKENS} tokens, of other openings than the measured ones."
+        f" Anchor: {ANCHOR:g} times the divergence from the model as it was. Brake: a learning rate that falls to zero."
     )
     began = time.monotonic()
     steps = steer(subject, branch, STEERED, steps=given.steps, seconds=SECONDS)

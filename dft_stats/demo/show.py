@@ -21,11 +21,7 @@ def heading(text: str) -> None:
 
 def say(text: str) -> None:
     """A paragraph, with the markup of rich."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PIPED_WIDTH)
-    console.print(text)
-    sys.stdout.flush()
+    _print(text)
 
 
 def show_measured(columns: Mapping[str, Measured]) -> None:
@@ -44,12 +40,16 @@ def show_measured(columns: Mapping[str, Measured]) -> None:
         cells = ("-" if number is None else f"{number:.2f}" for number in numbers)
         table.add_row("" if yardstick == last else yardstick, of, *cells)
         last = yardstick
-    console = Console(highlight=False)
-    (console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)).print(table)
-    sys.stdout.flush()
+    _print(table)
 
 
 def show_samples(measured: Measured, when: str) -> None:
     """The first texts."""
     for number, text in enumerate(measured.texts[:SHOWN], 1):
         say(f"[bold]Sample {number}, {escape(when)}[/bold]\n{escape(textwrap.indent(text, '  '))}")
+
+
+def _print(what: str | Table) -> None:
+    console = Console(highlight=False)
+    (console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)).print(what)
+    sys.stdout.flush()

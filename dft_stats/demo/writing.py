@@ -71,7 +71,8 @@ def generate(
     model: Any, ids: Tensor, mask: Tensor, new: int, sampler: Sampler, never: Tensor, tell: Callable[[int], None] = lambda number: None
 ) -> Tensor:
     """`ids` int64 [B, P] and `new` tokens more, drawn with the model's cache; none of those that are marked in `never`, bool [V]."""
-    tokens, given, kept = ids, ids, {}
+    tokens, given = ids, ids
+    kept: dict[str, Any] = {}
     for number in range(new):
         whole = extend(mask, tokens)
         output = model(given, attention_mask=whole, position_ids=positions(whole)[:, -given.shape[1] :], use_cache=True, **kept)
