@@ -77,9 +77,7 @@ def domain_distances(other: Counts, references: Sequence[Counts]) -> list[float]
     text = np.append(text, max(other.total() - text.sum(), 0))
     if not text.sum():
         text[-1] = 1  # no unit at all: as far away as what no reference knows
-    return [
-        kl_bits(text, np.append(np.maximum(_on(cells, own) / total, floor), floor)) for own, total in zip(columns, totals, strict=True)
-    ]
+    return [kl_bits(text, np.append(np.maximum(_on(cells, own) / total, floor), floor)) for own, total in zip(columns, totals, strict=True)]
 
 
 def _on(cells: pa.Array, columns: "_Columns") -> NDArray[np.float64]:

@@ -21,15 +21,18 @@ from tests.prose import PARAGRAPHS, documents
 from tests.tokenizers_for_tests import ALL
 
 CLASSES = len(MARK_CLASSES)
+KINDS = (*ALL, "handmade")
 SPELT = (
     *("<s>", " the", " The", " cat", " ran", " Dr", " of", "s", "-", "known", " U", ".S", "'"),
-    *(",", ";", ":", ".", "!", "?", '."', "...", "\n\n", ' "', '"', " (see", ")", " —", "”", ",”", ".\n\n", "\ufffd", " §"),
+    *(",", ";", ":", ".", "!", "?", '."', "...", "\n\n", ' "', '"', " (see", ")", " —", "”", ",”", ".\n\n", "?\n\nThe", "\ufffd", " §"),
 )
 
 
 @cache
 def compiled(kind: str) -> CompiledProfile:
-    """A real one, of a tokenizer in `ALL`. Windows of four words, so that short rows have some; n-grams of one to four tokens."""
+    """A real one, of a tokenizer in `KINDS`. Windows of four words, so that short rows have some; n-grams of one to four tokens."""
+    if kind == "handmade":
+        return handmade(ngrams=[(-1, -1, -1, 3), *((-1, -1, i, i + 1) for i in range(1, 9)), (-1, 1, 3, 4), (1, 3, 13, 16)])
     with tempfile.TemporaryDirectory() as folder:
         made = compile_profile(profile_of(documents(60), Path(folder) / "test"), ALL[kind](), cache=False)
     known = np.pad(made.ngrams, ((0, 0), (1, 0)), constant_values=-1)
@@ -116,6 +119,8 @@ def token_rows(kind: str, *, rows: int = 3, length: int = 24) -> st.SearchStrate
 
 @cache
 def _encoded(kind: str) -> tuple[int, ...]:
+    if kind == "handmade":
+        return tuple(np.random.default_rng(0).integers(0, len(SPELT), 300).tolist())
     return tuple(ALL[kind]().encode(normalise("\n\n".join(PARAGRAPHS)), add_special_tokens=False).ids)
 
 

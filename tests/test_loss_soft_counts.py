@@ -14,7 +14,7 @@ from dft_stats.compiled import CompiledProfile
 from dft_stats.loss import DistributionLoss
 from dft_stats.loss.distribution_loss import TERMS
 from dft_stats.stream import StreamCounts, count_stream
-from tests.compiled_for_tests import compiled, handmade, text_rows, token_rows
+from tests.compiled_for_tests import KINDS, compiled, handmade, text_rows, token_rows
 from tests.float64_loss import counts_by_family, expect, softmax
 from tests.tokenizers_for_tests import ALL
 
@@ -41,7 +41,7 @@ def peaked(ids: Tensor, vocab: int, generator: torch.Generator, certain: Tensor)
 
 
 @pytest.mark.parametrize("shifted", [True, False])
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", KINDS)
 @given(st.data())
 def test_one_hot_counts_what_the_reference_counts(kind: str, shifted: bool, data: st.DataObject) -> None:
     made = compiled(kind)
@@ -98,16 +98,16 @@ def test_soft_counts_are_linear_in_the_probabilities() -> None:
 
 @pytest.mark.parametrize("kind", ["handmade", "gpt2"])
 def test_expected_counts_are_those_of_the_float64_reference(kind: str) -> None:
-    made = handmade() if kind == "handmade" else compiled(kind)
+    made = compiled(kind)
     generator = torch.Generator().manual_seed(3)
-    tokens = torch.randint(0, made.vocab_size, (2, 24), generator=generator) if kind == "handmade" else torch.tensor(text_rows(kind, 2, 16))
+    tokens = torch.tensor(text_rows(kind, 2, 24))
     tokens[1, 5] = -1
     counted = torch.rand(tokens.shape, generator=generator) < 0.9
     p = softmax(torch.randn(*tokens.shape, made.vocab_size, dtype=torch.float64, generator=generator).numpy() * 2)
     loss = DistributionLoss(made)
     found = loss.soft_count(torch.from_numpy(p), loss.reader(tokens, counted))
     expected = expect(made, p, tokens.tolist(), counted.tolist()).counts
-    assert expected["entropy"][1][0] >= 2
+    assert expected["entropy"][1][0] >= 1
     for name, (numerator, denominator) in found.items():
         np.testing.assert_allclose(numerator.numpy(), expected[name][0], rtol=1e-9, atol=1e-12, err_msg=name)
         np.testing.assert_allclose(denominator.numpy(), expected[name][1], err_msg=name)

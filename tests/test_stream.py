@@ -26,8 +26,7 @@ from dft_stats.stream import (
     word_type,
 )
 from dft_stats.text import MARK_CLASSES, documents
-from tests.compiled_for_tests import SPELT, compiled, handmade, ids_of, token_rows
-from tests.tokenizers_for_tests import ALL
+from tests.compiled_for_tests import KINDS, SPELT, compiled, handmade, ids_of, token_rows
 
 COMMA, PERIOD, QUOTE, PARENTHESIS, DASH = (MARK_CLASSES.index(name) for name in ("comma", "period", "quote", "parenthesis", "dash"))
 
@@ -179,7 +178,7 @@ def test_tokens_that_are_units_count_as_the_text_does(drawn: list) -> None:
 # --- additivity
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", KINDS)
 @given(st.data())
 def test_documents_and_masks_add_up(kind: str, data: st.DataObject) -> None:
     made = compiled(kind)
@@ -234,7 +233,7 @@ def naively(made: CompiledProfile, row: list[int], mask: list[bool], starts: lis
     return rows
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", KINDS)
 @given(st.data())
 def test_the_parallel_reader_reads_as_the_reference(kind: str, data: st.DataObject) -> None:
     made = compiled(kind)
@@ -258,7 +257,7 @@ def test_the_parallel_reader_reads_as_the_reference(kind: str, data: st.DataObje
     assert bits == pytest.approx([b for count in counts for b in count.entropies])
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", KINDS)
 @given(st.data())
 def test_unshifted_rows_are_about_the_next_token(kind: str, data: st.DataObject) -> None:
     rows = torch.tensor(data.draw(token_rows(kind)))

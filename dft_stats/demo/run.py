@@ -19,7 +19,7 @@ from dft_stats.profile import Profile
 from dft_stats.registry import list_profiles, load, registry_path
 from dft_stats.report import show_list, show_nearest, teller
 
-SECONDS = 190.0  # that the steering may take
+SECONDS = 170.0  # that the steering may take
 HELD_OUT = 5  # every fifth passage of the user's text is kept from training
 MOST_PASSAGES = 48  # whose perplexity is taken
 

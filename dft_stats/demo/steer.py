@@ -45,7 +45,7 @@ def steer(subject: Subject, branch: Branch, prompts: Sequence[str], *, steps: in
         z2, spent = of_terms(components), time.monotonic() - began
         subject.tell(
             f"step {step + 1} of {steps}, {spent:.0f} s, z squared: {', '.join(f'{name} {value:.1f}' for name, value in z2.items())};"
-            f" {float(branch.divergence):.3f} nats from the start"
+            f" {float(branch.divergence.detach()):.3f} nats from the start"
         )
         if max(z2.values()) <= 1 or spent * (step + 2) / (step + 1) > seconds:
             return step + 1
@@ -63,7 +63,9 @@ def fine_tune(subject: Subject, branch: Branch, texts: Sequence[str], *, steps: 
         ids = rows[next(chosen)]
         value = likelihood(branch.model(ids, use_cache=False).logits[:, :-1], ids[:, 1:])
         _update(optimizer, value, step, step / steps)
-        subject.tell(f"plain fine-tuning: step {step + 1} of {steps}, {time.monotonic() - began:.0f} s, loss {float(value):.2f} nats")
+        subject.tell(
+            f"plain fine-tuning: step {step + 1} of {steps}, {time.monotonic() - began:.0f} s, loss {float(value.detach()):.2f} nats"
+        )
 
 
 def windows(tokenizer: Any, texts: Sequence[str], length: int) -> Tensor:

@@ -76,7 +76,8 @@ def generate(
     for number in range(new):
         whole = extend(mask, tokens)
         output = model(given, attention_mask=whole, position_ids=positions(whole)[:, -given.shape[1] :], use_cache=True, **kept)
-        kept = {name: output[name] for name in ("cache", "past_key_values") if name in output}  # by version of transformers
+        name = "cache" if "cache" in output else "past_key_values"  # before transformers 5.24 or so
+        kept = {name: output[name]}
         given = draw(output.logits[:, -1].masked_fill(never, -torch.inf), sampler)[:, None]
         tokens = torch.cat([tokens, given], 1)
         tell(number + 1)
