@@ -78,7 +78,7 @@ class Branch(nn.Module):
         mask = torch.ones_like(tokens)
         with torch.no_grad():
             self(tokens, mask, mask.cumsum(1) - 1)
-        if not abs(float(self.divergence)) < SAME:
+        if not abs(self.divergence.item()) < SAME:
             raise DftStatsError(
                 f"the last blocks of {type(self.model).__name__} do not run by themselves; name a model like Llama (`--model`)"
             )

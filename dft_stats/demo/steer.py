@@ -21,6 +21,7 @@ ANCHOR = 20.0  # weight of KL(model || model as it was), nats a token
 WEIGHTS = {"punctuation_rhythm": 3.0, "sentence_length": 3.0}  # of the terms; 1 for the others
 DECAY = 0.7  # of the running rates: short, since the model moves under them
 DEAD_ZONE, CLIP = 1.0, 4.0
+SETTLED = 5  # steps before the running rates are worth a stop
 GRADIENT_NORM = 1.0
 
 
@@ -47,7 +48,8 @@ def steer(subject: Subject, branch: Branch, prompts: Sequence[str], *, steps: in
             f"step {step + 1} of {steps}, {spent:.0f} s, z squared: {', '.join(f'{name} {value:.1f}' for name, value in z2.items())};"
             f" {float(branch.divergence.detach()):.3f} nats from the start"
         )
-        if max(z2.values()) <= 1 or spent * (step + 2) / (step + 1) > seconds:
+        at_noise = step + 1 >= SETTLED and max(z2.values()) <= 1
+        if at_noise or spent * (step + 2) / (step + 1) > seconds:
             return step + 1
     return steps
 
