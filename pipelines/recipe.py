@@ -90,10 +90,15 @@ def _words(text: str) -> int:
 
 
 def _limits(shares: list[float], sizes: list[int]) -> list[float]:
-    """The largest mixture in which no source has more than its share: what is not limited comes whole."""
-    total = float(sum(sizes))
-    for _ in range(100):
-        total = sum(min(size, share * total) for size, share in zip(sizes, shares, strict=True))
+    """The largest mixture in which no source has more than its share: what is not limited comes whole.
+
+    The total solves total = sum of min(size, share * total). Once a source is found to be limited it stays so for every smaller total.
+    """
+    total, limited = float(sum(sizes)), [False] * len(sizes)
+    for _ in sizes:
+        limited = [known or size > share * total * (1 + 1e-9) for known, share, size in zip(limited, shares, sizes, strict=True)]
+        whole = sum(size for size, known in zip(sizes, limited, strict=True) if not known)
+        total = whole / (1 - sum(share for share, known in zip(shares, limited, strict=True) if known))
     return [min(size, share * total) for size, share in zip(sizes, shares, strict=True)]
 
 
