@@ -15,9 +15,9 @@ from dft_stats.loss import DistributionLoss, on_policy
 
 BATCH, STEP_TOKENS = 16, 64  # of a step
 LAYERS = 10  # the last ones are trained
-LEARNING_RATE = 8e-5
+LEARNING_RATE = 6e-5
 WARM_STEPS = 2
-ANCHOR = 20.0  # weight of KL(model || model as it was), nats a token
+ANCHOR = 60.0  # weight of KL(model || model as it was), nats a token
 WEIGHTS = {"punctuation_rhythm": 3.0, "sentence_length": 3.0}  # of the terms; 1 for the others
 DECAY = 0.7  # of the running rates: short, since the model moves under them
 DEAD_ZONE, CLIP = 1.0, 4.0
