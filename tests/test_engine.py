@@ -147,7 +147,7 @@ def test_the_most_frequent_rows_are_kept(batch: int) -> None:
     assert len(found.counts["ngram_frequency"].rows(3)) == len(whole.counts["ngram_frequency"].rows(3))
 
 
-def test_little_memory_spills_and_changes_nothing() -> None:
+def test_little_memory_changes_nothing() -> None:
     corpus = prose(60)
     assert_equal(count_corpus([corpus[:30], corpus[30:]], memory="50MB"), corpus)
 
