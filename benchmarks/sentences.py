@@ -1,58 +1,144 @@
-"""How well sentence ends are found, and how fast.
+"""How well sentence ends are found, how fast, and what the choice of segmenter does to sentence lengths.
 
 python benchmarks/sentences.py GOLD [--spacy]
+python benchmarks/sentences.py --legal CORPORA/legal [--spacy]
+python benchmarks/sentences.py --effect CORPORA [--spacy]
 
 GOLD is a Parquet file with the columns text and sentence_ends (character offsets), and corpus and genre where known. A sentence end counts
 as found if it is one of the segmenter's, white space aside; ends that fall together with a paragraph's are left out, since every segmenter
-gets these from the blank lines. Prints F1 by corpus and genre, and millions of characters a CPU-second.
+gets these from the blank lines. Prints precision, recall and F1 by corpus and genre, and millions of characters a CPU-second.
+
+`--legal` does so on statutes, contracts and opinions, by `legal_gold.json`: offsets into the texts of the Parquet files of that folder, no
+text. docs/sentences.md has the rules by which its ends were decided, and what its two halves are.
+
+`--effect` prints the lengths of sentences in words, over 300 kB of each domain of a folder of domains.
 """
 
 import argparse
+import json
+import math
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, pstdev, quantiles
+from typing import Any
 
 import pyarrow.parquet as pq
 
-from dft_stats.text import RULE, Segmenter, sentence_spans
+from dft_stats.text import RULE, WORD, Document, Segmenter, documents, sentence_spans
+
+SAMPLE_CHARACTERS = 300_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("gold")
+    parser.add_argument("gold", nargs="?", help="Parquet file of gold sentence ends")
+    parser.add_argument("--legal", type=Path, help="folder of the legal corpora")
+    parser.add_argument("--effect", type=Path, help="folder of domains")
     parser.add_argument("--spacy", action="store_true", help="spaCy's sentencizer as well")
     given = parser.parse_args()
-    rows = pq.read_table(given.gold).to_pylist()
     segmenters = [RULE]
     if given.spacy:
         from dft_stats.build.spacy_segmenter import spacy_segmenter
 
         segmenters.append(spacy_segmenter())
+    if given.effect:
+        show_effect(given.effect, segmenters)
+    if given.gold:
+        show_accuracy([(row, _parts(row)) for row in pq.read_table(given.gold).to_pylist()], segmenters)
+    if given.legal:
+        show_accuracy(list(_legal(given.legal)), segmenters)
+
+
+def show_accuracy(rows: Sequence[tuple[dict[str, Any], Sequence[str]]], segmenters: Iterable[Segmenter]) -> None:
+    """Precision, recall and F1 of each segmenter, by part; a row has text and sentence_ends, and the parts that it counts for."""
     print("| segmenter | part | gold ends | precision | recall | F1 |")
     print("|---|---|---|---|---|---|")
     for segmenter in segmenters:
         began = time.process_time()
         hits: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-        for row in rows:
-            found, gold = _inner(row["text"], _ends(row["text"], segmenter)), _inner(row["text"], set(row["sentence_ends"]))
-            for part in filter(None, (row.get("corpus", "all"), row.get("genre") and f"{row.get('corpus', '')} {row['genre']}")):
+        for row, parts in rows:
+            ends = {end for _, end in sentence_spans(row["text"], segmenter)}
+            found, gold = _inner(row["text"], ends), _inner(row["text"], set(row["sentence_ends"]))
+            for part in parts:
                 for i, number in enumerate((len(found & gold), len(found), len(gold))):
                     hits[part][i] += number
         for part, (both, of_found, of_gold) in sorted(hits.items()):
             precision, recall = both / max(of_found, 1), both / max(of_gold, 1)
             f1 = 2 * both / max(of_found + of_gold, 1)
             print(f"| {segmenter.name} | {part} | {of_gold:,} | {100 * precision:.1f} | {100 * recall:.1f} | {100 * f1:.1f} |")
-        speed = sum(len(row["text"]) for row in rows) / 1e6 / (time.process_time() - began)
+        speed = sum(len(row["text"]) for row, _ in rows) / 1e6 / (time.process_time() - began)
         print(f"\n{segmenter.name} {segmenter.version}: {speed:.2f} million characters a CPU-second (the reference, not the fast path)\n")
 
 
-def _ends(text: str, segmenter: Segmenter) -> set[int]:
-    return {end for _, end in sentence_spans(text, segmenter)}
+def _parts(row: dict[str, Any]) -> list[str]:
+    corpus = row.get("corpus") or "all"
+    return [corpus, f"{corpus} {row['genre']}"] if row.get("genre") else [corpus]
+
+
+def _legal(folder: Path) -> Iterable[tuple[dict[str, Any], Sequence[str]]]:
+    passages = json.loads(Path(__file__).with_name("legal_gold.json").read_text())
+    texts: dict[tuple[str, str], str] = {}
+    for source in {passage["source"] for passage in passages}:
+        table = pq.read_table(folder / f"{source}.parquet", columns=["doc_id", "text"])
+        texts |= {(source, row["doc_id"]): row["text"] for row in table.to_pylist()}
+    for passage in passages:
+        start, source, half = passage["start"], passage["source"], passage["half"]
+        text = texts[source, passage["doc_id"]][start : passage["end"]]
+        ends = [end - start for end in passage["sentence_ends"]]
+        yield {"text": text, "sentence_ends": ends}, (half, f"{half} {source}")
 
 
 def _inner(text: str, ends: set[int]) -> set[int]:
     """Ends that are not those of a paragraph."""
     stripped = {len(text[:end].rstrip()) for end in ends}
     return {end for end in stripped if (rest := text[end:].lstrip(" ")) and not rest.startswith("\n\n")}
+
+
+# --- effect -----------------------------------------------------------------------------------------------------------------------
+
+
+def show_effect(folder: Path, segmenters: Sequence[Segmenter]) -> None:
+    """Lengths of sentences in words, by domain and segmenter. The lag-1 correlation pairs neighbours within a document."""
+    print("| domain | segmenter | sentences | mean | SD | CV | p50 | p90 | lag-1 correlation |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for domain in sorted(path for path in folder.iterdir() if path.is_dir()):
+        texts = list(_sample(domain))
+        for segmenter in segmenters:
+            lengths = [_lengths(document) for document in documents(texts, segmenter)]
+            every = [length for row in lengths for length in row]
+            mean, sd, tenths = fmean(every), pstdev(every), quantiles(every, n=10)
+            numbers = f"{mean:.2f} | {sd:.2f} | {sd / mean:.3f} | {tenths[4]:.0f} | {tenths[8]:.0f} | {_lag_1(lengths):.3f}"
+            print(f"| {domain.name} | {segmenter.name} | {len(every):,} | {numbers} |")
+
+
+def _sample(domain: Path) -> Iterable[str]:
+    """An equal share of each source, from documents spread evenly over it; at most 20,000 characters of one, to a paragraph's end."""
+    sources = sorted(domain.glob("*.parquet"))
+    for source in sources:
+        texts = pq.read_table(source, columns=["text"])["text"].to_pylist()
+        missing, step = SAMPLE_CHARACTERS // len(sources), max(len(texts) // 97, 1)
+        for text in (text for first in range(step) for text in texts[first::step]):
+            if missing <= 0:
+                break
+            most = min(20_000, missing)
+            part = text if len(text) <= most else text[: text.rfind("\n\n", 0, most)] if "\n\n" in text[:most] else text[:most]
+            missing -= len(part) + 1
+            yield part
+
+
+def _lengths(document: Document) -> list[int]:
+    counts = (sum(unit.kind == WORD for unit in sentence) for sentence in document)
+    return [count for count in counts if count]
+
+
+def _lag_1(lengths: Sequence[Sequence[int]]) -> float:
+    pairs = [pair for row in lengths for pair in pairwise(row)]
+    left, right = fmean(a for a, _ in pairs), fmean(b for _, b in pairs)
+    covariance = fmean((a - left) * (b - right) for a, b in pairs)
+    return covariance / math.sqrt(fmean((a - left) ** 2 for a, _ in pairs) * fmean((b - right) ** 2 for _, b in pairs))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dft_stats.errors import DftStatsError
 
 if TYPE_CHECKING:
+    from dft_stats.build.build import PlannedShard
     from dft_stats.profile import Profile
 
 
@@ -78,8 +79,18 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--min-count", type=_positive, default=1, metavar="N", help="keep words and n-grams that occur so often")
     build.add_argument("--max-order", type=int, default=5, choices=(2, 3, 4, 5), help="longest n-grams")
     build.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes")
+    build.add_argument("--memory", default="2GB", metavar="SIZE", help="of one process (2GB)")
+    build.add_argument("--parts", type=Path, metavar="FOLDER", help="keep the counts of files there, for the next build")
+    build.add_argument("--skip-faults", action="store_true", help="leave out damaged files and texts, and record how many")
+    build.add_argument("--engine", default="local", choices=("local", "ray"), help="where to count: here, or on a Ray cluster")
+    build.add_argument("--dry-run", action="store_true", help="say what would be read and counted, and stop")
     build.add_argument("--licence", default="unspecified", metavar="TEXT", help="of the corpus")
     build.add_argument("--overwrite", action="store_true", help="replace a profile that lies in FOLDER")
+    merge = add("merge", _merge, "Add up finished profiles of disjoint corpora, counted by the same rules.")
+    merge.add_argument("profiles", nargs="+", metavar="PROFILE")
+    merge.add_argument("--out", required=True, metavar="FOLDER")
+    merge.add_argument("--name", required=True)
+    merge.add_argument("--version", default="1.0.0")
     demo = add("demo", _demo, "Build a profile, steer a real language model, and print what changed.")
     demo.add_argument("--profile", default="news", metavar="PROFILE")
     demo.add_argument("--model", metavar="MODEL", help="folder or Hub id of a causal language model; default: SmolLM2-135M-Instruct")
@@ -169,25 +180,55 @@ def _verify(given: argparse.Namespace) -> int:
 
 
 def _build(given: argparse.Namespace) -> int:
-    from dft_stats.build import build
     from dft_stats.report import teller
 
+    paths = [path if "://" in path else Path(path) for path in given.paths]
+    how = {"segmenter": given.segmenter, "typography": given.typography, "max_order": given.max_order, "text_column": given.text_column}
+    how |= {"memory": given.memory, "parts": given.parts, "skip_faults": given.skip_faults}
+    if given.dry_run:
+        from dft_stats.build.build import dry_run
+
+        return _dry_run(dry_run(paths, out=given.out, **how), as_json=given.json)
+    from dft_stats.build import build
+
     profile = build(
-        [Path(path) for path in given.paths],
+        paths,
         out=given.out,
         name=given.name,
         version=given.version,
-        text_column=given.text_column,
-        segmenter=given.segmenter,
-        typography=given.typography,
         min_documents=given.min_documents,
         min_count=given.min_count,
-        max_order=given.max_order,
         workers=given.workers,
         licence=given.licence,
         progress=teller(),
         overwrite=given.overwrite,
+        engine=given.engine,
+        **how,
     )
+    for fault, number in profile.manifest["excluded"].items():
+        print(f"left out: {fault}: {number:,}", file=sys.stderr)
+    if given.json:
+        return _json(_facts(profile))
+    print(f"{given.out}: {profile!r}")
+    return 0
+
+
+def _dry_run(found: "Sequence[PlannedShard]", *, as_json: bool) -> int:
+    if as_json:
+        return _json([asdict(shard) for shard in found])
+    for shard in found:
+        print(f"{shard.size / 1e6:10,.1f} MB  {'counted' if shard.is_counted else 'to do  '}  {shard.label}")
+    todo = [shard for shard in found if not shard.is_counted]
+    sizes = [sum(shard.size for shard in shards) / 1e6 for shards in (found, todo)]
+    print(f"{len(found):,} shards, {sizes[0]:,.1f} MB; to count: {len(todo):,}, {sizes[1]:,.1f} MB")
+    return 0
+
+
+def _merge(given: argparse.Namespace) -> int:
+    from dft_stats.build.combine import combine
+    from dft_stats.registry import load
+
+    profile = combine([load(name) for name in given.profiles], out=given.out, name=given.name, version=given.version)
     if given.json:
         return _json(_facts(profile))
     print(f"{given.out}: {profile!r}")

@@ -4,8 +4,8 @@ A *unit* is a word or a mark. A word is a run of letters, digits and combining m
 `,`, `:` between two digits (after UAX #29, word boundaries, with the hyphen added): "don't", "well-known", "U.S", "3.14", "10:30". A mark
 is a run of one and the same other character: "," or "..." or "—". What is neither word nor one of `MARK_CLASSES` is a symbol ("$", "%").
 
-A sentence ends at a blank line, and after `.`, `!`, `?` and their kin where `_is_end` says so. The rules know abbreviations, initials,
-decimals, citations and footnote markers; they are a fixed list, so the same text gives the same sentences everywhere.
+A sentence ends at a blank line, and after `.`, `!`, `?` and their kin where `sentence_end` says so. The rules know abbreviations, initials,
+enumerators, citations and footnote markers; they are a fixed list, so the same text gives the same sentences everywhere.
 """
 
 import hashlib
@@ -56,28 +56,68 @@ DIGIT_JOINERS = ",:"  # between two digits
 TERMINATORS = frozenset(".!?…。！？")
 CLOSERS = frozenset("\"'”’)]»}")
 OPENERS = frozenset("\"'“‘([«{—–-*")
-TITLES = frozenset(
-    "mr mrs ms mx dr prof rev hon st sr jr gen col capt lt sgt maj cmdr cpl pvt adm gov sen rep pres messrs mme mlle fr mt ft vs v viz"
-    " eg ie e.g i.e cf al approx ca cir supp reg para cl esq op ibid cit seq stat dept univ assn ave blvd rd dist ct ed eds trans ex rel"
-    " jan feb mar apr jun jul aug sept sep oct nov dec mon tue wed thu fri min max est bros mass cal fla tex ill ind ga wis minn".split()
-)  # a period after these ends a sentence only before one of STARTERS, if they are not always bound to what follows
-BOUND = frozenset(
-    "mr mrs ms mx dr prof rev hon messrs mme mlle gen col capt lt sgt maj cmdr adm gov sen rep vs v viz cf e.g i.e eg ie".split()
+
+# Abbreviations, without the period behind them, in lower case. A period after one ends a sentence
+# never:
+ALWAYS_BOUND = frozenset("mr mrs ms mx dr drs messrs mme mlle vs viz cf approx e.g i.e p.s".split())
+BOUND_IN_LOWER_CASE = frozenset("v eg ie ca".split())  # "IE", "V" are names
+BOUND_AS_TITLES = frozenset("prof rev hon gen col capt lt sgt maj cmdr cpl pvt adm gov sen rep pres supt asst assoc dep msgr mt fr".split())
+# before a word that is no starter, too:
+SHORT_IN_ANY_CASE = frozenset(
+    "inc ltd co corp llc llp lp plc bros esq jr sr st ft al seq cit dept div govt univ assn ave blvd rd hwy dist supp ext para"
+    " ed eds trans vol intl natl ph.d 2d 3d".split()
 )
+SHORT_AS_NAMES = frozenset(
+    "jan feb mar apr jun jul aug sept sep oct nov dec mon tue tues wed thu thur thurs fri ala ariz ark cal calif colo conn del"
+    " fla ga ill ind kan ky la mass md mich minn miss mont neb nev okla ore tenn tex va vt wash wis wyo acad acct adj admin agric"
+    " ann app appx arb att assur atl atty auth auto aux bankr bd bldg cas ch chem cir civ cl comm cong consol const constr cont"
+    " crim ct cty def dev distrib econ educ elec empl eng enter envtl equip evid ex exch exec fed fid gen guar harv hist hosp"
+    " hous ill indem indus ins inst inv jud lab lib liab litig mach maint mem merch metro mfg mfr mgmt mkt mortg mun mut op ord"
+    " pac pers pharm prac proc prod prof prop pub pubs rec ref reg rel rels res rev rptr sav sch sci ser serv soc stat sur sys"
+    " tech tel temp transp treas trib tr twp util".split()
+)
+# before a number:
 BEFORE_NUMBER = frozenset(
-    "no nos p pp art arts sec secs fig figs eq eqs ch chap vol vols pt pts par pars § cl rev stat rule reg id app tab ref refs".split()
+    "no nos n nn p pp ln art arts sec secs fig figs eq eqs ch chs chap vol vols pt pts par pars para paras § cl cls rev stat r"
+    " reg regs id app appx tab ref refs op ex exh ext supp ser sched amend tit bk c b d m fl div est ca approx".split()
 )
-COMPANY = frozenset("inc ltd co corp llc plc etc u.s u.k u.n d.c a.m p.m ph.d u.s.c u.s.a".split())
+# before a number or a letter:
+BEFORE_LETTER = frozenset("Art Arts Sec Secs Fig Figs Ch Chap Vol Pt App Appx Ex Exs Exh Exhs Sched Tab Amend Tit Bk Attach".split())
+# before what is in lower case, or a date or time zone:
+LOOSE = frozenset("etc a.m p.m".split())
+DATES = frozenset(
+    "January February March April May June July August September October November December Jan Feb Mar Apr Jun Jul Aug Sep Sept"
+    " Oct Nov Dec Monday Tuesday Wednesday Thursday Friday Saturday Sunday Mon Tue Wed Thu Fri Sat Sun GMT UTC BST CET ET EST EDT"
+    " CT CST CDT MT MST MDT PT PST PDT Eastern Central Pacific Mountain".split()
+)
+
 STARTERS = frozenset(
-    "the a an this that these those it its he she they we i you his her their our my your in on at for from with by as if when while"
-    " after before since although though but and or so yet however there here what who where why how not no yes one two some many most"
-    " all each both another such it's he's she's they're we're i'm i've that's there's is are was were do does did can could would will"
-    " should may might must has have had see under according because during despite moreover furthermore thus therefore".split()
+    "the a an this that these those it its he she they we i you his her their our my your in on at for from with by as if when"
+    " while after before since although though but and or so yet however there here what who where why how not no yes one two"
+    " some many most all each both another such is are was were do does did can could would will should may might must has have"
+    " had see under according because during despite moreover furthermore thus therefore to of into upon within without between"
+    " among against through over about until unless once whether whenever whatever which whose whom nor either neither every any"
+    " few several much more other others none nothing nobody everyone everything everybody someone something somebody anyone"
+    " anything let then now still even also only just perhaps maybe instead meanwhile later earlier today yesterday tomorrow soon"
+    " finally again never always often indeed otherwise nevertheless nonetheless accordingly consequently hence rather besides"
+    " additionally similarly likewise specifically notwithstanding plaintiff plaintiffs defendant defendants appellant appellants"
+    " appellee appellees petitioner petitioners respondent respondents".split()
 )
-CAPTIONS = frozenset("Figure Fig Table Section Article Chapter Appendix Exhibit".split())
+PRONOUNS = frozenset("i you he she it we they this that these those there the my your his her our their".split())  # begin one in lower case
+HUMS = frozenset("mm mhm hm hmm shh psst pst pfft brr grr tsk zzz".split())  # no vowel, yet no abbreviations
+CAPTIONS = frozenset(
+    "Figure Fig FIGURE Table TABLE Section Sections Sec SECTION SEC Article Art ARTICLE Chapter Ch CHAPTER Appendix Exhibit"
+    " Clause Part Schedule Rule Paragraph Item Title Annex § §§".split()
+)
+COMMENTS = frozenset(
+    "citing quoting emphasis internal alteration alterations footnote footnotes citation citations omitted per en quotation"
+    " quotations holding noting stating explaining finding discussing describing".split()
+)  # a parenthesis that opens with one of these comments on the citation before it
+LABELS = frozenset("Image Photo Photograph Photos Images Video Credit".split())  # before a colon, these open the credit line of a picture
 SPEECH = frozenset(
-    "said asked says asks cried replied called answered shouted yelled whispered howled exclaimed muttered added repeated inquired"
-    " demanded screamed murmured began continued started went snapped returned remarked observed echoed laughed sighed".split()
+    "said asked says asks say ask cried replied called answered shouted yelled whispered howled exclaimed muttered added"
+    " repeated inquired demanded screamed murmured began started continued snapped returned remarked observed echoed laughed"
+    " sighed told wondered thought".split()
 )
 
 
@@ -138,13 +178,10 @@ _QUOTES = {"'": "‘’‚‛′", '"': "“”„‟«»″"}
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _BREAK = re.compile(r"[\x0b\x0c\x85\u2028\u2029]")
 _SPACES = re.compile(r" [^\S\n]+|[^\S\n ][^\S\n]*")  # every run of white space in a line but the single space
-_FOLDS = [
-    (re.compile(r"``|''"), '"'),
-    (re.compile(r"[‐‑]"), "-"),
-    (re.compile(r"(?<=\d)–(?=\d)"), "-"),
-    (re.compile(r"[‒–―]|--+|(?<= )-(?= )"), "—"),
-    (re.compile(r"(?:\.(?: ?\.)? ?)?…(?: ?[.…])*|\.(?: ?\.){2,}(?: ?[.…])*"), "..."),
-]
+_RANGE = re.compile(r"(?<=\d)–(?=\d)")
+_DASHES = re.compile(r"--+")
+_DOTS = re.compile(r"\.(?: ?\.)? ?…(?: ?[.…])*|…(?: ?[.…])*|\.(?: ?\.){2,}(?: ?[.…])*")
+_NEWLINES = re.compile(r"\n+")
 NORMALISER = "dft-plain-1"
 """Name of what `normalise` does, kept in every manifest."""
 
@@ -155,19 +192,49 @@ def normalise(text: str, *, typography: str = "fold") -> str:
     `typography="fold"` makes quotes straight and dashes em dashes, so that the typesetter's habits do not pass for the writer's;
     `"keep"` leaves them. Idempotent.
     """
+    if typography not in ("fold", "keep"):
+        raise ValueError(f'typography is "fold" or "keep", not {typography!r}')
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-    text = _BREAK.sub("\n", _CONTROL.sub(" ", text).replace("\r\n", "\n").replace("\r", "\n"))
-    text = unwrap("\n".join(line.strip() for line in _SPACES.sub(" ", text).split("\n")))
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # lone surrogates
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if not unicodedata.is_normalized("NFC", text):
+            text = unicodedata.normalize("NFC", text)
+    # What follows costs little where there is nothing to do: most texts are clean, and corpora are large.
+    if not text.replace("\n", "").isprintable():
+        text = _BREAK.sub("\n", _CONTROL.sub(" ", text).replace("\r\n", "\n").replace("\r", "\n"))
+        text = _SPACES.sub(" ", text)
+    elif "  " in text:
+        text = _SPACES.sub(" ", text)
+    text = text.replace(" \n", "\n").replace("\n ", "\n").strip(" ")
+    is_wrapped = text.count("\n") != 2 * text.count("\n\n") or "\n\n\n" in text
+    if is_wrapped:
+        text = unwrap(text)
     if typography == "fold":  # after joining lines, so that a dash or ellipsis at a line's end is seen whole
-        for plain, fancy in _QUOTES.items() if not text.isascii() else ():
+        text = _fold(text)
+    if is_wrapped:
+        text = _NEWLINES.sub("\n\n", text)
+    return text.strip()
+
+
+def _fold(text: str) -> str:
+    """Quotes straight, dashes between words em dashes, ellipses three periods."""
+    if not text.isascii():
+        for plain, fancy in _QUOTES.items():
             for quote in fancy:
                 text = text.replace(quote, plain)
-        for pattern, plain in _FOLDS:
-            text = pattern.sub(plain, text)
-    elif typography != "keep":
-        raise ValueError(f'typography is "fold" or "keep", not {typography!r}')
-    return re.sub(r"\n+", "\n\n", text).strip()
+    text = text.replace("``", '"').replace("''", '"')
+    if not text.isascii():
+        text = text.replace("‐", "-").replace("‑", "-")
+        text = _RANGE.sub("-", text) if "–" in text else text
+        text = text.replace("–", "—").replace("‒", "—").replace("―", "—")
+    if "--" in text:
+        text = _DASHES.sub("—", text)
+    text = text.replace(" - ", " — ").replace(" - ", " — ")  # twice: " - - " shares a space
+    if "…" in text or ".." in text or ". ." in text:
+        text = _DOTS.sub("...", text)
+    return text
 
 
 # --- units ------------------------------------------------------------------------------------------------------------------------
@@ -240,71 +307,235 @@ def unit_kind(unit: str) -> int:
 # --- sentences --------------------------------------------------------------------------------------------------------------------
 
 
-def _is_abbreviated(previous: str, following: str) -> bool:
-    """Whether a period between these two words belongs to an abbreviation, so that no sentence ends there."""
-    word = previous.lower()
-    if word in BOUND:
-        return True
-    if following[:1].isdigit() and word in BEFORE_NUMBER:
-        return True
-    is_initial = len(previous) == 1 and previous.isupper() and previous != "I"
-    is_dotted = "." in previous and not any(c.isdigit() for c in previous) and max(map(len, previous.split("."))) <= 2
-    if is_initial or is_dotted or word in TITLES or word in COMPANY:
-        return following.lower() not in STARTERS
-    return False
+(
+    TERMINATOR, STOP, DOT, CLOSER, OPENER, LOWER, CAPITAL, DIGITS, NUMBER, NUMBERING, CAPTION, STARTER, PRONOUN, TEXT, SPEAKS, BOUND,
+    NUMBERED, LETTERED, SHORT, INITIAL, ENDS_LOOSELY, DATE, COMMENT, FOOTNOTED, LABEL, PLAIN,
+) = (1 << bit for bit in range(26))  # fmt: skip
+"""What `unit_flags` says of a unit. `sentence_end` is asked of every unit with TERMINATOR."""
+KIND_SHIFT = 27
+"""Above the flags stands `kind - WORD + 1`; all of it fits 32 bits."""
+REACH = 48
+"""How many units from i on either side `sentence_end` may look at."""
+
+_OF_WORD = 1
+_COMMA, _SEMICOLON, _COLON, _DASH, _PARENTHESIS, _BRACKET, _QUOTE, _ELLIPSIS = (
+    MARK_CLASSES.index(name) - WORD + 1 for name in ("comma", "semicolon", "colon", "dash", "parenthesis", "bracket", "quote", "ellipsis")
+)
+_NUMBERING = re.compile(r"[A-Z]?\d{1,3}(?:[.-]\d{1,3})*[A-Za-z]?|[A-Za-z]|[ivxl]{2,6}|[IVXL]{2,6}")  # "3.2", "1.92A", "iii"
+_FOOTNOTED = re.compile(r"([A-Za-z][a-z]{2,})\.\d{1,3}")  # "law.12": the stop and the footnote's number are glued to the word
+_CONSONANTS = re.compile(r"[BCDFGHJKLMNPQRSTVWXZ][bcdfghjklmnpqrstvwxz]{1,4}")  # "Mfg", "Hwy" have no vowel: they are abbreviations
+_ABBREVIATIONS = BEFORE_NUMBER | SHORT_IN_ANY_CASE | SHORT_AS_NAMES | BOUND_AS_TITLES | ALWAYS_BOUND
 
 
-def _is_end(found: Sequence[Unit], i: int) -> int | None:
-    """Index of the last unit of the sentence that the terminator `found[i]` ends, or None if it ends none."""
+def unit_flags(unit: str) -> int:
+    """What the rules ask of a unit: a bit each, and its kind above `KIND_SHIFT`. Depends on the unit's text alone."""
+    word, first, kind = unit.lower(), unit[0], unit_kind(unit)
+    head, is_upper = re.split("['’]", word)[0], first.isupper()  # "he'd" begins a sentence as "he" does
+    is_dotted = kind == WORD and "." in unit and not any(c.isdigit() for c in unit) and max(map(len, unit.split("."))) <= 2
+    is_bound = word in ALWAYS_BOUND or unit in BOUND_IN_LOWER_CASE or (is_upper and word in BOUND_AS_TITLES)
+    is_initial = len(unit) == 1 and kind == WORD and not first.isdigit() and unit != "I"
+    is_short = is_initial or is_dotted or word in SHORT_IN_ANY_CASE or (is_upper and word in SHORT_AS_NAMES)
+    is_short = (is_short or _CONSONANTS.fullmatch(unit) is not None) and word not in LOOSE and word not in HUMS
+    glued = _FOOTNOTED.fullmatch(unit)
+    is_footnoted = glued is not None and glued[1].lower() not in _ABBREVIATIONS
+    is_abbreviated = is_bound or is_short or word in LOOSE or word in BEFORE_NUMBER
+    answers = {
+        TERMINATOR: first in TERMINATORS or is_footnoted or unit in LABELS,
+        STOP: first in TERMINATORS,
+        DOT: unit == ".",
+        CLOSER: first in CLOSERS,
+        OPENER: first in OPENERS,
+        LOWER: first.islower() and word == unit and word != "http" and word != "https" and not word.startswith("www."),
+        CAPITAL: is_upper,
+        DIGITS: first.isdigit(),
+        NUMBER: unit.isdecimal() and len(unit) <= 3,
+        NUMBERING: _NUMBERING.fullmatch(unit) is not None,
+        CAPTION: unit in CAPTIONS,
+        STARTER: head in STARTERS,
+        PRONOUN: head in PRONOUNS,
+        TEXT: character_kind(first) in WORD_CHARACTERS or first in OPENERS,
+        SPEAKS: unit in SPEECH,
+        BOUND: is_bound,
+        NUMBERED: word in BEFORE_NUMBER,
+        LETTERED: unit in BEFORE_LETTER,
+        SHORT: is_short,
+        INITIAL: len(unit) == 1 and is_upper,
+        ENDS_LOOSELY: word in LOOSE,
+        DATE: unit in DATES,
+        COMMENT: unit in COMMENTS,
+        FOOTNOTED: is_footnoted,
+        LABEL: unit in LABELS,
+        PLAIN: unit.isalpha() and unit.islower() and len(unit) >= 4 and not is_abbreviated,
+    }
+    return sum(flag for flag, answer in answers.items() if answer) | (kind - WORD + 1) << KIND_SHIFT
+
+
+def sentence_end(flags: Sequence[int], space: Sequence[bool], break_before: Sequence[bool], i: int, size: int) -> int:
+    """Index of the last unit of the sentence that the terminator `i` ends, or -1 if it ends none.
+
+    Plain Python for the reference, and compiled as it stands by the fast path: integers, indexing and loops alone.
+
+    Args:
+        flags: (units,), `unit_flags` of the units of one document.
+        space: (units,), as `Unit.space`.
+        break_before: (units,), as `Unit.break_before`.
+        i: a unit with TERMINATOR.
+        size: number of units.
+    """
+    if flags[i] & LABEL:  # "A crowd in Rome Image: Reuters"
+        labels = i > 0 and i + 1 < size and space[i] and not space[i + 1] and flags[i + 1] >> KIND_SHIFT == _COLON
+        labels = labels and flags[i - 1] >> KIND_SHIFT == _OF_WORD and not (flags[i - 1] & STARTER and flags[i - 1] & LOWER)
+        return i - 1 if labels else -1
+
+    # Of a run of stops the last one decides: "?!", ". . ."
+    runs_on = i + 1 < size and not break_before[i + 1] and flags[i + 1] & STOP and flags[i] & STOP
+    if runs_on and (not space[i + 1] or flags[i] & DOT == flags[i + 1] & DOT):
+        return -1
+
+    # What belongs to the sentence behind its stop: quotes and brackets, footnote markers, emoticons.
     last = i
-    while last + 1 < len(found) and _glued(found[last + 1]) and found[last + 1].text[0] in TERMINATORS | CLOSERS:
+    while last + 1 < size and last < i + 8 and not space[last + 1] and not break_before[last + 1] and flags[last + 1] & CLOSER:
         last += 1
-    while (  # a footnote marker [12] belongs to the sentence that it closes
-        last + 3 < len(found) and found[last + 1].text == "[" and found[last + 2].text.isdecimal() and found[last + 3].text == "]"
-    ):
-        last += 3
-    if last + 1 == len(found) or found[last + 1].break_before:
+    glued = i > 0 and not space[i] and not break_before[i]
+    is_numbered = last + 1 < size and not space[last + 1] and not break_before[last + 1] and flags[last + 1] & NUMBER
+    if is_numbered and (last > i or (glued and flags[i - 1] & CLOSER)):  # 'the law."3', "1991).1"
+        last += 1
+        if last + 1 < size and not space[last + 1] and not break_before[last + 1] and flags[last + 1] & CLOSER:
+            last += 1
+    while last + 3 < size and last < i + 12 and flags[last + 1] & OPENER and flags[last + 1] >> KIND_SHIFT == _BRACKET:
+        close = last + 2  # "[12]", "[citation needed]"
+        while close + 1 < size and close < last + 6 and flags[close] >> KIND_SHIFT != _BRACKET and not break_before[close + 1]:
+            close += 1
+        is_closed = close + 1 == size or space[close + 1] or break_before[close + 1] or flags[close + 1] & (OPENER | STOP) != 0
+        is_closed = is_closed and flags[close] & CLOSER != 0 and flags[close] >> KIND_SHIFT == _BRACKET and close > last + 2
+        is_closed = is_closed and not break_before[last + 1] and not break_before[last + 2]
+        if not is_closed or not flags[last + 2] & (DIGITS | LOWER | STOP):
+            break
+        if close + 1 < size and flags[close + 1] & STOP and not space[close + 1] and not break_before[close + 1]:
+            return -1  # "So it was. [1]."
+        last = close
+    if last + 2 < size and space[last + 1] and (flags[last + 1] >> KIND_SHIFT == _COLON or flags[last + 1] >> KIND_SHIFT == _SEMICOLON):
+        mouth = last + 2  # ":)", ";-)"
+        if flags[mouth] >> KIND_SHIFT == _DASH and mouth + 1 < size:
+            mouth += 1
+        is_face = flags[mouth] >> KIND_SHIFT == _PARENTHESIS or flags[mouth] & INITIAL
+        is_apart = space[last + 2] or space[mouth] or break_before[last + 2] or break_before[mouth]
+        if is_face and not is_apart and (mouth + 1 == size or space[mouth + 1] or break_before[mouth + 1]):
+            last = mouth
+
+    if last + 1 == size or break_before[last + 1]:
         return last
-    if _glued(found[last + 1]):
-        return None
-    following = found[last + 1].text
-    if following[0] in OPENERS and last + 2 < len(found):
-        following = found[last + 2].text
-    if following[:1].islower():
-        return None
-    if found[last].text[0] in CLOSERS and last + 2 < len(found) and found[last + 2].text in SPEECH:  # "Why?" Tom asked
-        return None
-    if last == i and found[i].text == "." and i > 0 and _glued(found[i]):
-        previous = found[i - 1]
-        if previous.break_before and (len(previous.text) == 1 or not previous.text.strip("0123456789.")):  # "1. The", "2.1. The"
-            return None
-        if i > 1 and found[i - 2].break_before and found[i - 2].text in CAPTIONS and previous.text.isdecimal():  # "Figure 2. The"
-            return None
-        if previous.kind == WORD and (_is_abbreviated(previous.text, following) or not _is_text(following)):
-            return None
+    if not space[last + 1]:  # "end.Next" lacks a space
+        lacks = last == i and flags[i] & DOT and glued and flags[last + 1] & CAPITAL and flags[last + 1] >> KIND_SHIFT == _OF_WORD
+        return last if lacks and flags[i - 1] & (PLAIN | CLOSER) else -1
+
+    # What follows.
+    if flags[last + 1] >> KIND_SHIFT == _COMMA or flags[last + 1] >> KIND_SHIFT == _SEMICOLON:
+        return -1
+    opening = last + 1
+    first = opening
+    while first + 1 < size and first < opening + 3 and flags[first] & OPENER and not break_before[first + 1]:
+        first += 1
+    bracket = opening if flags[opening] & OPENER and flags[opening] >> KIND_SHIFT == _PARENTHESIS else -1
+    if bracket < 0 and first > opening and flags[first - 1] >> KIND_SHIFT == _PARENTHESIS:  # "Powers. — (1) The"
+        bracket = first - 1
+    is_enumerated = False
+    if 0 <= bracket < size - 1:
+        inner = flags[bracket + 1]
+        if inner & COMMENT:
+            return -1
+        close = bracket + 1
+        while close + 1 < size and close < bracket + 16 and flags[close] >> KIND_SHIFT != _PARENTHESIS:
+            close += 1
+        if close + 1 < size and flags[close] >> KIND_SHIFT == _PARENTHESIS and not break_before[close + 1]:
+            after = flags[close + 1]
+            is_enumerator = close == bracket + 2 and inner & NUMBERING != 0
+            is_enumerated = is_enumerator and after & (CAPITAL | OPENER) != 0
+            if not is_enumerator and (after & LOWER or after >> KIND_SHIFT == _COMMA or after >> KIND_SHIFT == _SEMICOLON):
+                return -1  # "Viva! (1965), and"
+    if flags[opening] >> KIND_SHIFT == _DASH:  # "We will win." — Ann Smith
+        name = opening + 1
+        while name < size and name < opening + 6 and not break_before[name] and flags[name] & CAPITAL:
+            name += 1
+        if name > opening + 1 and (name == size or break_before[name]):
+            return -1
+
+    is_dot = flags[i] & DOT and glued
+    is_plain = is_dot and last == i and flags[i - 1] & PLAIN
+    if flags[first] & LOWER:
+        if bracket >= 0:
+            if is_dot and last == i and not is_enumerated and flags[i - 1] & (BOUND | SHORT | NUMBERED | ENDS_LOOSELY):
+                return -1
+        elif not (is_plain and first == opening and flags[first] & PRONOUN):  # "it is late. i must go"
+            return -1
+    quotes = flags[last] >> KIND_SHIFT == _QUOTE and not flags[i] & DOT and first == opening and flags[first] & CAPITAL
+    if quotes and (flags[first] & INITIAL or not flags[first] & STARTER):  # "Why?" Tom asked
+        verb = first + 1
+        if verb + 1 < size and flags[verb] & DOT:  # Mr. Jones asked
+            verb += 1
+        if verb + 1 < size and flags[verb] & CAPITAL:
+            verb += 1
+        if verb < size and flags[verb] & SPEAKS:
+            return -1
+    in_parenthesis = is_dot and last > i and flags[i + 1] >> KIND_SHIFT == _PARENTHESIS
+    if in_parenthesis and flags[i - 1] & (SHORT | BOUND) and not flags[first] & STARTER:  # "(Roe Jr.) Smith"
+        return -1
+
+    if is_dot and last == i:
+        previous, head = flags[i - 1], i - 1
+        if previous & NUMBERING:  # "1. The", "Section 3.2. Term", "Art. IV. Powers"
+            if head > 1 and flags[head - 1] & DOT and flags[head - 2] & CAPTION:
+                head -= 2
+            elif head > 0 and flags[head - 1] & CAPTION:
+                head -= 1
+            opens = break_before[head]
+            if not opens and head > 1:
+                before = flags[head - 1]
+                opens = before & STOP != 0 and not flags[head - 2] & (BOUND | NUMBERED | DATE | ENDS_LOOSELY)
+                opens = opens and (not flags[head - 2] & SHORT or (flags[head - 2] & INITIAL != 0 and previous & DIGITS != 0))
+                opens = opens or before >> KIND_SHIFT == _COLON or before >> KIND_SHIFT == _SEMICOLON
+                opens = opens or (before & CLOSER != 0 and flags[head - 2] & STOP != 0)
+            if opens:
+                return -1
+        if previous & BOUND:
+            return -1
+        if previous & NUMBERED and flags[first] & DIGITS:
+            return -1
+        if previous & LETTERED and flags[first] & NUMBERING:
+            return -1
+        if previous >> KIND_SHIFT == _OF_WORD:
+            dated = first == opening and flags[first] & DIGITS and first + 1 < size and flags[first + 1] & CLOSER
+            if dated and flags[first + 1] >> KIND_SHIFT == _PARENTHESIS:  # "(Tex. 1999)", "(d. 1990)"
+                return -1
+            numbers = previous & INITIAL and flags[first] & DIGITS and flags[first] & NUMBERING and first + 2 < size
+            if numbers and flags[first + 1] & DOT and not space[first + 1] and space[first + 2] and flags[first + 2] & CAPITAL:
+                is_enumerated = True  # "as Exhibit A. 4. Terms"
+            if previous & SHORT and not is_enumerated:
+                if not flags[first] & STARTER or (bracket >= 0 and flags[first] & LOWER):
+                    return -1
+                dots = first + 2 < size and flags[first + 1] & DOT and not space[first + 1]  # "E. A. Poe", "Pub. L. No. 99"
+                if dots and (flags[first] & INITIAL or (flags[first] & NUMBERED and flags[first + 2] & DIGITS)):
+                    return -1
+            if previous & ENDS_LOOSELY and (flags[first] & DATE or not flags[first] & (CAPITAL | OPENER)):
+                return -1
+            if not flags[first] & TEXT and not is_plain:  # "U.S.C. § 5"
+                return -1
+    is_noted = flags[opening] & NUMBER and opening + 1 < size and space[opening + 1]
+    if is_noted and flags[opening + 1] & CAPITAL and flags[opening + 1] & STARTER:  # "for a fee. 8 Yet some"
+        return opening
     return last
-
-
-def _glued(unit: Unit) -> bool:
-    return not unit.space and not unit.break_before
-
-
-def _is_text(unit: str) -> bool:
-    """Words and opening marks can begin a sentence after a word and a period; a bare symbol ("U.S.C. § 5") cannot."""
-    return character_kind(unit[0]) in WORD_CHARACTERS or unit[0] in OPENERS
 
 
 def rule_sentences(text: str) -> list[list[Unit]]:
     """Sentences of a text by the rules of this module. Expects no wrapped lines."""
     found = units(text)
-    ends = {i - 1 for i, unit in enumerate(found) if unit.break_before and i}
-    for i, unit in enumerate(found):
-        if unit.text[0] in TERMINATORS:
-            last = _is_end(found, i)
-            if last is not None:
-                ends.add(last)
+    size = len(found)
+    known = {unit: unit_flags(unit) for unit in {unit.text for unit in found}}
+    flags, space, breaks = [known[unit.text] for unit in found], [unit.space for unit in found], [unit.break_before for unit in found]
+    ends = {i - 1 for i in range(1, size) if breaks[i]} | {size - 1}
+    ends |= {sentence_end(flags, space, breaks, i, size) for i in range(size) if flags[i] & TERMINATOR} - {-1}
     sentences, begin = [], 0
-    for end in sorted(ends | ({len(found) - 1} if found else set())):
+    for end in sorted(ends) if size else ():
         sentences.append(found[begin : end + 1])
         begin = end + 1
     return sentences
@@ -325,22 +556,13 @@ class Segmenter:
         return {"name": self.name, "version": self.version, "rule_sha256": self.rule_sha256}
 
 
-_TABLES = (
-    TERMINATORS,
-    CLOSERS,
-    OPENERS,
-    TITLES,
-    BOUND,
-    BEFORE_NUMBER,
-    COMPANY,
-    STARTERS,
-    CAPTIONS,
-    SPEECH,
-    set(JOINERS),
-    set(DIGIT_JOINERS),
-)
-RULE_VERSION = "1"  # raise it with every change of `_is_end`, `units` or `unwrap`; tests/test_text.py pins what a version does
-_RULE_SHA256 = hashlib.sha256(repr((RULE_VERSION, [sorted(table) for table in _TABLES])).encode()).hexdigest()
+TABLES = (
+    TERMINATORS, CLOSERS, OPENERS, ALWAYS_BOUND, BOUND_IN_LOWER_CASE, BOUND_AS_TITLES, SHORT_IN_ANY_CASE, SHORT_AS_NAMES, BEFORE_NUMBER,
+    BEFORE_LETTER, LOOSE, DATES, STARTERS, PRONOUNS, HUMS, CAPTIONS, COMMENTS, LABELS, SPEECH, set(JOINERS), set(DIGIT_JOINERS),
+)  # fmt: skip
+"""All words and characters that the rules know by name."""
+RULE_VERSION = "2"  # raise it with every change of `sentence_end`, `unit_flags`, `units` or `unwrap`; tests/test_text.py pins what it does
+_RULE_SHA256 = hashlib.sha256(repr((RULE_VERSION, [sorted(table) for table in TABLES])).encode()).hexdigest()
 RULE = Segmenter("rule", RULE_VERSION, _RULE_SHA256, rule_sentences)
 """The default segmenter."""
 

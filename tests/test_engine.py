@@ -10,12 +10,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dft_stats.build.engine import Counted, Keep, count_corpus
-from dft_stats.build.units import read_units
+from dft_stats.build.engine import LEAST_MEMORY, count_corpus
+from dft_stats.build.merge import Counted, Keep
+from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED
+from dft_stats.build.units import _flags, read_units
 from dft_stats.counts import Counts, count, exposure, prune
 from dft_stats.demo.documents import documentation_texts
+from dft_stats.errors import CorpusError
 from dft_stats.statistics import COUNTED, STATISTICS
-from dft_stats.text import RULE, WORD, Segmenter, Unit, documents, units
+from dft_stats.text import RULE, TABLES, WORD, Segmenter, Unit, documents, unit_flags, units
 from tests.prose import documents as prose
 from tests.strategies import corpora, texts
 
@@ -58,11 +61,23 @@ def test_units_and_sentences_are_those_of_the_reference(text: str) -> None:
     found = read_units([text], RULE)
     reference = [(unit, number) for number, sentence in enumerate(document) for unit in sentence]
     vocabulary = found.vocabulary.to_pylist()
-    got = zip(found.id, found.kind, found.space, found.break_before, found.sentence, strict=True)
+    assert len(set(vocabulary)) == len(vocabulary)
+    ends = (found.flags & ENDS) > 0
+    sentence = np.cumsum(ends) - ends
+    got = zip(found.id, found.kind, (found.flags & SPACED) > 0, (found.flags & BROKEN) > 0, sentence, strict=True)
     assert [(vocabulary[i], *map(int, rest)) for i, *rest in got] == [
         (unit.text, unit.kind, int(unit.space), int(unit.break_before), number) for unit, number in reference
     ]
-    assert [found.text[a:b].decode() for a, b in zip(found.start, found.end, strict=True)] == [unit.text for unit, _ in reference]
+    assert np.flatnonzero(found.flags & OPENS).tolist() == [0][: len(reference)]
+
+
+def test_flags_of_words_are_those_of_the_reference() -> None:
+    """The fast path takes a shortcut for common words: here for every word of the tables, of the documentation, and odd ones."""
+    words = {word for table in TABLES for word in table} | {unit.text for text in documentation_texts() for unit in units(text)}
+    words |= {"iPhone", "NASA", "xviii", "XIVL", "Mfg", "nth", "http", "ABCDe", "mcDonald", "Éa", "straße"}
+    words |= {word.capitalize() for word in words} | {word.upper() for word in words}
+    assert len(words) > 3_000
+    assert {word: _flags(word) for word in words} == {word: unit_flags(word) for word in words}
 
 
 @given(corpora)
@@ -131,8 +146,8 @@ def test_pruning_is_that_of_the_core(keep: Keep, batch: int) -> None:
 @pytest.mark.parametrize("batch", [40, 9])
 def test_the_most_frequent_rows_are_kept(batch: int) -> None:
     corpus, most = prose(40), {"token_frequency": 30, "ngram_frequency/2": 20, "surface": 25}
-    found = count_corpus([corpus[i : i + batch] for i in range(0, 40, batch)], keep=Keep(max_rows=most, max_order=3))
-    whole = count_corpus([corpus], keep=Keep(max_order=3))
+    found = count_corpus([corpus[i : i + batch] for i in range(0, 40, batch)], keep=Keep(max_rows=most), max_order=3)
+    whole = count_corpus([corpus], max_order=3)
     for name, limit in most.items():
         statistic, _, n = name.partition("/")
         group = (int(n),) if n else ()
@@ -147,24 +162,36 @@ def test_the_most_frequent_rows_are_kept(batch: int) -> None:
     assert len(found.counts["ngram_frequency"].rows(3)) == len(whole.counts["ngram_frequency"].rows(3))
 
 
-def test_little_memory_changes_nothing() -> None:
+def test_little_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are added up for one range of keys after the other; here a range has some hundred rows."""
     corpus = prose(60)
-    assert_equal(count_corpus([corpus[:30], corpus[30:]], memory="50MB"), corpus)
+    monkeypatch.setattr("dft_stats.build.merge._ROW_BYTES", 1_000_000)
+    assert_equal(count_corpus([corpus[:30], corpus[30:45], corpus[45:]], memory=LEAST_MEMORY), corpus)
+
+
+def test_too_little_memory_is_said() -> None:
+    with pytest.raises(CorpusError, match=r"10 MB of memory are too little to work in; give 250 MB at least \(--memory\)"):
+        count_corpus([["A text."]], memory=10_000_000)
+
+
+def test_rows_that_do_not_fit_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dft_stats.build.merge._KEPT_BYTES", 1_000_000)
+    with pytest.raises(CorpusError, match=r"rows are to be kept, which does not fit into 0.2 GB.*--min-documents"):
+        count_corpus([prose(40)], memory=LEAST_MEMORY)
 
 
 def test_progress_counts_characters() -> None:
     told: list[int] = []
     corpus = prose(9)
-    count_corpus([corpus[:4], corpus[4:]], progress=told.append)
+    count_corpus([corpus[:4], corpus[4:]], progress=lambda state: told.append(state.characters))
     assert told == [sum(map(len, corpus[:4])), sum(map(len, corpus))]
-    assert all(a < b for a, b in pairwise(told))
 
 
 def test_ten_megabytes_on_one_line() -> None:
     text = io.StringIO()
     for i in range(200_000):
         text.write(f"Sentence number {i} has a word, or two; it ends here. ")
-    found = count_corpus([[text.getvalue()]], keep=Keep(max_order=2))
+    found = count_corpus([[text.getvalue()]], max_order=2)
     assert found.exposure.sentences == 200_000
     assert found.exposure.words == 200_000 * 11
     assert found.counts["sentence_length"].rows("words")["length"].to_pylist() == [11]

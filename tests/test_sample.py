@@ -1,6 +1,7 @@
 """The sample of a corpus, and the floor that is drawn from it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,22 +10,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dft_stats.build.floor import REST, draw, human_floor, pool
-from dft_stats.build.sample import EXCERPT_WORDS, EXCERPTS_A_DOCUMENT, Excerpt, Sample, excerpts
-from dft_stats.counts import Counts, count, exposure, prune
+from dft_stats.build.features import features_of
+from dft_stats.build.floor import discrepancies_of, draw, human_floor, read_events
+from dft_stats.build.sample import EXCERPT_WORDS, EXCERPTS_A_DOCUMENT, Sample, excerpts
+from dft_stats.compare import discrepancies
+from dft_stats.counts import COUNTS, Counts, count, of_table, prune, schema
+from dft_stats.features import SCHEMA, document_features
 from dft_stats.statistics import COUNTED
-from dft_stats.text import documents
+from dft_stats.text import RULE, documents
 from tests.prose import documents as prose
 
+REST = "\x00"
 
-def counted(texts: Sequence[str]) -> tuple[int, dict[str, Counts]]:
+
+def counted(texts: Sequence[str]) -> dict[str, Counts]:
     segmented = documents(texts)
-    return exposure(segmented).words, {statistic.name: count(statistic, segmented) for statistic in COUNTED}
+    return {statistic.name: count(statistic, segmented) for statistic in COUNTED}
+
+
+def pooled(counts: Counts, kept: Counts) -> Counts:
+    """The counts with all rows that a profile pruned made one row a group: what a floor has to be drawn from."""
+    if not len(kept.spectrum):
+        return counts
+    keys, groups, columns = list(counts.statistic.keys), list(counts.statistic.groups), schema(counts.statistic)
+    known = {tuple(row.values()) for row in kept.table.select(keys).to_pylist()}
+    rows: dict[tuple[str | int, ...], list[int]] = {}
+    for row in counts.table.to_pylist():
+        key = tuple(row[name] for name in keys)
+        key = key if key in known else tuple(row[name] if name in groups else REST for name in keys)
+        rows[key] = [a + row[name] for a, name in zip(rows.get(key, [0] * len(COUNTS)), COUNTS, strict=True)]
+    table = pa.Table.from_pylist(
+        [dict(zip(columns.names, (*key, *numbers), strict=True)) for key, numbers in sorted(rows.items())], columns
+    )
+    return of_table(counts.statistic, table)
 
 
 def collected(batches: list[list[str]]) -> Sample:
     sample = Sample()
-    assert list(sample.watch(batches)) == batches
+    for batch in batches:
+        for text in batch:
+            sample.add(text)
     return sample
 
 
@@ -59,43 +84,61 @@ def test_excerpts_are_whole_paragraphs_of_enough_words() -> None:
     assert excerpts("short") == ["short"]
 
 
+@pytest.mark.parametrize("most", [30, 10_000])
+def test_samples_of_parts_make_the_sample_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr("dft_stats.build.sample.MAX_CHARACTERS", most)
+    monkeypatch.setattr("dft_stats.build.sample.MAX_EXCERPTS", 30)
+    texts = [f"{text[: 7 * i]}\n\n{i}" for i, text in enumerate(prose(60))] + ["a lone surrogate: \ud800"]
+    whole, together = collected([texts]), Sample()
+    for number in range(4):
+        collected([texts[number::4]]).write(tmp_path / f"{number}.parquet")
+    for number in (2, 0, 3, 1):
+        together.read(tmp_path / f"{number}.parquet")
+    assert together.documents() == whole.documents()
+    assert together.excerpts() == whole.excerpts()
+
+
 def test_the_two_sides_of_a_draw_share_no_document_and_are_large_enough() -> None:
-    pieces = [Excerpt(i // 3, f"{i} " * 50) for i in range(60)]
-    halves = draw(pieces, np.unique([piece.document for piece in pieces]), 300, seed=(300, 0))
+    owner, words = np.repeat(np.arange(20), 3), np.full(60, 50)
+    halves = draw(owner, words, 300, seed=(300, 0))
     assert halves is not None
-    owners = [{int(text.split()[0]) // 3 for text in half} for half in halves]
-    assert not owners[0] & owners[1]
-    assert all(sum(len(text.split()) for text in half) >= 300 for half in halves)
-    assert draw(pieces, np.unique([piece.document for piece in pieces]), 10**6, seed=(0, 0)) is None
+    assert not set(owner[halves[0]]) & set(owner[halves[1]])
+    assert all(words[half].sum() >= 300 for half in halves)
+    assert draw(owner, words, 10**6, seed=(0, 0)) is None
 
 
-def test_pooling_keeps_totals_and_merges_what_the_profile_lacks() -> None:
-    _, whole = counted(prose(20))
+@pytest.mark.parametrize("least", [1, 12])
+def test_discrepancies_are_those_of_the_counts(least: int) -> None:
+    """Of the texts of a draw, with what the profile pruned in one row a group; an excerpt without a unit does no harm."""
+    texts = [*prose(20)[:9], "", *prose(20)[9:], " "]
     kept = {
-        name: prune(table, pc.greater_equal(table.table["documents"], 12)) if table.statistic.kind == "categorical" else table
-        for name, table in whole.items()
+        name: prune(table, pc.greater_equal(table.table["documents"], least)) if table.statistic.kind == "categorical" else table
+        for name, table in counted(texts).items()
     }
-    _, half = counted(prose(7))
-    pooled = pool(half, kept)
-    known = set(kept["token_frequency"].table["unit"].to_pylist())
-    units = pooled["token_frequency"].table
-    assert set(units["unit"].to_pylist()) <= known | {REST}
-    assert pooled["token_frequency"].total() == half["token_frequency"].total()
-    for n in (2, 3, 4, 5):
-        assert pooled["ngram_frequency"].total(n) == half["ngram_frequency"].total(n)
-    rest = units.filter(pc.equal(units["unit"], REST))["count"].to_pylist()
-    missing = half["token_frequency"].table
-    missing = missing.filter(pc.invert(pc.is_in(missing["unit"], pa.array(sorted(known)))))
-    assert rest == [pc.sum(missing["count"]).as_py()]
-    assert pooled["sentence_length"].table.equals(half["sentence_length"].table)
+    events = read_events(texts, kept, RULE, "fold")
+    a, b = np.array([0, 3, 9, 4, 11]), np.array([1, 2, 8, 21, 20])
+    sides = [{name: pooled(table, kept[name]) for name, table in counted([texts[i] for i in side]).items()} for side in (a, b)]
+    expected, found = discrepancies(*sides), discrepancies_of(events, a, b)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-12), name
+
+
+def test_features_are_those_of_the_reference() -> None:
+    texts = [*prose(12), "Ok", "“Yes” — no; (it is): 3.14?!", ", . -", "", "One two. Three. Four five six. Seven eight"]
+    expected = pa.Table.from_pylist([document_features(document) for document in documents(texts) if document], SCHEMA)
+    found = features_of(texts, RULE)
+    assert found.schema == SCHEMA
+    for name in SCHEMA.names:
+        assert found[name].is_null().equals(expected[name].is_null()), name
+        assert found[name].fill_null(-1).to_pylist() == pytest.approx(expected[name].fill_null(-1).to_pylist(), rel=1e-6), name
 
 
 def test_floor_falls_with_the_amount_of_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dft_stats.build.floor.SIZES", (200, 800))
     monkeypatch.setattr("dft_stats.build.floor.MAX_REPEATS", 4)
     sample = collected([[f"{text}\n\n{i}" for i, text in enumerate(prose(60))]])
-    _, kept = counted(prose(60))
-    floor = human_floor(sample.excerpts(), kept, counted)
+    floor = human_floor(sample.excerpts(), counted(prose(60)), RULE)
     rows = {(row["statistic"], row["words"]): row["mean"] for row in floor.to_pylist()}
     for statistic in ("token_frequency", "ngram_frequency", "sentence_length", "punctuation_rhythm", "entropy_32"):
         assert 0 < rows[statistic, 800] < rows[statistic, 200], statistic
@@ -103,4 +146,4 @@ def test_floor_falls_with_the_amount_of_text(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_no_floor_from_a_handful_of_documents() -> None:
     sample = collected([["One short text.", "Another one."]])
-    assert len(human_floor(sample.excerpts(), counted(["One."])[1], counted)) == 0
+    assert len(human_floor(sample.excerpts(), counted(["One."]), RULE)) == 0

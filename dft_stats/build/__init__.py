@@ -1,8 +1,8 @@
-"""Building profiles at speed and out of core. Needs the extra [build]: polars, duckdb, spacy."""
+"""Building profiles at speed and out of core. Needs the extra [build]: polars, duckdb, numba, spacy."""
 
 from importlib.util import find_spec
 
-if missing := [name for name in ("duckdb", "polars", "spacy") if find_spec(name) is None]:
+if missing := [name for name in ("duckdb", "numba", "polars", "spacy") if find_spec(name) is None]:
     raise ImportError(f"dft_stats.build needs {', '.join(missing)}: pip install 'dft-stats[build]'")
 
 from dft_stats.build.build import build

@@ -1,23 +1,25 @@
 """`build`: a corpus in, a profile out."""
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from dft_stats.build.card import card_of
-from dft_stats.build.corpus import read
-from dft_stats.build.engine import Keep, count_corpus
+from dft_stats.build.corpus import batched, sources
+from dft_stats.build.engine import MEMORY, Job, Progress, Runner, count_shards, forget, is_counted, run_here
+from dft_stats.build.features import features_of
 from dft_stats.build.floor import human_floor
-from dft_stats.build.sample import Sample
-from dft_stats.counts import Counts
+from dft_stats.build.formats import Faults
+from dft_stats.build.merge import Keep
+from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.errors import CorpusError, ProfileFormatError
-from dft_stats.features import SCHEMA as FEATURES_SCHEMA
-from dft_stats.features import document_features
 from dft_stats.profile import MANIFEST, Profile, check_name, write_profile
-from dft_stats.text import NORMALISER, RULE, Segmenter, documents
+from dft_stats.text import NORMALISER, RULE, Segmenter
 
 Corpus = str | Path | Iterable[Any]
 
@@ -36,7 +38,10 @@ def build(
     max_order: int = 5,
     max_rows: Mapping[str, int] | None = None,
     workers: int = 1,
-    memory: str = "2GB",
+    memory: int | str = MEMORY,
+    parts: str | Path | None = None,
+    skip_faults: bool = False,
+    engine: str = "local",
     title: str = "",
     licence: str = "unspecified",
     facts: Mapping[str, Any] | None = None,
@@ -47,7 +52,7 @@ def build(
 
     Args:
         paths: a file, folder or glob, or several; or texts; or rows of a Hugging Face dataset. Files may be .txt, .md, .rst (one document
-            each), .jsonl (also .gz, .zst) or .parquet.
+            each), .jsonl (also .gz, .zst) or .parquet, here or where fsspec reaches (hf://, s3://).
         out: folder of the profile.
         name: of the profile: a-z, 0-9, _ and -.
         version: three numbers.
@@ -59,7 +64,11 @@ def build(
         max_order: longest n-grams that are counted, 2 to 5.
         max_rows: largest number of rows by table, the most frequent are kept; n-grams by order, as "ngram_frequency/2".
         workers: processes.
-        memory: bound for merging, as DuckDB reads it.
+        memory: of one process: bytes, or "2GB".
+        parts: folder where the counts of each file stay, so that the next build counts only what is new. If None they lie beside `out`
+            until the profile is written: an interrupted build goes on from there.
+        skip_faults: leave out damaged files and texts, count them and say so in the manifest, instead of an error.
+        engine: "local", or "ray" for a running Ray cluster.
         title: one line for the card.
         licence: of the corpus, for the card.
         facts: more entries of the manifest, such as sources.
@@ -76,33 +85,37 @@ def build(
         raise ProfileFormatError(f"{target} holds a profile already; give another folder, or overwrite it (`--overwrite`)")
     if target.exists() and not (target / MANIFEST).exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ProfileFormatError(f"{target} exists and is no profile; give another folder")
-    chosen = resolve_segmenter(segmenter)
-    keep = Keep(min_documents=min_documents, min_count=min_count, max_rows=dict(max_rows or {}), max_order=max_order)
+    job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, as_bytes(memory), skip_faults)
+    keep = Keep(min_documents=min_documents, min_count=min_count, max_rows=dict(max_rows or {}))
     tell = progress or (lambda line: None)
-
-    def advance(characters: int) -> None:
-        tell(f"counted {characters / 1e6:,.1f} million characters")
-
-    sample = Sample()
-    batches = sample.watch(read(paths, text_column=text_column))
-    counted = count_corpus(batches, segmenter=chosen, typography=typography, workers=workers, memory=memory, keep=keep, progress=advance)
+    begun = Faults(skip_faults)
+    found = sources(paths, text_column, begun)
+    with _parts_folder(parts, target, is_kept=isinstance(found, list)) as folder:
+        shards: Iterable[Shard | Texts]
+        if isinstance(found, list):
+            shards = list(plan(found, text_column, begun))
+        else:
+            batches = batched(found, job.batch_characters)
+            shards = (Texts(texts, number) for number, texts in enumerate(batches))
+        total = len(shards) if isinstance(shards, list) else None
+        counted, sample, faults = count_shards(
+            shards, job, folder, keep=keep, workers=workers, progress=lambda state: tell(_said(state, total)), run=_runner(engine)
+        )
+        faults.add(begun)
     if not counted.exposure.words:
         raise CorpusError(f"{counted.exposure.documents} documents were read and not one word found in them; is this the text column?")
+    for fault, (number, first) in faults.found.items():
+        tell(f"left out: {fault}: {number:,} (the first: {first})")
 
-    def count_sample(texts: Sequence[str]) -> tuple[int, dict[str, Counts]]:
-        found = count_corpus([list(texts)], segmenter=chosen, typography=typography, keep=Keep(max_order=3))
-        return found.exposure.words, dict(found.counts)
-
-    floor = human_floor(sample.excerpts(), counted.counts, count_sample, progress=tell)
-    tell("features of sampled documents")
-    features = [document_features(document) for document in documents(sample.documents(), chosen, typography=typography)]
+    floor = human_floor(sample.excerpts(), counted.counts, job.segmenter, typography=typography, progress=tell)
+    features = features_of(sample.documents(), job.segmenter, typography=typography)
     manifest = {
         "name": name,
         "version": version,
         "title": title,
         "licence": licence,
         "language": "en",
-        "segmenter": chosen.identity,
+        "segmenter": job.segmenter.identity,
         "normaliser": NORMALISER,
         "typography": typography,
         "keep": {
@@ -111,6 +124,7 @@ def build(
             "max_order": max_order,
             "max_rows": dict(sorted((max_rows or {}).items())),
         },
+        "excluded": {fault: number for fault, (number, _) in sorted(faults.found.items())},
         "built_with": f"dft-stats {importlib.metadata.version('dft-stats')}",
         **(facts or {}),
     }
@@ -119,12 +133,98 @@ def build(
         facts=manifest,
         exposure=counted.exposure,
         counts=counted.counts,
-        documents=pa.Table.from_pylist(features, schema=FEATURES_SCHEMA),
+        documents=features,
         floor=floor,
         card=card_of(manifest, counted.counts, counted.exposure, floor),
     )
     tell(f"wrote {profile!r} to {target}")
     return profile
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedShard:
+    """What `dry_run` says of a shard."""
+
+    label: str  # its first stretch of a file, and how many more
+    size: int  # bytes on disk, about
+    is_counted: bool
+
+
+def dry_run(
+    paths: Corpus,
+    *,
+    out: str | Path,
+    segmenter: Segmenter | str = "rule",
+    typography: str = "fold",
+    max_order: int = 5,
+    text_column: str | None = None,
+    memory: int | str = MEMORY,
+    parts: str | Path | None = None,
+    skip_faults: bool = False,
+) -> list[PlannedShard]:
+    """The shards that `build` with these arguments would count or has counted. Reads no text.
+
+    Raises:
+        CorpusError: nothing to read, or unreadable; or texts were given, of which there is no plan.
+    """
+    job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, as_bytes(memory), skip_faults)
+    faults = Faults(skip_faults)
+    found = sources(paths, text_column, faults)
+    if not isinstance(found, list):
+        raise CorpusError("texts were given, not paths: all of them would be counted, there is nothing to plan")
+    folder = _parts_beside(Path(out)) if parts is None else Path(parts)
+    return [PlannedShard(_label(shard), shard.size, is_counted(shard, job, folder)) for shard in plan(found, text_column, faults)]
+
+
+def _label(shard: Shard) -> str:
+    first = shard.pieces[0]
+    stretch = "" if first.end is None else f" [{first.begin:,} to {first.end:,}]"
+    more = len(shard.pieces) - 1
+    return f"{first.path}{stretch}" + (f" and {more:,} more" if more else "")
+
+
+def _parts_beside(target: Path) -> Path:
+    return target.absolute().parent / f".{target.name}.parts"
+
+
+@contextmanager
+def _parts_folder(given: str | Path | None, target: Path, *, is_kept: bool) -> Iterator[Path]:
+    """Where parts lie: where the user says; or beside the profile, and gone when all is well; or, of texts, gone in any case."""
+    if given is not None:
+        yield Path(given)
+    elif is_kept:
+        folder = _parts_beside(target)
+        yield folder
+        forget(folder)
+    else:
+        with tempfile.TemporaryDirectory(prefix="dft-stats-") as name:
+            yield Path(name)
+
+
+def _said(state: Progress, total: int | None) -> str:
+    reused = f" ({state.reused:,} counted before)" if state.reused else ""
+    of_all = f" of {total:,}" if total else ""
+    return f"counted {state.shards:,}{of_all} shards{reused}, {state.characters / 1e6:,.1f} million characters"
+
+
+def _runner(engine: str) -> Runner:
+    if engine == "local":
+        return run_here
+    if engine == "ray":
+        from dft_stats.build.ray_engine import run_on_ray
+
+        return run_on_ray
+    raise ValueError(f'engine {engine!r} is not known; use "local" or "ray"')
+
+
+def as_bytes(memory: int | str) -> int:
+    """A size such as "2GB" or "500 MB" in bytes (powers of ten)."""
+    if isinstance(memory, int):
+        return memory
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", memory.lower())
+    if not found:
+        raise ValueError(f'memory {memory!r} is no size; give one such as "2GB" or "500MB"')
+    return int(float(found[1]) * 10 ** (3 * " kmgt".index(found[2] or " ")))
 
 
 def resolve_segmenter(segmenter: Segmenter | str) -> Segmenter:

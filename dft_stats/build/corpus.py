@@ -12,14 +12,16 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from dft_stats.build.formats import READ, file_kind, from_files, from_rows, listed, shortened
+from dft_stats.build.formats import READ, Faults, Piece, file_kind, from_pieces, from_rows, is_remote, listed, shortened
 from dft_stats.errors import CorpusError
 
 LONGEST_PATH = 1_000  # characters
 HEAD = 1_000  # items of an iterator that are looked at to tell paths from texts
 
 
-def read(paths: str | Path | Iterable[Any], *, text_column: str | None = None, batch_characters: int = 4_000_000) -> Iterator[list[str]]:
+def read(
+    paths: str | Path | Iterable[Any], *, text_column: str | None = None, batch_characters: int = 4_000_000, faults: Faults | None = None
+) -> Iterator[list[str]]:
     """Batches of the texts of a corpus, in the order given, those of a folder or glob by path.
 
     Strings in a list may be paths or texts. They are paths if each of them may be one: it exists, has an ending that is read, or has no
@@ -31,26 +33,36 @@ def read(paths: str | Path | Iterable[Any], *, text_column: str | None = None, b
         text_column: column or field of the text. If None it is "text", else the only one of strings.
         batch_characters: a batch has no more, one for each text included, unless it is a single text.
 
+        faults: what to do about damaged files and texts; if None each is an error.
+
     Raises:
         CorpusError: nothing to read, unreadable, damaged, or no such column. What the paths are is checked at once, the rest while reading.
     """
     if batch_characters < 1:
         raise ValueError(f"batch_characters is 1 or more, not {batch_characters}")
-    return _batches(_texts(paths, text_column), batch_characters)
+    faults = faults or Faults()
+    found = sources(paths, text_column, faults)
+    texts = from_pieces([Piece(path) for path in found], text_column, faults) if isinstance(found, list) else found
+    return batched(texts, batch_characters)
 
 
-def files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+def files(paths: str | Path | Iterable[str | Path]) -> list[str]:
     """The files that the paths lead to, each once."""
-    found: dict[str, Path] = {}
+    found: dict[str, str] = {}
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
         if not isinstance(path, str | os.PathLike):
             raise CorpusError(f"{shortened(path)} among paths is of type {type(path).__name__}, not a path")
-        for file in _files(os.path.expanduser(os.fspath(path))):
-            found.setdefault(os.path.realpath(file), Path(file))
+        given = os.fspath(path)
+        if is_remote(given):
+            found |= {file: file for file in _remote(given)}
+            continue
+        for file in _files(os.path.expanduser(given)):
+            found.setdefault(os.path.realpath(file), os.path.normpath(file))
     return list(found.values())
 
 
-def _batches(texts: Iterator[str], limit: int) -> Iterator[list[str]]:
+def batched(texts: Iterator[str], limit: int) -> Iterator[list[str]]:
+    """Lists of texts of `limit` characters at most, one for each text included, unless it is a single text."""
     batch: list[str] = []
     size = 0
     for text in texts:
@@ -66,9 +78,10 @@ def _batches(texts: Iterator[str], limit: int) -> Iterator[list[str]]:
 # --- what is given ----------------------------------------------------------------------------------------------------------------
 
 
-def _texts(given: Any, column: str | None) -> Iterator[str]:
+def sources(given: Any, column: str | None, faults: Faults) -> list[str] | Iterator[str]:
+    """The files of a corpus, or its texts if it is no files: see `read`."""
     if isinstance(given, str | os.PathLike):
-        return from_files(files(given), column)  # type: ignore[arg-type]
+        return files(given)  # type: ignore[arg-type]
     if isinstance(given, Mapping):  # a DatasetDict is one
         names = list(given)
         raise CorpusError(
@@ -86,8 +99,8 @@ def _texts(given: Any, column: str | None) -> Iterator[str]:
     if not head:
         raise CorpusError("no paths, texts or rows were given: the list is empty")
     if _are_paths(head):
-        return from_files(files([*head, *iterator]), column)
-    return from_rows(enumerate(chain(head, iterator)), column, "what was given", "item")
+        return files([*head, *iterator])
+    return from_rows(enumerate(chain(head, iterator)), column, "what was given", "item", faults)
 
 
 def _are_paths(items: list[Any]) -> bool:
@@ -144,6 +157,21 @@ def _files(path: str) -> list[str]:
         raise CorpusError(f"{path}: no file matches this pattern")
     hint = " " in path or is_text
     raise CorpusError(f"{shortened(path)} does not exist" + ('; if it is a text, give it as a row, [{"text": ...}]' if hint else ""))
+
+
+def _remote(path: str) -> list[str]:
+    """The files that a path with a protocol leads to, as fsspec knows them."""
+    import fsspec
+
+    try:
+        system, inner = fsspec.core.url_to_fs(path)
+        found = system.glob(inner) if has_magic(inner) else [inner]
+        found = sorted(file for match in found for file in (system.find(match) if system.isdir(match) else [match]))
+    except (OSError, ValueError, ImportError) as error:
+        raise CorpusError(f"{path} cannot be reached: {error}") from error
+    if not found or not system.exists(found[0]):
+        raise CorpusError(f"{path}: nothing lies there")
+    return _readable([system.unstrip_protocol(file) for file in found], path)
 
 
 def _walk(folder: str, seen: set[str]) -> Iterator[str]:

@@ -7,7 +7,8 @@
 | .json | the same, but plain .json only where it is named itself: folders hold other things of that ending |
 | .parquet | a row is a text |
 
-All but Parquet may end in .gz or .zst, and are UTF-8. A null or missing field is no text and skipped, an empty text is one.
+All but Parquet may end in .gz or .zst, and are UTF-8. A null or missing field is no text and skipped, an empty text is one. What begins
+with a protocol (hf://, s3://, https://) is opened by fsspec.
 """
 
 import gzip
@@ -15,8 +16,8 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 import pyarrow as pa
@@ -42,80 +43,184 @@ def file_kind(path: str) -> tuple[str, str] | None:
     return None if kind is None or (packing and kind == "parquet") else (kind, packing)
 
 
-def from_files(paths: list[Path], column: str | None) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file or a stretch of it."""
+
+    path: str
+    begin: int = 0  # first row group of Parquet, first byte of lines: a line belongs to where it begins
+    end: int | None = None  # behind the last
+
+
+@dataclass(slots=True)
+class Faults:
+    """What is wrong with a corpus: an error at once, or left out, counted and recorded."""
+
+    skip: bool = False
+    longest: int | None = None  # characters of a text
+    found: dict[str, tuple[int, str]] = field(default_factory=dict)  # fault -> (how often, what was said first)
+
+    def meet(self, fault: str, said: str, cause: Exception | None = None) -> None:
+        """Take note of a fault; raises `CorpusError` unless it may be skipped."""
+        if not self.skip:
+            raise CorpusError(said) from cause
+        number, first = self.found.get(fault, (0, said))
+        self.found[fault] = number + 1, first
+
+    def add(self, other: "Faults") -> None:
+        """Take over what another one found."""
+        for fault, (number, said) in other.found.items():
+            own, first = self.found.get(fault, (0, said))
+            self.found[fault] = own + number, first
+
+
+def from_pieces(pieces: Sequence[Piece], column: str | None, faults: Faults | None = None) -> Iterator[str]:
     """Texts of files of known kinds, one file after the other; `CorpusError` names the file and the place in it."""
+    faults = faults or Faults()
     readers = {"text": _text, "lines": _lines, "parquet": _parquet}
-    for path in paths:
-        kind = file_kind(path.name)
+    for piece in pieces:
+        kind = file_kind(piece.path)
         assert kind is not None
         try:
-            yield from readers[kind[0]](path, kind[1], column)
-        except (EOFError, zlib.error, OSError, pa.ArrowException) as error:
+            for text in readers[kind[0]](piece, kind[1], column, faults):
+                if faults.longest is not None and len(text) > faults.longest:
+                    _too_long(piece.path, faults)
+                else:
+                    yield text
+        except (EOFError, zlib.error, OSError, pa.ArrowException, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and error.strerror:
-                raise CorpusError(f"{path} cannot be read: {error.strerror}") from error
+                raise CorpusError(f"{piece.path} cannot be read: {error.strerror}") from error
             reason = str(error).partition("\n")[0] or type(error).__name__
-            raise CorpusError(f"{path} is damaged or cut short: {reason}; copy or make it again") from error
+            said = f"{piece.path} is damaged or cut short: {reason}; copy or make it again"
+            faults.meet("damaged or cut short: the rest of the file", said, error)
 
 
-def _open(path: Path, packing: str) -> IO[bytes]:
-    if packing and not path.stat().st_size:
+def is_remote(path: str) -> bool:
+    """Whether fsspec opens it."""
+    return "://" in path
+
+
+def _too_long(where: str, faults: Faults) -> None:
+    faults.meet(
+        f"longer than {faults.longest:,} characters",
+        f"{where} has a text of more than {faults.longest:,} characters, which memory does not allow for: cut it into documents, "
+        "give more memory (--memory), or leave such texts out (--skip-faults)",
+    )
+
+
+def _open(path: str, packing: str) -> IO[bytes]:
+    if is_remote(path):
+        import fsspec
+
+        remote = fsspec.open(path, "rb", compression="gzip" if packing == ".gz" else None).open()
+        return io.BufferedReader(pa.input_stream(remote, compression="zstd"), 1 << 20) if packing == ".zst" else remote
+    if packing and not os.path.getsize(path):
         raise EOFError("there is no byte in it")
     if packing == ".gz":
         return gzip.open(path)  # type: ignore[return-value]
-    return io.BufferedReader(pa.input_stream(str(path), compression="zstd"), 1 << 20) if packing else path.open("rb")
+    return io.BufferedReader(pa.input_stream(path, compression="zstd"), 1 << 20) if packing else open(path, "rb")
 
 
-def _text(path: Path, packing: str, column: str | None) -> Iterator[str]:
-    with _open(path, packing) as stream:
-        yield _decoded(stream.read(), str(path))
+def _text(piece: Piece, packing: str, column: str | None, faults: Faults) -> Iterator[str]:
+    with _open(piece.path, packing) as stream:
+        data = stream.read() if faults.longest is None else stream.read(4 * faults.longest + 1)
+    if faults.longest is not None and len(data) > 4 * faults.longest:
+        return _too_long(piece.path, faults)
+    text = _decoded(data, piece.path, faults)
+    if text is not None:
+        yield text
 
 
-def _lines(path: Path, packing: str, column: str | None) -> Iterator[str]:
-    with _open(path, packing) as stream:
-        yield from from_rows(_parsed(stream, path), column, str(path), "line")
+def _lines(piece: Piece, packing: str, column: str | None, faults: Faults) -> Iterator[str]:
+    with _open(piece.path, packing) as stream:
+        yield from from_rows(_parsed(stream, piece, faults), column, piece.path, "line", faults)
 
 
-def _parsed(stream: IO[bytes], path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(stream, start=1):
-        text = _decoded(line, f"{path}, line {number}", is_first=number == 1)
-        if not text.strip():
+def _parsed(stream: IO[bytes], piece: Piece, faults: Faults) -> Iterator[tuple[int, Any]]:
+    """(number, value) of lines; of a stretch of a file they are numbered from its first."""
+    where = piece.path
+    if piece.begin:
+        where = f"{piece.path} from byte {piece.begin:,}"
+        stream.seek(piece.begin - 1)
+        stream.readline()  # it began before
+    longest = -1 if faults.longest is None else 6 * faults.longest
+    number = 0
+    position = 0 if piece.end is None else stream.tell()
+    while piece.end is None or position < piece.end:
+        line = stream.readline(longest)
+        position += len(line)
+        if not line:
+            return
+        number += 1
+        if len(line) == longest:
+            _too_long(f"{where}, line {number}", faults)
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(longest)
+                position += len(line)
+            continue
+        text = _decoded(line, f"{where}, line {number}", faults, is_first=number == 1 and not piece.begin)
+        if text is None or not text.strip():
             continue
         try:
             yield number, json.loads(text)
         except (ValueError, RecursionError) as error:
             reason = f"{error.msg} at character {error.pos}" if isinstance(error, json.JSONDecodeError) else str(error)
-            raise CorpusError(
-                f"{path}, line {number} is not JSON ({reason}); each line must be an object or a string of its own"
-            ) from error
+            said = f"{where}, line {number} is not JSON ({reason}); each line must be an object or a string of its own"
+            faults.meet("line that is not JSON", said, error)
 
 
-def _decoded(data: bytes, where: str, *, is_first: bool = True) -> str:
+def _decoded(data: bytes, where: str, faults: Faults, *, is_first: bool = True) -> str | None:
     begin = 3 if is_first and data.startswith(b"\xef\xbb\xbf") else 0  # a byte-order mark
     try:
         return data[begin:].decode()
     except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{where}: byte {error.start + begin} is not UTF-8; convert the file, as in `iconv -f WINDOWS-1252 -t UTF-8 FILE`"
-        ) from error
+        said = f"{where}: byte {error.start + begin} is not UTF-8; convert the file, as in `iconv -f WINDOWS-1252 -t UTF-8 FILE`"
+        faults.meet("not UTF-8", said, error)
+        return None
 
 
-def _parquet(path: Path, packing: str, column: str | None) -> Iterator[str]:
-    # As Arrow opens it by itself, it reads ahead and keeps the column whole in memory.
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-        types = {field.name: field.type for field in file.schema_arrow}
-        chosen = column or _only([name for name, type_ in types.items() if _is_string(type_)], list(types), str(path))
-        if chosen not in types:
-            raise CorpusError(f"{path} has no column {chosen!r}; it has {listed(types)}")
-        if not _is_string(types[chosen]) and not pa.types.is_null(types[chosen]):
-            raise CorpusError(f"{path}: the column {chosen!r} is of type {types[chosen]}, not of strings; it has {listed(types)}")
-        first = 0
-        for batch in file.iter_batches(batch_size=ROWS, columns=[chosen]):
+def open_parquet(path: str) -> pq.ParquetFile:
+    """A Parquet file, for reading it bit by bit: as Arrow opens it by itself, it reads ahead and keeps the column whole in memory."""
+    return pq.ParquetFile(_open(path, "") if is_remote(path) else path, pre_buffer=False, buffer_size=1 << 20)
+
+
+def text_column(file: pq.ParquetFile, path: str, column: str | None) -> str:
+    """The column of a Parquet file that holds the text."""
+    types = {field.name: field.type for field in file.schema_arrow}
+    chosen = column or _only([name for name, type_ in types.items() if _is_string(type_)], list(types), path)
+    if chosen not in types:
+        raise CorpusError(f"{path} has no column {chosen!r}; it has {listed(types)}")
+    if not _is_string(types[chosen]) and not pa.types.is_null(types[chosen]):
+        raise CorpusError(f"{path}: the column {chosen!r} is of type {types[chosen]}, not of strings; it has {listed(types)}")
+    return chosen
+
+
+def _parquet(piece: Piece, packing: str, column: str | None, faults: Faults) -> Iterator[str]:
+    with open_parquet(piece.path) as file:
+        chosen = text_column(file, piece.path, column)
+        groups = range(piece.begin, file.num_row_groups if piece.end is None else piece.end)
+        first = sum(file.metadata.row_group(i).num_rows for i in range(piece.begin))
+        for batch in file.iter_batches(batch_size=ROWS, row_groups=list(groups), columns=[chosen]):
             try:
                 texts = batch.column(0).to_pylist()
             except UnicodeDecodeError as error:
-                raise CorpusError(f"{path}: text that is not UTF-8 in one of the {len(batch)} rows from {first}") from error
+                said = f"{piece.path}: text that is not UTF-8 in one of the {len(batch)} rows from {first}"
+                faults.meet("not UTF-8", said, error)
+                texts = list(_one_by_one(batch.column(0), faults, said))
             yield from (text for text in texts if text is not None)
             first += len(batch)
+
+
+def _one_by_one(texts: pa.Array, faults: Faults, said: str) -> Iterator[str | None]:
+    """Those of a batch that are UTF-8; the first that is not was counted."""
+    is_first = True
+    for text in texts:
+        try:
+            yield text.as_py()
+        except UnicodeDecodeError:
+            if not is_first:
+                faults.meet("not UTF-8", said)
+            is_first = False
 
 
 def _is_string(type_: Any) -> bool:
@@ -126,8 +231,9 @@ def _is_string(type_: Any) -> bool:
 # --- rows -------------------------------------------------------------------------------------------------------------------------
 
 
-def from_rows(rows: Iterable[tuple[int, Any]], column: str | None, name: str, unit: str) -> Iterator[str]:
+def from_rows(rows: Iterable[tuple[int, Any]], column: str | None, name: str, unit: str, faults: Faults | None = None) -> Iterator[str]:
     """Texts of numbered rows: mappings with the text in a field, or strings."""
+    faults = faults or Faults()
     chosen, first, met = column, None, False
     for number, row in rows:
         text = row
@@ -140,8 +246,9 @@ def from_rows(rows: Iterable[tuple[int, Any]], column: str | None, name: str, un
         if isinstance(text, str):
             yield text
         elif text is not None:
-            field = f", field {chosen!r}" if text is not row else ""
-            raise CorpusError(f"{name}, {unit} {number}{field}: {shortened(text)} is of type {type(text).__name__}, not a text")
+            where = f", field {chosen!r}" if text is not row else ""
+            said = f"{name}, {unit} {number}{where}: {shortened(text)} is of type {type(text).__name__}, not a text"
+            faults.meet("no text", said)
     if first is not None and not met:
         raise CorpusError(f"{name} has no field {chosen!r}; the first row has {listed(first)}")
 

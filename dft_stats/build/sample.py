@@ -2,8 +2,11 @@
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 MAX_DOCUMENTS = 1_000
 MAX_CHARACTERS = 6_000_000  # of all of them
@@ -29,13 +32,6 @@ class Sample:
     _documents: list[tuple[int, str]] = field(default_factory=list)  # heaps, largest hash first
     _excerpts: list[tuple[int, int, str]] = field(default_factory=list)
 
-    def watch(self, batches: Iterable[list[str]]) -> Iterator[list[str]]:
-        """The batches, unchanged."""
-        for batch in batches:
-            for text in batch:
-                self.add(text)
-            yield batch
-
     def add(self, text: str) -> None:
         """Take a document into account."""
         document = _hash(text)
@@ -46,6 +42,32 @@ class Sample:
             # Few excerpts of many documents before many of few: the rank of an excerpt is the higher, the later it is drawn.
             key = (document >> 8) + (i << 52)
             _keep(self._excerpts, (-key, document, excerpt), MAX_EXCERPTS)
+
+    def write(self, path: Path) -> None:
+        """Write what was collected."""
+        rows: list[tuple[int, int | None, str]] = []
+        size = 0
+        for negative, text in sorted(self._documents, reverse=True):
+            if size > MAX_CHARACTERS:  # the one that exceeds it is kept, since there the documents of all parts end, or before
+                break
+            rows.append((-negative, None, text))
+            size += len(text)
+        rows += [(-key, document, excerpt) for key, document, excerpt in self._excerpts]
+        columns = {
+            "key": pa.array([key for key, _, _ in rows], pa.int64()),
+            "document": pa.array([document for _, document, _ in rows], pa.int64()),
+            "text": pa.array([text.encode("utf-8", "surrogatepass") for _, _, text in rows], pa.large_binary()),
+        }
+        pq.write_table(pa.table(columns), path, compression="zstd")
+
+    def read(self, path: Path) -> None:
+        """Take over what another one wrote."""
+        for row in pq.read_table(path).to_pylist():
+            text = row["text"].decode("utf-8", "surrogatepass")
+            if row["document"] is None:
+                _keep(self._documents, (-row["key"], text), MAX_DOCUMENTS)
+            else:
+                _keep(self._excerpts, (-row["key"], row["document"], text), MAX_EXCERPTS)
 
     def documents(self) -> list[str]:
         """Whole documents in the order of their hashes, as many as `MAX_DOCUMENTS` and `MAX_CHARACTERS` allow, one at least."""

@@ -1,0 +1,113 @@
+"""Finished profiles added up: the profile of all their corpora, without the corpora."""
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dft_stats.build.card import card_of
+from dft_stats.build.sample import MAX_DOCUMENTS
+from dft_stats.compare import check_comparable
+from dft_stats.counts import Exposure, merge
+from dft_stats.errors import IncomparableError
+from dft_stats.profile import FLOOR_SCHEMA, Profile, write_profile
+from dft_stats.statistics import COUNTED
+
+
+def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version: str = "1.0.0", title: str = "") -> Profile:
+    """Add up profiles of disjoint corpora that were counted by the same rules, and write the sum.
+
+    Exposure, totals and the rows that no profile pruned are exact: what one build of all the corpora would count. A row that some of them
+    pruned is an undercount by what the manifest gives as `undercount`: at the most so many documents, and so many occurrences where the
+    rows were limited by number. Sampled documents are those of all profiles in turn; the floor is the mean of theirs, weighted by words,
+    and knows nothing of how the corpora differ from one another.
+
+    Args:
+        profiles: two or more.
+        out: folder of the new profile.
+        name: of the new profile.
+        version: three numbers.
+        title: one line for the card.
+
+    Raises:
+        ValueError: fewer than two profiles.
+        IncomparableError: they were counted by different rules.
+        ProfileFormatError: `out` is taken.
+    """
+    if len(profiles) < 2:
+        raise ValueError(f"{len(profiles)} profile was given; name two or more to add up")
+    first = profiles[0]
+    for other in profiles[1:]:
+        check_comparable(first, other)
+        orders = [profile.manifest.get("keep", {}).get("max_order", 5) for profile in (first, other)]
+        if orders[0] != orders[1]:
+            raise IncomparableError(
+                f"{first.name} has n-grams of up to {orders[0]} units, {other.name} of up to {orders[1]}; build one again"
+            )
+    exposure = sum((profile.exposure for profile in profiles), Exposure())
+    counts = {statistic.name: merge(profile.counts(statistic.name) for profile in profiles) for statistic in COUNTED}
+    floor, documents = _floor(profiles), _documents(profiles)
+    licences = sorted({str(profile.manifest.get("licence", "unspecified")) for profile in profiles})
+    facts = {
+        "name": name,
+        "version": version,
+        "title": title or f"The sum of {', '.join(f'{profile.name} {profile.version}' for profile in profiles)}.",
+        "licence": "; ".join(licences),
+        "language": "en",
+        **{key: first.manifest[key] for key in ("segmenter", "normaliser", "typography") if key in first.manifest},
+        "keep": {"max_order": first.manifest.get("keep", {}).get("max_order", 5)},
+        "merged": [{"name": profile.name, "version": profile.version, "sha256": profile.sha256} for profile in profiles],
+        "undercount": _undercount(profiles),
+        "built_with": f"dft-stats {importlib.metadata.version('dft-stats')}",
+    }
+    return write_profile(
+        Path(out),
+        facts=facts,
+        exposure=exposure,
+        counts=counts,
+        documents=documents,
+        floor=floor,
+        card=card_of(facts, counts, exposure, floor),
+    )
+
+
+def _undercount(profiles: Sequence[Profile]) -> dict[str, int]:
+    """By how much the rows of each table may be too low: "documents", and table -> count."""
+    bound = {"documents": sum(int(profile.manifest.get("keep", {}).get("min_documents", 1)) - 1 for profile in profiles)}
+    for statistic in COUNTED:
+        if statistic.kind == "categorical":
+            spectra = [profile.counts(statistic.name).spectrum["count"] for profile in profiles]
+            bound[statistic.name] = sum(int(pc.max(counts).as_py()) for counts in spectra if len(counts))
+    return bound
+
+
+def _floor(profiles: Sequence[Profile]) -> pa.Table:
+    found: dict[tuple[str, int], list[tuple[float, float, int]]] = {}
+    for profile in profiles:
+        for row in profile.table("floor").to_pylist():
+            found.setdefault((row["statistic"], row["words"]), []).append((row["mean"], row["sd"], profile.exposure.words))
+    rows = []
+    for (statistic, words), values in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
+        mean, sd, weight = map(np.array, zip(*values, strict=True))
+        rows.append(
+            {
+                "statistic": statistic,
+                "words": words,
+                "mean": float(np.average(mean, weights=weight)),
+                "sd": float(np.sqrt(np.average(sd**2, weights=weight))),
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=FLOOR_SCHEMA)
+
+
+def _documents(profiles: Sequence[Profile]) -> pa.Table:
+    """Rows of all profiles, as many of each as its share of the documents allows."""
+    total = sum(profile.exposure.documents for profile in profiles)
+    tables = []
+    for profile in profiles:
+        rows = profile.table("documents")
+        tables.append(rows.slice(0, max(1, round(MAX_DOCUMENTS * profile.exposure.documents / total))))
+    return pa.concat_tables(tables)

@@ -1,0 +1,258 @@
+"""Parts added up, pruned and spelt out: the counts of a corpus.
+
+Rows are known by 64-bit keys and sorted by them in every part. So the sum is made for one range of keys after the other, over all parts at
+once, each range as small as the memory demands: every row is read once, however many parts there are. Tables of numbers are small and
+added up by DuckDB, which spills to disk.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numba import njit
+from numpy.typing import NDArray
+
+from dft_stats.build.events import Part
+from dft_stats.build.parts import number_files
+from dft_stats.build.spelling import STRETCH, spell
+from dft_stats.build.tally import Ints, Rows, scatter_keys, sort_parts
+from dft_stats.counts import COUNTS, Counts, Exposure, of_table, schema, totals_schema
+from dft_stats.errors import CorpusError
+from dft_stats.statistics import COUNTED, NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY, Statistic
+
+PRUNED = (TOKEN_FREQUENCY.name, NGRAM_FREQUENCY.name, SURFACE.name)
+"""Tables whose rare rows may be left out."""
+
+_ROW_BYTES = 200  # of memory, for each row that is being added up
+_KEPT_BYTES = 150  # of memory, for each row that is kept
+_32 = np.uint64(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Which rows of the tables in `PRUNED` a profile keeps; the others stay in totals and spectrum."""
+
+    min_documents: int = 1
+    min_count: int = 1
+    max_rows: Mapping[str, int] = field(default_factory=dict)  # table, or table/n
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a corpus has."""
+
+    exposure: Exposure
+    counts: Mapping[str, Counts]  # by name, of all in `COUNTED`
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One table, an n-gram order being one."""
+
+    text: pa.LargeStringArray  # (kept,)
+    counts: Ints  # (kept, 6)
+    total: int  # of all rows, kept or not
+    types: int
+    spectrum: Mapping[int, int]  # count -> number of rows that were not kept
+
+
+def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: int) -> Counted:
+    """The counts of all parts together: equal to those of one part with all the documents.
+
+    Args:
+        parts: one at least.
+        folders: where they lie on disk; empty for parts in memory.
+        keep: what to prune.
+        memory: bytes, for rows that are being added up and for those that are kept.
+
+    Raises:
+        CorpusError: what is to be kept does not fit into `memory`.
+    """
+    exposure = sum((part.exposure for part in parts), Exposure())
+    counts = {}
+    for statistic in COUNTED:
+        if statistic.name in PRUNED:
+            names = [name for name in parts[0].texts if name.partition("/")[0] == statistic.name]
+            counts[statistic.name] = _counts(statistic, {name: _find(name, parts, keep, memory) for name in names})
+        else:
+            tables = [part.numbers[statistic.name] for part in parts] if not folders else []
+            counts[statistic.name] = _numbers(statistic, tables, number_files(folders, statistic.name), memory)
+    return Counted(exposure, counts)
+
+
+# --- rows of text -----------------------------------------------------------------------------------------------------------------
+
+
+def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int) -> _Found:
+    rows = [part.texts[name] for part in parts]
+    key_ranges = _ranges(rows, memory)
+    chosen: list[tuple[NDArray[np.uint64], Ints]] = []
+    spectrum: dict[int, int] = {}
+    total = types = kept = 0
+    drops_singles = len(parts) == 1 and (keep.min_documents > 1 or keep.min_count > 1)
+    for number in range(len(key_ranges[0][0]) - 1):
+        places, counts = _sum(rows, _slices(key_ranges, number), drops_singles)
+        total, types = total + int(counts[:, 0].sum()), types + len(counts)
+        keeps = (counts[:, 1] >= keep.min_documents) & (counts[:, 0] >= keep.min_count)
+        chosen.append((places[keeps], counts[keeps]))
+        _note(spectrum, counts[~keeps, 0])
+        kept += int(keeps.sum())
+        if kept * _KEPT_BYTES > memory:
+            raise CorpusError(
+                f"{name}: more than {kept:,} rows are to be kept, which does not fit into {memory / 1e9:.1f} GB of memory; "
+                "keep only those of more documents (--min-documents), or give more memory (--memory). What is counted is not lost"
+            )
+    if drops_singles and len(rows[0].single_key):
+        spectrum[1] = spectrum.get(1, 0) + len(rows[0].single_key)
+        total, types = total + len(rows[0].single_key), types + len(rows[0].single_key)
+    place, counts = np.concatenate([p for p, _ in chosen]), np.concatenate([c for _, c in chosen])
+    units = {TOKEN_FREQUENCY.name: 1, SURFACE.name: STRETCH}.get(name) if "/" not in name else int(name.partition("/")[2])
+    assert units is not None
+    most = keep.max_rows.get(name)
+    if most is not None and len(counts) > most:
+        best = _most_frequent(parts, place, counts[:, 0], units, most)
+        _note(spectrum, counts[~best, 0])
+        place, counts = place[best], counts[best]
+    return _Found(_spelt(parts, place, units), counts, total, types, spectrum)
+
+
+def _note(spectrum: dict[int, int], counts: Ints) -> None:
+    for count, number in zip(*(found.tolist() for found in np.unique(counts, return_counts=True)), strict=True):
+        spectrum[count] = spectrum.get(count, 0) + number
+
+
+def _ranges(rows: Sequence[Rows], memory: int) -> list[tuple[Ints, Ints]]:
+    """Of each part, where each range of keys begins among its rows and among its singles."""
+    size = sum(len(found.key) + len(found.single_key) for found in rows)
+    bits = max(0, int(np.ceil(np.log2(max(1, 4 * size * _ROW_BYTES / memory))))) if len(rows) > 1 else 0
+    edges = np.arange(1, 1 << bits, dtype=np.uint64) << np.uint64(64 - bits) if bits else np.empty(0, np.uint64)
+    return [
+        tuple(np.concatenate([[0], np.searchsorted(keys, edges), [len(keys)]]) for keys in (found.key, found.single_key))  # type: ignore[misc]
+        for found in rows
+    ]
+
+
+def _slices(key_ranges: Sequence[tuple[Ints, Ints]], number: int) -> list[tuple[int, int, int, int]]:
+    return [(int(a[number]), int(a[number + 1]), int(b[number]), int(b[number + 1])) for a, b in key_ranges]
+
+
+def _sum(rows: Sequence[Rows], slices: Sequence[tuple[int, int, int, int]], drops_singles: bool) -> tuple[NDArray[np.uint64], Ints]:
+    """(part and unit of one occurrence, counts) of each key in a range."""
+    if drops_singles:
+        return rows[0].unit.astype(np.uint64), rows[0].counts
+    keys, places, counts = [], [], []
+    for part, (found, (begin, behind, single, single_behind)) in enumerate(zip(rows, slices, strict=True)):
+        some = Rows(
+            found.key[begin:behind],
+            found.unit[begin:behind],
+            found.counts[begin:behind],
+            found.single_key[single:single_behind],
+            found.single_unit[single:single_behind],
+            found.single_words[single:single_behind],
+        )
+        keys += [some.key, some.single_key]
+        places += [(np.uint64(part) << _32) | unit for unit in (some.unit, some.single_unit)]
+        counts.append(some.all_counts)
+    place, count = np.concatenate(places), np.concatenate(counts)
+    if len(rows) == 1:  # its keys are distinct
+        return place, count
+    key = np.concatenate(keys)
+    key, order = _sorted(key)
+    first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else np.empty(0, np.int64)
+    sums = np.empty((len(first), len(COUNTS)), np.int64)
+    _add_runs(count, order, first, sums)
+    return place[order[first].astype(np.int64)], sums
+
+
+def _sorted(key: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Keys in order, and where each stood."""
+    sorted_key, order = np.empty_like(key), np.empty_like(key)
+    low, high = (int(key.min()), int(key.max())) if len(key) else (0, 0)
+    shared = 64 - (low ^ high).bit_length()
+    begins = scatter_keys(key, shared, sorted_key, order)
+    sort_parts(sorted_key, order, begins, shared + (len(begins) - 1).bit_length() - 1)
+    return sorted_key, order
+
+
+@njit(cache=True)
+def _add_runs(counts: Ints, order: NDArray[np.uint64], first: Ints, sums: Ints) -> None:
+    for row in range(first.size):
+        behind = first[row + 1] if row + 1 < first.size else order.size
+        for column in range(sums.shape[1]):
+            sums[row, column] = 0
+        for i in range(first[row], behind):
+            for column in range(sums.shape[1]):
+                sums[row, column] += counts[np.int64(order[i]), column]
+
+
+def _spelt(parts: Sequence[Part], place: NDArray[np.uint64], units: int) -> pa.LargeStringArray:
+    owner = (place >> _32).astype(np.int64)
+    order = np.argsort(owner, kind="stable")
+    bounds = np.searchsorted(owner[order], np.arange(len(parts) + 1))
+    spelt = [
+        spell(part.vocabulary, part.stream, place[order[bounds[i] : bounds[i + 1]]].astype(np.uint32), units)
+        for i, part in enumerate(parts)
+        if bounds[i] < bounds[i + 1]
+    ]
+    found = pa.chunked_array(spelt, pa.large_string()).combine_chunks()
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return found if len(spelt) < 2 else found.take(pa.array(back))
+
+
+def _most_frequent(parts: Sequence[Part], place: NDArray[np.uint64], count: Ints, units: int, most: int) -> NDArray[np.bool_]:
+    """The rows with the highest counts; of equal counts those whose texts come first."""
+    if not most:
+        return np.zeros(len(count), bool)
+    least = np.partition(count, len(count) - most)[len(count) - most]
+    best: NDArray[np.bool_] = count > least
+    ties = np.flatnonzero(count == least)
+    texts = pl.Series(_spelt(parts, place[ties], units))
+    best[ties[texts.arg_sort().to_numpy()[: most - int(best.sum())]]] = True
+    return best
+
+
+def _counts(statistic: Statistic, found: Mapping[str, _Found]) -> Counts:
+    """One statistic as the core knows it: rows sorted by key, totals and spectrum by group."""
+    columns, totals, spectrum = totals_schema(statistic, ("count", "types")), [], []
+    tables = []
+    for name, rows in found.items():
+        group = [int(name.partition("/")[2])] if "/" in name else []
+        text = pl.Series("text", rows.text)
+        order = pa.array(text.arg_sort().to_numpy())
+        keys = [pa.repeat(pa.scalar(n, pa.int8()), len(text)) for n in group]
+        numbers = [pa.array(column)[:].take(order) for column in np.ascontiguousarray(rows.counts.T)]
+        tables.append(pa.table([*keys, rows.text.take(order).cast(pa.string()), *numbers], schema=schema(statistic)))
+        totals += [[*group, rows.total, rows.types]] if rows.types or not group else []
+        spectrum += [[*group, *row] for row in sorted(rows.spectrum.items())]
+    parts = [_table(columns, rows) for rows in (totals, spectrum)]
+    return Counts(statistic, pa.concat_tables(tables).combine_chunks(), *parts)
+
+
+def _table(columns: pa.Schema, rows: Sequence[Sequence[int]]) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(columns.names, row, strict=True)) for row in rows], schema=columns)
+
+
+# --- tables of numbers ------------------------------------------------------------------------------------------------------------
+
+
+def _numbers(statistic: Statistic, tables: Sequence[pa.Table], files: Sequence[str], memory: int) -> Counts:
+    keys = ", ".join(f'"{key}"' for key in statistic.keys)
+    sums = ", ".join(f"sum({column})::BIGINT AS {column}" for column in COUNTS)
+    with duckdb.connect() as engine:
+        engine.execute("SET memory_limit = ?", [f"{max(memory // 4, 1 << 26)}B"])
+        engine.execute("SET threads = 1")
+        if files:
+            engine.execute("SET temp_directory = ?", [str(Path(files[0]).parent)])
+            source: Any = "read_parquet(?)"
+            query = engine.sql(f"SELECT {keys}, {sums} FROM {source} GROUP BY {keys} ORDER BY {keys}", params=[list(files)])
+        else:
+            rows = pa.concat_tables(tables)
+            engine.register("rows", rows)
+            query = engine.sql(f"SELECT {keys}, {sums} FROM rows GROUP BY {keys} ORDER BY {keys}")
+        return of_table(statistic, query.to_arrow_table().cast(schema(statistic)).combine_chunks())

@@ -1,0 +1,363 @@
+"""A corpus in shards: the result depends on no way of cutting, ordering, interrupting or placing the work; nothing is counted twice."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dft_stats.build import build
+from dft_stats.build.build import as_bytes, dry_run
+from dft_stats.build.combine import combine
+from dft_stats.build.engine import Job, Progress, count_shards
+from dft_stats.build.formats import Faults
+from dft_stats.build.parts import Draft
+from dft_stats.build.shards import Shard, plan
+from dft_stats.cli import main
+from dft_stats.errors import CorpusError, IncomparableError
+from dft_stats.profile import Profile
+from tests.prose import documents as prose
+
+SMALL = 5_000
+"""Bytes of a shard in these tests."""
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files of every kind, some cut into several shards, some sharing one."""
+    monkeypatch.setattr("dft_stats.build.shards.SHARD_BYTES", SMALL)
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    texts = [f"{text}\n\nThis was number {i}." for i, text in enumerate(prose(160))]
+    pq.write_table(pa.table({"text": texts[:60]}), folder / "rows.parquet", row_group_size=10)
+    lines = [json.dumps({"text": text}) for text in texts[60:120]]
+    (folder / "lines.jsonl").write_text("\n".join(lines))
+    for i, text in enumerate(texts[120:]):
+        (folder / f"{i:03}.txt").write_text(text)
+    return folder
+
+
+def shards_of(folder: Path) -> list[Shard]:
+    return list(plan([str(path) for path in sorted(folder.iterdir())], "text", Faults()))
+
+
+def hashes(profile: Profile) -> dict[str, str]:
+    return {entry["name"]: entry["logical_sha256"] for entry in profile.manifest["tables"]}
+
+
+def run(*arguments: Any) -> "subprocess.Popen[str]":
+    """The command line in a process of its own, with shards as small as those of these tests."""
+    program = (
+        f"import sys, dft_stats.build.shards as s; s.SHARD_BYTES = {SMALL}; from dft_stats.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_shards_hold_every_text_once(corpus: Path) -> None:
+    shards = shards_of(corpus)
+    assert len(shards) > 8
+    assert len({shard.key for shard in shards}) == len(shards)
+    found = sorted(text for shard in shards for batch in shard.batches("text", 10_000, Faults()) for text in batch)
+    assert len(found) == len(set(found)) == 160
+
+
+def test_the_result_depends_on_no_way_of_counting(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted(corpus.iterdir())
+    expected = hashes(build(corpus, out=tmp_path / "one", name="x", text_column="text", min_documents=2))
+    again = hashes(build(files[::-1], out=tmp_path / "two", name="x", text_column="text", min_documents=2, workers=2))
+    assert again == expected
+    monkeypatch.setattr("dft_stats.build.shards.SHARD_BYTES", 10**9)
+    assert hashes(build(corpus, out=tmp_path / "three", name="x", text_column="text", min_documents=2)) == expected
+    texts = [text for shard in shards_of(corpus) for batch in shard.batches("text", 10**6, Faults()) for text in batch]
+    assert hashes(build(texts[::-1], out=tmp_path / "four", name="x", min_documents=2)) == expected
+    assert not list(tmp_path.glob(".*")), "parts are gone when the profile is written"
+
+
+def test_a_batch_that_memory_asks_for_changes_nothing(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = hashes(build(corpus, out=tmp_path / "one", name="x", text_column="text"))
+    monkeypatch.setattr(Job, "batch_characters", property(lambda job: 5_000))
+    assert hashes(build(corpus, out=tmp_path / "two", name="x", text_column="text")) == expected
+
+
+def test_killed_again_and_again_it_goes_on_and_nothing_is_counted_twice(corpus: Path, tmp_path: Path) -> None:
+    expected = hashes(build(corpus, out=tmp_path / "expected", name="x", text_column="text", min_documents=2))
+    command = ("build", corpus, "--out", tmp_path / "out", "--name", "x", "--text-column", "text", "--min-documents", 2, "--workers", 2)
+    parts, kills = tmp_path / ".out.parts", 0
+    for wait in (1, 2, 4):
+        process = run(*command)
+        begun = len(list(parts.glob("*/*/shard.json")))
+        while process.poll() is None and len(list(parts.glob("*/*/shard.json"))) < begun + wait:
+            time.sleep(0.002)
+        if process.poll() is None:
+            kills += 1
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+        for done in parts.glob("*/[!.]*"):
+            assert (done / "shard.json").exists(), "a part that can be seen is whole"
+    assert kills == 3
+    assert not (tmp_path / "out").exists()
+    process = run(*command)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert hashes(Profile(tmp_path / "out", json.loads((tmp_path / "out" / "manifest.json").read_text()))) == expected
+    assert not parts.exists()
+
+
+def test_another_file_is_all_that_is_counted(corpus: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
+    build(corpus, out=tmp_path / "before", name="x", text_column="text", parts=parts)
+    assert all(shard.is_counted for shard in dry_run(corpus, out=tmp_path / "after", text_column="text", parts=parts))
+    pq.write_table(pa.table({"text": [f"One more text, {i}." + " It is long." * 500 for i in range(3)]}), corpus / "more.parquet")
+    planned = dry_run(corpus, out=tmp_path / "after", text_column="text", parts=parts)
+    assert [shard.label for shard in planned if not shard.is_counted] == [f"{corpus / 'more.parquet'} [0 to 1]"]
+    states: list[Progress] = []
+    job = Job(text_column="text")
+    counted, _, _ = count_shards(shards_of(corpus), job, parts, progress=states.append)
+    assert states[-1].shards - states[-1].reused == 1
+    assert hashes(build(corpus, out=tmp_path / "after", name="x", text_column="text", parts=parts)) == hashes(
+        build(corpus, out=tmp_path / "whole", name="x", text_column="text")
+    )
+    assert counted.exposure.documents == 163
+    other = dry_run(corpus, out=tmp_path / "after", text_column="text", parts=parts, typography="keep")
+    assert not any(shard.is_counted for shard in other), "parts counted by other rules are of no use"
+
+
+def test_small_files_share_shards_by_their_names_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dft_stats.build.shards.SHARD_BYTES", 1_000)
+    for i in range(400):
+        (tmp_path / f"{i:03}.txt").write_text("A text. " * 5)
+    before = {shard.key for shard in shards_of(tmp_path)}
+    (tmp_path / "2005.txt").write_text("A text. " * 5)
+    after = {shard.key for shard in shards_of(tmp_path)}
+    assert len(before) >= 8
+    assert len(after - before) <= 3, "shards come together again where a name ends one"
+
+
+def test_a_changed_file_is_another_one(corpus: Path) -> None:
+    before = {shard.key for shard in shards_of(corpus)}
+    (corpus / "lines.jsonl").write_text(json.dumps({"text": "Something else. " * 5000}))
+    after = {shard.key for shard in shards_of(corpus)}
+    assert before & after
+    assert after - before
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(corpus: Path) -> None:
+    shard = next(shard for shard in shards_of(corpus) if shard.pieces[0].path.endswith("lines.jsonl"))
+    batches = shard.batches("text", 1_000, Faults())
+    next(batches)
+    with (corpus / "lines.jsonl").open("a") as file:
+        file.write('\n{"text": "more"}')
+    with pytest.raises(CorpusError, match=r"lines.jsonl changed while the corpus was being read; build again"):
+        list(batches)
+
+
+def test_a_draft_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with Draft(tmp_path / "target") as draft:
+            (draft / "half").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_full_is_said(corpus: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: the same error from the system, at the same places."""
+    program = (
+        "import resource, sys, dft_stats.build.shards as s; s.SHARD_BYTES = 5000\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+        "from dft_stats.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = ["build", str(corpus), "--out", str(tmp_path / "out"), "--name", "x", "--text-column", "text"]
+    found = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "cannot be written to (" in found.stderr
+    assert "make room, or give another folder for parts (--parts)" in found.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_faults_are_left_out_and_recorded_if_the_user_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    good = [f"{text} {i}" for i, text in enumerate(prose(12))]
+    (folder / "good.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in good))
+    (folder / "latin.txt").write_bytes("Ein schöner Tag".encode("latin-1"))
+    (folder / "lines.jsonl").write_text('{"text": "An apple a day."}\nno json\n{"text": 3}\n{"text": "The end."}\n')
+    pq.write_table(pa.table({"text": good}), folder / "cut.parquet")
+    (folder / "cut.parquet").write_bytes((folder / "cut.parquet").read_bytes()[:-30])
+    command = ["build", str(folder), "--out", str(tmp_path / "out"), "--name", "x"]
+    assert main(command) == 1
+    assert "cut.parquet is damaged or cut short" in capsys.readouterr().err
+    assert main([*command, "--skip-faults"]) == 0
+    said = capsys.readouterr().err
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["excluded"] == {
+        "damaged or cut short: the rest of the file": 1,
+        "line that is not JSON": 1,
+        "no text": 1,
+        "not UTF-8": 1,
+    }
+    assert "left out: not UTF-8: 1" in said
+    assert manifest["exposure"]["documents"] == 14
+
+
+def test_a_text_that_memory_does_not_allow_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Job, "batch_characters", property(lambda job: 10_000))
+    long = "It goes on and on. " * 4_000
+    (tmp_path / "a.txt").write_text(long)
+    (tmp_path / "b.jsonl").write_text(f"{json.dumps({'text': long})}\n{json.dumps({'text': 'Short.'})}\n")
+    pq.write_table(pa.table({"text": [long, "Short too."]}), tmp_path / "c.parquet")
+    for name in ("a.txt", "b.jsonl", "c.parquet"):
+        with pytest.raises(CorpusError, match=rf"{name}.* a text of more than 10,000 characters.*--skip-faults"):
+            build(tmp_path / name, out=tmp_path / "out", name="x")
+    profile = build([tmp_path / name for name in ("a.txt", "b.jsonl", "c.parquet")], out=tmp_path / "out", name="x", skip_faults=True)
+    assert profile.manifest["excluded"] == {"longer than 10,000 characters": 3}
+    assert profile.exposure.words == 3
+
+
+def test_dry_run_reads_nothing_and_says_what_is_to_do(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", str(corpus), "--out", str(tmp_path / "out"), "--name", "x", "--text-column", "text", "--dry-run", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert len(planned) == len(shards_of(corpus))
+    assert not any(shard["is_counted"] for shard in planned)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(CorpusError, match="there is nothing to plan"):
+        dry_run(["A text, and not a path."], out=tmp_path / "out")
+
+
+def test_remote_files_are_read(corpus: Path, tmp_path: Path) -> None:
+    """By fsspec; here from its file system in memory."""
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    for path in corpus.iterdir():
+        memory.pipe(f"/corpus/{path.name}", path.read_bytes())
+    expected = hashes(build(corpus, out=tmp_path / "here", name="x", text_column="text"))
+    assert hashes(build("memory://corpus", out=tmp_path / "there", name="x", text_column="text")) == expected
+    with pytest.raises(CorpusError, match="nothing lies there"):
+        build("memory://nowhere/*.txt", out=tmp_path / "none", name="x")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("2GB", 2 * 10**9), ("1.5 gb", 15 * 10**8), ("500MB", 5 * 10**8), ("300000000", 3 * 10**8)]
+)
+def test_sizes(given: str, expected: int) -> None:
+    assert as_bytes(given) == expected
+
+
+def test_a_size_that_is_none() -> None:
+    with pytest.raises(ValueError, match="memory 'much' is no size; give one such as \"2GB\""):
+        as_bytes("much")
+
+
+# --- finished profiles ------------------------------------------------------------------------------------------------------------
+
+
+def test_profiles_add_up_to_that_of_all_texts(tmp_path: Path) -> None:
+    texts = [f"{text} Number {i}." for i, text in enumerate(prose(60))]
+    pieces = [build(texts[i::3], out=tmp_path / f"piece-{i}", name=f"piece-{i}") for i in range(3)]
+    whole, merged = build(texts, out=tmp_path / "whole", name="x"), combine(pieces, out=tmp_path / "merged", name="x")
+    assert merged.exposure == whole.exposure
+    counted = [name for name in hashes(whole) if name not in ("documents", "floor")]
+    assert {name: hashes(merged)[name] for name in counted} == {name: hashes(whole)[name] for name in counted}
+    assert [entry["name"] for entry in merged.manifest["merged"]] == ["piece-0", "piece-1", "piece-2"]
+    assert set(merged.manifest["undercount"].values()) == {0}
+    assert len(merged.table("documents")) == 60
+
+
+def test_the_undercount_of_pruned_profiles_is_a_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [f"{text} Number {i}. {'A zebra, of all things! ' * (i in (0, 1, 2, 4))}" for i, text in enumerate(prose(60))]
+    for i in range(2):
+        build(texts[i::2], out=tmp_path / f"{i}", name=f"piece-{i}", min_documents=3)
+    assert main(["merge", str(tmp_path / "0"), str(tmp_path / "1"), "--out", str(tmp_path / "merged"), "--name", "x"]) == 0
+    merged = Profile(tmp_path / "merged", json.loads((tmp_path / "merged" / "manifest.json").read_text()))
+    whole = build(texts, out=tmp_path / "whole", name="x")
+    bound = merged.manifest["undercount"]
+    assert bound["documents"] == 4
+    for name, key in (("token_frequency", "unit"), ("surface", "surface"), ("ngram_frequency", "ngram")):
+        exact = {row[key]: row for row in whole.table(name).to_pylist()}
+        missing = [
+            (exact[row[key]]["count"] - row["count"], exact[row[key]]["documents"] - row["documents"])
+            for row in merged.table(name).to_pylist()
+        ]
+        assert all(0 <= count <= bound[name] and 0 <= documents <= bound["documents"] for count, documents in missing)
+        assert any(count for count, _ in missing)
+        assert merged.counts(name).total(*([2] if name == "ngram_frequency" else [])) == whole.counts(name).total(
+            *([2] if name == "ngram_frequency" else [])
+        )
+
+
+def test_profiles_of_other_rules_do_not_add_up(tmp_path: Path) -> None:
+    texts = prose(12)
+    plain = build(texts, out=tmp_path / "plain", name="plain")
+    with pytest.raises(IncomparableError, match="typography"):
+        combine([plain, build(texts, out=tmp_path / "kept", name="kept", typography="keep")], out=tmp_path / "x", name="x")
+    with pytest.raises(IncomparableError, match="n-grams of up to 5 units"):
+        combine([plain, build(texts, out=tmp_path / "short", name="short", max_order=3)], out=tmp_path / "x", name="x")
+    with pytest.raises(ValueError, match="1 profile was given"):
+        combine([plain], out=tmp_path / "x", name="x")
+
+
+# --- a cluster --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Two nodes on this machine: one that drives and counts nothing, and one that counts, until it is killed."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        ray.init(address=made.address, log_to_driver=False)
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+def test_a_lost_node_changes_nothing(cluster: Any, corpus: Path, tmp_path: Path) -> None:
+    expected = hashes(build(corpus, out=tmp_path / "here", name="x", text_column="text", min_documents=2))
+    first = cluster.add_node(num_cpus=2)
+    lost: list[str] = []
+
+    def lose(said: str) -> None:
+        if said.startswith("counted 3 ") and not lost:
+            lost.append(said)
+            cluster.add_node(num_cpus=2)
+            cluster.remove_node(first, allow_graceful=False)
+
+    found = build(corpus, out=tmp_path / "there", name="x", text_column="text", min_documents=2, engine="ray", progress=lose)
+    assert lost
+    assert hashes(found) == expected
+
+
+def test_parts_travel_where_no_folder_is_shared(cluster: Any, corpus: Path, tmp_path: Path) -> None:
+    """As on a cluster whose nodes do not see the driver's disk."""
+    from dft_stats.build import ray_engine
+
+    cluster.add_node(num_cpus=2)
+    expected = hashes(build(corpus, out=tmp_path / "here", name="x", text_column="text"))
+    characters, packed = ray_engine.count_remotely(shards_of(corpus)[0], Job(text_column="text"), str(tmp_path / "nowhere"), "no-mark")
+    assert characters
+    assert packed
+    assert not (tmp_path / "nowhere").exists()
+    found = build(corpus, out=tmp_path / "there", name="x", text_column="text", engine="ray", parts=tmp_path / "parts")
+    assert hashes(found) == expected
+
+
+def test_no_cluster_is_said(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(CorpusError, match=r"there is no Ray cluster to count on: start one \(`ray start --head`\)"):
+        build(corpus, out=tmp_path / "out", name="x", text_column="text", engine="ray")
