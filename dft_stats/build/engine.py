@@ -57,9 +57,11 @@ class Job:
         """Of a batch, so that `memory` is enough."""
         return max(self.memory // _BATCHES, 1 << 20)
 
-    def count(self, texts: Sequence[str]) -> Part:
-        """Count a batch."""
-        return count_units(read_units(texts, self.segmenter, typography=self.typography), max_order=self.max_order)
+    def count(self, texts: Sequence[str], *, keep_singles: bool = True) -> Part:
+        """Count a batch. `keep_singles`: see `count_units`."""
+        units = read_units(texts, self.segmenter, typography=self.typography)
+        # Units of the rule follow from the text. Those of another segmenter may not, so that other units make the same text once more.
+        return count_units(units, max_order=self.max_order, keep_singles=keep_singles or self.segmenter.identity != RULE.identity)
 
     def faults(self) -> Faults:
         """What to do about damaged files and texts."""
@@ -193,7 +195,7 @@ def _in_memory(shard: Shard | Texts, job: Job, keep: Keep) -> tuple[Counted, Sam
         return None
     for text in texts:
         sample.add(text)
-    return add_up([job.count(texts)], [], keep, job.memory), sample, faults
+    return add_up([job.count(texts, keep_singles=not keep.drops_singles)], [], keep, job.memory), sample, faults
 
 
 def _added_up(folders: Sequence[Path], job: Job, keep: Keep) -> tuple[Counted, Sample, Faults]:

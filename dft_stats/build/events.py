@@ -1,7 +1,7 @@
 """The definitions in `dft_stats.statistics` as events for `tally`: from the units of a batch to its part of a profile."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -38,8 +38,14 @@ class Part:
 STREAM_FLAGS = 3  # bits of the stream below the type
 
 
-def count_units(units: Units, *, max_order: int = 5) -> Part:
-    """Count everything in a batch, n-grams up to `max_order` units."""
+def count_units(units: Units, *, max_order: int = 5, keep_singles: bool = True) -> Part:
+    """Count everything in a batch.
+
+    Args:
+        units: of the batch.
+        max_order: longest n-grams.
+        keep_singles: False: of texts that occur once only their number is kept; for a batch that nothing is to be added to.
+    """
     windows, buffers = read_windows(units), Buffers(len(units.id))
     numbers = {
         SENTENCE_LENGTH.name: _sentence_length(units, windows),
@@ -50,7 +56,7 @@ def count_units(units: Units, *, max_order: int = 5) -> Part:
         exposure(units, windows),
         units.vocabulary,
         (units.id.astype(np.uint32) << np.uint32(STREAM_FLAGS)) | (units.flags & np.uint8(SPACED | BROKEN | OPENS)).astype(np.uint32),
-        _texts(units, windows, buffers, max_order),
+        _texts(units, windows, buffers, max_order, keep_singles),
         numbers,
     )
 
@@ -58,14 +64,36 @@ def count_units(units: Units, *, max_order: int = 5) -> Part:
 # --- texts ------------------------------------------------------------------------------------------------------------------------
 
 
-def _texts(units: Units, windows: Windows, buffers: Buffers, max_order: int) -> dict[str, Rows]:
+def _texts(units: Units, windows: Windows, buffers: Buffers, max_order: int, keep_singles: bool) -> dict[str, Rows]:
     found = {}
+    single, repeats = np.zeros(len(units.id), np.bool_), np.ones(len(units.id), np.bool_)
     for n, hashes, counted in ngrams(units, max_order):
         name = TOKEN_FREQUENCY.name if n == 1 else f"{NGRAM_FREQUENCY.name}/{n}"
-        found[name] = tally(hashes, counted, None, windows, buffers)
+        if keep_singles:
+            found[name] = tally(hashes, counted, None, windows, buffers)
+        else:
+            left_out = _grow(counted, single, repeats) if n > 1 else 0
+            rows = tally(hashes, repeats, None, windows, buffers, single=single, keep_singles=False)
+            found[name] = replace(rows, left_out=rows.left_out + left_out)
     hashes, counted = np.empty(len(units.id), np.uint64), np.empty(len(units.id), np.bool_)
     _stretches(units.id, units.flags, units.numbers, units.factors, _spaced(units)[0], hashes, counted)
-    found[SURFACE.name] = tally(hashes, counted, None, windows, buffers)
+    found[SURFACE.name] = tally(hashes, counted, None, windows, buffers, keep_singles=keep_singles)
+    return found
+
+
+@njit(cache=True)
+def _grow(counted: NDArray[np.bool_], single: NDArray[np.bool_], repeats: NDArray[np.bool_]) -> int:
+    """How many n-grams occur once because the (n - 1)-gram that they begin or end with does; `repeats` is set for the others.
+
+    `single` says of each (n - 1)-gram whether it occurs once, and afterwards the same of n-grams, as far as it is known yet.
+    """
+    found = 0
+    for i in range(counted.size):
+        repeats[i] = False
+        if counted[i]:
+            single[i] = single[i] or single[i + 1]
+            found += single[i]
+            repeats[i] = not single[i]
     return found
 
 
@@ -137,71 +165,75 @@ def _stretches(
 # --- numbers ----------------------------------------------------------------------------------------------------------------------
 
 
-def _rows(statistic: Statistic, keys: Columns, at: NDArray[np.int32], windows: Windows, names: Mapping[str, pa.Array]) -> pa.Table:
-    """Rows of events that are given column by column, each value -1 or more; `names` spells columns of numbers."""
-    sizes = [int(column.max(initial=0)) + 2 for column in keys]
-    packed = np.zeros(len(at), np.uint64)
-    for column, size in zip(keys, sizes, strict=True):
-        packed = packed * np.uint64(size) + (column + 1).astype(np.uint64)
-    order = np.argsort(at, kind="stable")  # places of a key have to be in the order of the text
-    rows = tally(packed[order], np.ones(len(at), np.bool_), at[order], windows, Buffers(len(at)))
-    found = unmix(np.concatenate([rows.key, rows.single_key]))
+def _rows(
+    statistic: Statistic, blocks: Sequence[tuple[Columns, NDArray[np.int32]]], windows: Windows, names: Mapping[str, pa.Array]
+) -> pa.Table:
+    """Rows of events that are given column by column, each value -1 or more; `names` spells columns of numbers.
+
+    A block is (columns, unit at which each event happens, rising). No key is in two blocks.
+    """
+    sizes = [max(int(column.max(initial=0)) for column in columns) + 2 for columns in zip(*(keys for keys, _ in blocks), strict=True)]
+    found, counts = [], []
+    for keys, at in blocks:
+        packed = np.zeros(len(at), np.uint64)
+        for column, size in zip(keys, sizes, strict=True):
+            packed = packed * np.uint64(size) + (column + 1).astype(np.uint64)
+        rows = tally(packed, None, at, windows, Buffers(len(at)))
+        found.append(unmix(np.concatenate([rows.key, rows.single_key])))
+        counts.append(rows.all_counts)
+    number = np.concatenate(found)
     columns = []
     for size in reversed(sizes):
-        columns.append((found % np.uint64(size)).astype(np.int64) - 1)
-        found //= np.uint64(size)
+        columns.append((number % np.uint64(size)).astype(np.int64) - 1)
+        number //= np.uint64(size)
     spelt = [names[name].take(pa.array(c)) if name in names else c for name, c in zip(statistic.keys, reversed(columns), strict=True)]
-    table = pa.table(dict(zip(statistic.keys, spelt, strict=True)) | dict(zip(COUNTS, rows.all_counts.T, strict=True)))
+    table = pa.table(dict(zip(statistic.keys, spelt, strict=True)) | dict(zip(COUNTS, np.concatenate(counts).T, strict=True)))
     return table.cast(schema(statistic))
 
 
-def sentence_lengths(units: Units) -> tuple[Integers, Integers, Integers]:
+def sentence_lengths(units: Units, windows: Windows) -> tuple[Integers, Integers, Integers]:
     """(first unit, words, units) of each sentence that has a word."""
     ends = np.flatnonzero(units.flags & ENDS)
     first = np.concatenate([[0], ends + 1])[: len(ends)]
-    words_before = np.concatenate([[0], np.cumsum(units.kind == WORD, dtype=np.int32)]).astype(np.int64)
-    words, size = words_before[ends + 1] - words_before[first], ends + 1 - first
+    words, size = (windows.words_before[ends + 1] - windows.words_before[first]).astype(np.int64), ends + 1 - first
     chosen = words > 0
     return first[chosen], words[chosen], size[chosen]
 
 
 def _sentence_length(units: Units, windows: Windows) -> pa.Table:
-    first, words, size = sentence_lengths(units)
+    first, words, size = sentence_lengths(units, windows)
     document = windows.document[windows.of_unit[first]]
     pair = np.flatnonzero(document[1:] == document[:-1])
     none = np.full(len(first), NO_NEXT)
-    keys = [
-        np.repeat(np.arange(3), [len(pair), len(first), len(first)]),
-        np.concatenate([words[pair], size, words]),
-        np.concatenate([words[pair + 1], none, none]),
+    at = first.astype(np.int32)
+    blocks = [
+        ([np.full(len(pair), 0), words[pair], words[pair + 1]], at[pair]),
+        ([np.full(len(first), 1), size, none], at),
+        ([np.full(len(first), 2), words, none], at),
     ]
-    at = np.concatenate([first[pair], first, first]).astype(np.int32)
-    return _rows(SENTENCE_LENGTH, keys, at, windows, {"series": pa.array(["pairs", "units", "words"])})
+    return _rows(SENTENCE_LENGTH, blocks, windows, {"series": pa.array(["pairs", "units", "words"])})
 
 
 def marks(units: Units, windows: Windows) -> tuple[Integers, Integers, Integers, Integers]:
     """(unit, class of the mark before, words since, class) of each mark; `len(MARK_CLASSES)` is the opening of a document."""
     at = np.flatnonzero(units.kind >= 0)
     mark, document = units.kind[at].astype(np.int64), windows.document[windows.of_unit[at]]
-    words_before = np.concatenate([[0], np.cumsum(units.kind == WORD, dtype=np.int32)]).astype(np.int64)
+    words_before = windows.words_before[at].astype(np.int64)
     opens = np.flatnonzero(units.flags & OPENS)
-    previous, gap = np.full(len(at), len(MARK_CLASSES)), words_before[at] - words_before[opens][document]
+    previous, gap = np.full(len(at), len(MARK_CLASSES)), words_before - windows.words_before[opens][document]
     follows = np.flatnonzero(document[1:] == document[:-1]) + 1
-    previous[follows], gap[follows] = mark[follows - 1], words_before[at[follows]] - words_before[at[follows - 1]]
+    previous[follows], gap[follows] = mark[follows - 1], words_before[follows] - words_before[follows - 1]
     return at, previous, gap, mark
 
 
 def _punctuation_rhythm(units: Units, windows: Windows) -> pa.Table:
     at, previous, gap, mark = marks(units, windows)
-    keys = [
-        np.repeat([0, 1], len(at)),
-        np.concatenate([previous, np.full(len(at), len(MARK_CLASSES) + 1)]),
-        np.concatenate([gap, np.full(len(at), NO_GAP)]),
-        np.concatenate([mark, mark]),
-    ]
+    nothing, no_gap = np.full(len(at), len(MARK_CLASSES) + 1), np.full(len(at), NO_GAP)
+    places = at.astype(np.int32)
+    blocks = [([np.full(len(at), 0), previous, gap, mark], places), ([np.full(len(at), 1), nothing, no_gap, mark], places)]
     spelt = pa.array([*MARK_CLASSES, OPENING, ""])
     names = {"series": pa.array(["gaps", "marks"]), "previous": spelt, "mark": spelt}
-    return _rows(PUNCTUATION_RHYTHM, keys, np.concatenate([at, at]).astype(np.int32), windows, names)
+    return _rows(PUNCTUATION_RHYTHM, blocks, windows, names)
 
 
 def entropies(units: Units, windows: Windows) -> dict[int, tuple[Integers, Integers, Integers]]:
@@ -220,14 +252,11 @@ def entropies(units: Units, windows: Windows) -> dict[int, tuple[Integers, Integ
 
 
 def _entropy(units: Units, windows: Windows) -> pa.Table:
-    found = entropies(units, windows)
-    keys = [
-        np.repeat(list(found), [len(first) for first, *_ in found.values()]),
-        np.concatenate([types for _, types, _ in found.values()]),
-        np.concatenate([centibits for *_, centibits in found.values()]),
+    blocks = [
+        ([np.full(len(first), window), types, centibits], first.astype(np.int32))
+        for window, (first, types, centibits) in entropies(units, windows).items()
     ]
-    at = np.concatenate([first for first, *_ in found.values()]).astype(np.int32)
-    return _rows(ENTROPY, keys, at, windows, {})
+    return _rows(ENTROPY, blocks, windows, {})
 
 
 @njit(cache=True)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from dft_stats.build.events import sentence_lengths
 from dft_stats.build.scan import OPENS
 from dft_stats.build.units import read_units
+from dft_stats.build.windows import read_windows
 from dft_stats.features import FEATURES, MARKS, SCHEMA, TYPE_WINDOW
 from dft_stats.measures import correlation
 from dft_stats.text import MARK_CLASSES, WORD, Segmenter
@@ -21,7 +22,7 @@ def features_of(texts: Sequence[str], segmenter: Segmenter, *, typography: str =
     letters = np.array(list(map(len, lowered)), np.int64)
     kinds: dict[str, int] = {}
     types = np.array([kinds.setdefault(text, len(kinds)) for text in lowered], np.int64)
-    first, lengths, _ = sentence_lengths(units)
+    first, lengths, _ = sentence_lengths(units, read_windows(units))
     begins = np.append(np.flatnonzero(units.flags & OPENS), len(units.id))
     rows = []
     for begin, end in pairwise(begins):

@@ -126,7 +126,7 @@ def read_events(texts: Sequence[str], kept: Mapping[str, Counts], segmenter: Seg
             name = TOKEN_FREQUENCY.name if n == 1 else f"{NGRAM_FREQUENCY.name}/{n}"
             counts = kept[TOKEN_FREQUENCY.name if n == 1 else NGRAM_FREQUENCY.name]
             found[name] = _categories(_pooled(hashes[at], counts, *([n] if n > 1 else [])), at, begins)
-    first, lengths, _ = sentence_lengths(units)
+    first, lengths, _ = sentence_lengths(units, windows)
     found["sentence_length"] = Events(lengths, np.searchsorted(first, begins), 0)
     at, previous, gap, mark = marks(units, windows)
     gaps = (previous * (LONGEST_GAP + 1) + np.minimum(gap, LONGEST_GAP)) * len(MARK_CLASSES) + mark

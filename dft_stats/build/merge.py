@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dft_stats.build.events import Part
 from dft_stats.build.parts import number_files
 from dft_stats.build.spelling import STRETCH, spell
-from dft_stats.build.tally import Ints, Rows, scatter_keys, sort_parts
+from dft_stats.build.tally import Ints, Pairs, Rows, sorted_keys
 from dft_stats.counts import COUNTS, Counts, Exposure, of_table, schema, totals_schema
 from dft_stats.errors import CorpusError
 from dft_stats.statistics import COUNTED, NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY, Statistic
@@ -40,6 +40,11 @@ class Keep:
     min_documents: int = 1
     min_count: int = 1
     max_rows: Mapping[str, int] = field(default_factory=dict)  # table, or table/n
+
+    @property
+    def drops_singles(self) -> bool:
+        """Whether what occurs once is left out."""
+        return self.min_documents > 1 or self.min_count > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int) -> _Found:
     chosen: list[tuple[NDArray[np.uint64], Ints]] = []
     spectrum: dict[int, int] = {}
     total = types = kept = 0
-    drops_singles = len(parts) == 1 and (keep.min_documents > 1 or keep.min_count > 1)
+    drops_singles = len(parts) == 1 and keep.drops_singles
     for number in range(len(key_ranges[0][0]) - 1):
         places, counts = _sum(rows, _slices(key_ranges, number), drops_singles)
         total, types = total + int(counts[:, 0].sum()), types + len(counts)
@@ -107,9 +112,10 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int) -> _Found:
                 f"{name}: more than {kept:,} rows are to be kept, which does not fit into {memory / 1e9:.1f} GB of memory; "
                 "keep only those of more documents (--min-documents), or give more memory (--memory). What is counted is not lost"
             )
-    if drops_singles and len(rows[0].single_key):
-        spectrum[1] = spectrum.get(1, 0) + len(rows[0].single_key)
-        total, types = total + len(rows[0].single_key), types + len(rows[0].single_key)
+    singles = rows[0].left_out + len(rows[0].single_key) if drops_singles else 0
+    if singles:
+        spectrum[1] = spectrum.get(1, 0) + singles
+        total, types = total + singles, types + singles
     place, counts = np.concatenate([p for p, _ in chosen]), np.concatenate([c for _, c in chosen])
     units = {TOKEN_FREQUENCY.name: 1, SURFACE.name: STRETCH}.get(name) if "/" not in name else int(name.partition("/")[2])
     assert units is not None
@@ -161,33 +167,27 @@ def _sum(rows: Sequence[Rows], slices: Sequence[tuple[int, int, int, int]], drop
     place, count = np.concatenate(places), np.concatenate(counts)
     if len(rows) == 1:  # its keys are distinct
         return place, count
-    key = np.concatenate(keys)
-    key, order = _sorted(key)
-    first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else np.empty(0, np.int64)
-    sums = np.empty((len(first), len(COUNTS)), np.int64)
-    _add_runs(count, order, first, sums)
-    return place[order[first].astype(np.int64)], sums
-
-
-def _sorted(key: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Keys in order, and where each stood."""
-    sorted_key, order = np.empty_like(key), np.empty_like(key)
-    low, high = (int(key.min()), int(key.max())) if len(key) else (0, 0)
-    shared = 64 - (low ^ high).bit_length()
-    begins = scatter_keys(key, shared, sorted_key, order)
-    sort_parts(sorted_key, order, begins, shared + (len(begins) - 1).bit_length() - 1)
-    return sorted_key, order
+    pairs = sorted_keys(np.concatenate(keys))
+    sums, first = np.empty((len(pairs), len(COUNTS)), np.int64), np.empty(len(pairs), np.int64)
+    size = _add_runs(pairs, count, first, sums)
+    return place[first[:size]], sums[:size]
 
 
 @njit(cache=True)
-def _add_runs(counts: Ints, order: NDArray[np.uint64], first: Ints, sums: Ints) -> None:
-    for row in range(first.size):
-        behind = first[row + 1] if row + 1 < first.size else order.size
-        for column in range(sums.shape[1]):
-            sums[row, column] = 0
-        for i in range(first[row], behind):
+def _add_runs(pairs: Pairs, counts: Ints, first: Ints, sums: Ints) -> int:
+    """Sums of the rows of each key, and its first row. Returns the number of keys."""
+    size = 0
+    for i in range(len(pairs)):
+        row = np.int64(pairs[i, 1])
+        if i and pairs[i, 0] == pairs[i - 1, 0]:
             for column in range(sums.shape[1]):
-                sums[row, column] += counts[np.int64(order[i]), column]
+                sums[size - 1, column] += counts[row, column]
+        else:
+            first[size] = row
+            for column in range(sums.shape[1]):
+                sums[size, column] = counts[row, column]
+            size += 1
+    return size
 
 
 def _spelt(parts: Sequence[Part], place: NDArray[np.uint64], units: int) -> pa.LargeStringArray:

@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from dft_stats.counts import Exposure
 
 FORMAT = 1  # raise it with every change of what a part holds
 _DONE = "part.json"
+_ARRAYS = [field.name for field in fields(Rows) if field.name != "left_out"]
 
 
 def write_part(part: Part, folder: Path) -> None:
@@ -29,8 +30,8 @@ def write_part(part: Part, folder: Path) -> None:
     np.save(folder / "letters.npy", np.frombuffer(data or b"", np.uint8))
     np.save(folder / "stream.npy", part.stream)
     for name, rows in part.texts.items():
-        for field in fields(Rows):
-            np.save(folder / f"{_slug(name)}.{field.name}.npy", _narrow(getattr(rows, field.name)))
+        for field in _ARRAYS:
+            np.save(folder / f"{_slug(name)}.{field}.npy", _narrow(getattr(rows, field)))
     for name, table in part.numbers.items():
         pq.write_table(table, folder / f"{name}.parquet", compression="zstd", write_statistics=False)
     facts = {"exposure": asdict(part.exposure), "texts": list(part.texts), "numbers": list(part.numbers)}
@@ -42,14 +43,28 @@ def read_part(folder: Path) -> Part:
     facts = json.loads((folder / _DONE).read_text())
     offsets, letters = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("offsets", "letters"))
     vocabulary = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(letters))
-    texts = {}
-    for name in facts["texts"]:
-        files = [folder / f"{_slug(name)}.{field.name}.npy" for field in fields(Rows)]
-        texts[name] = Rows(*(np.load(file, mmap_mode="r") for file in files))
     given = facts["exposure"]
     windows, squares = ({int(window): number for window, number in given[name].items()} for name in ("windows", "squares"))
     exposure = Exposure(given["documents"], given["words"], given["sentences"], windows, squares)
-    return Part(exposure, vocabulary, np.load(folder / "stream.npy", mmap_mode="r"), texts, {})
+    return Part(exposure, vocabulary, np.load(folder / "stream.npy", mmap_mode="r"), _Mapped(folder, tuple(facts["texts"])), {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapped(Mapping[str, Rows]):
+    """Tables of texts that are mapped into memory when they are asked for: the system has a limit on maps."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Rows:
+        files = [self.folder / f"{_slug(name)}.{field}.npy" for field in _ARRAYS]
+        return Rows(*(np.load(file, mmap_mode="r") for file in files))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 def number_files(folders: Iterable[Path], name: str) -> list[str]:

@@ -1,6 +1,10 @@
 """Characters to units: `dft_stats.text.units` as one pass over the code points of a batch, compiled."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
 import numpy as np
+import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
@@ -20,36 +24,89 @@ _JOINS[ord(".")] = _PERIOD
 _JOINS[[ord(c) for c in DIGIT_JOINERS]] = _DIGIT_JOINER
 
 
-def scan(text: str, openings: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
-    """Units of a text of several documents.
+_GROUP = 1 << 20  # characters that are looked at together: their codes stay in the cache
 
-    Args:
-        text: documents, with a newline at least between two of them.
-        openings: (documents,), where each begins, in characters.
 
-    Returns:
-        Type of each unit, numbered as they turn up, (units,); flags of each unit, (units,); and where in the UTF-8 of the text the first
-        unit of each type begins and ends, in bytes, (types, 2).
-    """
-    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    if not text.isascii():
-        _learn(codes)
-    size, types = len(codes) // 3 + 1024, 1 << max(12, (len(codes) // 256).bit_length())
-    while True:
-        ids, flags = np.empty(size, np.int32), np.empty(size, np.uint8)
-        numbers, spans = np.empty(types, np.uint64), np.empty((types, 2), np.int64)
-        slots, owners = np.zeros(4 * types, np.uint64), np.zeros(4 * types, np.int32)
-        found, known = _scan(codes, _KINDS, _JOINS, openings, ids, flags, numbers, spans, slots, owners)
-        if found >= 0 and known >= 0:
-            return ids[:found], flags[:found], spans[:known].copy()
-        size = len(codes) + 1 if found < 0 else size  # the arrays were too small
-        types = 8 * types if known < 0 else types
+def scan(texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.uint8], pa.LargeStringArray]:
+    """Units of documents: (type of each, flags of each, texts of the types in the order in which they turn up)."""
+    size = sum(map(len, texts)) // 3 + 1024
+    ids, flags = np.empty(size, np.int32), np.empty(size, np.uint8)
+    table = _Table(1 << 14)
+    units = known = letters = 0
+    for group in _groups(texts):
+        joined = "\n".join(group)
+        codes = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
+        if not joined.isascii():
+            _learn(codes)
+        lengths = np.fromiter(map(len, group), np.int64, len(group)) + 1
+        openings = np.cumsum(lengths) - lengths
+        if units + len(codes) > len(ids):
+            ids, flags = (np.concatenate([array, np.empty(len(array) // 2 + len(codes), array.dtype)]) for array in (ids, flags))
+        while (found := _scan(codes, _KINDS, _JOINS, openings, ids, flags, units, known, letters, *table.arrays))[0] == _FULL:
+            table = table.grown(known)
+        units, known, letters = found
+    offsets = table.ends[: known + 1]
+    return ids[:units], flags[:units], pa.LargeStringArray.from_buffers(known, pa.py_buffer(offsets), pa.py_buffer(table.letters))
+
+
+def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
+    group: list[str] = []
+    size = 0
+    for text in texts:
+        group.append(text)
+        size += len(text) + 1
+        if size >= _GROUP:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _learn(codes: NDArray[np.uint32]) -> None:
     fresh = codes[_KINDS[codes] == _UNKNOWN]
     for code in np.unique(fresh).tolist():
         _KINDS[code] = character_kind(chr(code))
+
+
+@dataclass(slots=True)
+class _Table:
+    """Types by the numbers of their texts: open addressing. A type is one more than its index where 0 says that a slot is free."""
+
+    capacity: int  # a power of 2, four times the types that fit
+    slots: Hashes = field(init=False)
+    owners: NDArray[np.int32] = field(init=False)
+    ends: NDArray[np.int64] = field(init=False)  # (types + 1,): of their letters
+    letters: NDArray[np.uint8] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.slots, self.owners = np.zeros(self.capacity, np.uint64), np.zeros(self.capacity, np.int32)
+        self.ends, self.letters = np.zeros(self.capacity // 4 + 1, np.int64), np.empty(8 * self.capacity, np.uint8)
+
+    @property
+    def arrays(self) -> tuple[Hashes, NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
+        """As the kernel takes them."""
+        return self.slots, self.owners, self.ends, self.letters
+
+    def grown(self, known: int) -> "_Table":
+        """Four times as large, with the first `known` types."""
+        made = _Table(4 * self.capacity)
+        made.ends[: known + 1] = self.ends[: known + 1]
+        made.letters[: self.ends[known]] = self.letters[: self.ends[known]]
+        chosen = (self.owners > 0) & (self.owners <= known)
+        _enter(self.slots[chosen], self.owners[chosen], made.slots, made.owners)
+        return made
+
+
+@njit(cache=True)
+def _enter(numbers: Hashes, types: NDArray[np.int32], slots: Hashes, owners: NDArray[np.int32]) -> None:
+    for i in range(numbers.size):
+        place = np.int64((numbers[i] ^ (numbers[i] >> np.uint64(32))) & np.uint64(slots.size - 1))
+        while owners[place]:
+            place = (place + 1) & (slots.size - 1)
+        slots[place], owners[place] = numbers[i], types[i]
+
+
+_FULL = -1
 
 
 @njit(cache=True)
@@ -60,15 +117,18 @@ def _scan(
     openings: NDArray[np.int64],
     ids: NDArray[np.int32],
     flags: NDArray[np.uint8],
-    numbers: Hashes,
-    spans: NDArray[np.int64],
+    found: int,
+    types: int,
+    used: int,
     slots: Hashes,
     owners: NDArray[np.int32],
-) -> tuple[int, int]:
-    """Fill `ids`, `flags`, `spans`; (units, types), -1 for what did not fit. `slots` and `owners` are a table of types by their number."""
-    size, capacity, most = codes.size, slots.size, numbers.size
-    found = types = byte = begin = 0
-    document, opening = -1, openings[0] if openings.size else size + 1
+    ends: NDArray[np.int64],
+    letters: NDArray[np.uint8],
+) -> tuple[int, int, int]:
+    """Go on behind `found` units, `types` types and `used` letters; returns these three, or `_FULL` if the table is."""
+    size, capacity = codes.size, slots.size
+    document, opening = -1, openings[0]
+    begin = 0
     number = np.uint64(0)
     is_open = in_word = False
     flag = BROKEN
@@ -96,17 +156,16 @@ def _scan(
                         word = True
         blank = kind in (SPACE, NEWLINE)
         if is_open and (blank or word != in_word or (not word and base != base_before)):
-            if found == ids.size:
-                return -1, 0
             place = np.int64((number ^ (number >> np.uint64(32))) & np.uint64(capacity - 1))
             while owners[place] and slots[place] != number:
                 place = (place + 1) & (capacity - 1)
             if not owners[place]:
-                if types == most:
-                    return 0, -1
-                spans[types, 0], spans[types, 1] = begin, byte
+                if types + 1 >= ends.size or used + 4 * (i - begin) > letters.size:
+                    return _FULL, 0, 0
+                for j in range(begin, i):
+                    used = _spell(letters, used, codes[j])
                 types += 1
-                slots[place], owners[place] = number, types
+                slots[place], owners[place], ends[types] = number, types, used
             ids[found], flags[found] = owners[place] - 1, flag
             found += 1
             is_open, flag = False, 0
@@ -114,7 +173,7 @@ def _scan(
             flag = BROKEN if kind == NEWLINE or flag & BROKEN else SPACED
         else:
             if not is_open:
-                is_open, in_word, number, begin = True, word, np.uint64(0), byte
+                is_open, in_word, number, begin = True, word, np.uint64(0), i
                 if i >= opening:
                     flag |= OPENS
                     while i >= opening:
@@ -122,5 +181,25 @@ def _scan(
                         opening = openings[document + 1] if document + 1 < openings.size else size + 1
             number = feed(number, code)
         before, base_before = kind, base
-        byte += 1 + (code >= 0x80) + (code >= 0x800) + (code >= 0x10000)
-    return found, types
+    return found, types, used
+
+
+@njit(cache=True)
+def _spell(letters: NDArray[np.uint8], at: int, code: int) -> int:
+    """Write a character as UTF-8; returns where the next one goes."""
+    if code < 0x80:
+        letters[at] = code
+        return at + 1
+    if code < 0x800:
+        letters[at] = 0xC0 | (code >> 6)
+    else:
+        if code < 0x10000:
+            letters[at] = 0xE0 | (code >> 12)
+        else:
+            letters[at] = 0xF0 | (code >> 18)
+            letters[at + 1] = 0x80 | ((code >> 12) & 63)
+            at += 1
+        letters[at + 1] = 0x80 | ((code >> 6) & 63)
+        at += 1
+    letters[at + 1] = 0x80 | (code & 63)
+    return at + 2

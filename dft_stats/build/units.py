@@ -48,31 +48,11 @@ def _units(documents: int, vocabulary: pa.LargeStringArray, ids: NDArray[np.int3
 
 
 def _read_by_rule(texts: Sequence[str]) -> Units:
-    joined = "\n".join(texts)
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
-    ids, flags, spans = scan(joined, np.cumsum(lengths) - lengths)
-    vocabulary = _cut(joined.encode(), spans)
+    ids, flags, vocabulary = scan(texts)
     of_type = np.fromiter(map(_flags, vocabulary.to_pylist()), np.int32, len(vocabulary))
     _mark_ends(of_type[ids], (flags & SPACED) > 0, (flags & BROKEN) > 0, flags)
     kinds = ((of_type >> KIND_SHIFT) + WORD - 1).astype(np.int8)
     return _units(len(texts), vocabulary, ids, kinds[ids], flags)
-
-
-def _cut(text: bytes, spans: Ints) -> pa.LargeStringArray:
-    """Substrings of a text by their offsets in bytes, copied."""
-    offsets = np.concatenate([[0], np.cumsum(spans[:, 1] - spans[:, 0])])
-    data = _copied(np.frombuffer(text, np.uint8), spans, offsets)
-    return pa.LargeStringArray.from_buffers(len(spans), pa.py_buffer(offsets), pa.py_buffer(data))
-
-
-@njit(cache=True)
-def _copied(text: Bytes, spans: Ints, offsets: Ints) -> Bytes:
-    data = np.empty(offsets[-1], np.uint8)
-    for i in range(len(spans)):
-        at = offsets[i] - spans[i, 0]
-        for j in range(spans[i, 0], spans[i, 1]):
-            data[at + j] = text[j]
-    return data
 
 
 _KNOWN: dict[str, int] = {}

@@ -20,6 +20,7 @@ class Windows:
     """A small window belongs to one large window, that to one document. Only windows with a unit in them are numbered."""
 
     of_unit: Numbers  # (units,), small window
+    words_before: Numbers  # (units + 1,), words of the batch before each unit
     large: Numbers  # (small windows,)
     document: Numbers  # (small windows,)
     small_words: Numbers  # (small windows,)
@@ -31,11 +32,11 @@ def read_windows(units: Units) -> Windows:
     if LARGE % SMALL:
         raise ValueError(f"a window of {LARGE} words is no multiple of one of {SMALL}")
     is_word = units.kind == WORD
-    of_unit = np.empty(len(units.id), np.int32)
+    of_unit, words_before = np.empty(len(units.id), np.int32), np.zeros(len(units.id) + 1, np.int32)
     most = int(is_word.sum()) // SMALL + 2 * int(((units.flags & OPENS) > 0).sum()) + 1
     large, document, small_words, large_words = (np.zeros(most, np.int32) for _ in range(4))
-    small, larges = _read(is_word, units.flags, of_unit, large, document, small_words, large_words)
-    return Windows(of_unit, large[:small], document[:small], small_words[:small], large_words[:larges])
+    small, larges = _read(is_word, units.flags, of_unit, words_before, large, document, small_words, large_words)
+    return Windows(of_unit, words_before, large[:small], document[:small], small_words[:small], large_words[:larges])
 
 
 @njit(cache=True)
@@ -43,6 +44,7 @@ def _read(
     is_word: NDArray[np.bool_],
     flags: NDArray[np.uint8],
     of_unit: Numbers,
+    words_before: Numbers,
     large: Numbers,
     document: Numbers,
     small_words: Numbers,
@@ -61,6 +63,7 @@ def _read(
                 number += 1
             large[small], document[small] = number, opened
         of_unit[i] = small
+        words_before[i + 1] = words_before[i] + is_word[i]
         if is_word[i]:
             small_words[small] += 1
             large_words[number] += 1
