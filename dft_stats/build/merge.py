@@ -28,7 +28,8 @@ from dft_stats.statistics import COUNTED, NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUE
 PRUNED = (TOKEN_FREQUENCY.name, NGRAM_FREQUENCY.name, SURFACE.name)
 """Tables whose rare rows may be left out."""
 
-_ROW_BYTES = 200  # of memory, for each row that is being added up
+_ROW_BYTES = 120  # of memory, for each row that is being added up
+_RANGE_ROWS = 1 << 21  # added up at once, at the most: what is looked up stays near
 _KEPT_BYTES = 150  # of memory, for each row that is kept
 _32 = np.uint64(32)
 
@@ -99,9 +100,10 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int) -> _Found:
     chosen: list[tuple[NDArray[np.uint64], Ints]] = []
     spectrum: dict[int, int] = {}
     total = types = kept = 0
-    drops_singles = len(parts) == 1 and keep.drops_singles
+    singles = sum(found.left_out for found in rows)
     for number in range(len(key_ranges[0][0]) - 1):
-        places, counts = _sum(rows, _slices(key_ranges, number), drops_singles)
+        places, counts, dropped = _sum(rows, _slices(key_ranges, number), keep.drops_singles)
+        singles += dropped
         total, types = total + int(counts[:, 0].sum()), types + len(counts)
         keeps = (counts[:, 1] >= keep.min_documents) & (counts[:, 0] >= keep.min_count)
         chosen.append((places[keeps], counts[keeps]))
@@ -112,7 +114,6 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int) -> _Found:
                 f"{name}: more than {kept:,} rows are to be kept, which does not fit into {memory / 1e9:.1f} GB of memory; "
                 "keep only those of more documents (--min-documents), or give more memory (--memory). What is counted is not lost"
             )
-    singles = rows[0].left_out + len(rows[0].single_key) if drops_singles else 0
     if singles:
         spectrum[1] = spectrum.get(1, 0) + singles
         total, types = total + singles, types + singles
@@ -135,7 +136,8 @@ def _note(spectrum: dict[int, int], counts: Ints) -> None:
 def _ranges(rows: Sequence[Rows], memory: int) -> list[tuple[Ints, Ints]]:
     """Of each part, where each range of keys begins among its rows and among its singles."""
     size = sum(len(found.key) + len(found.single_key) for found in rows)
-    bits = max(0, int(np.ceil(np.log2(max(1, 4 * size * _ROW_BYTES / memory))))) if len(rows) > 1 else 0
+    most = min(memory // (4 * _ROW_BYTES), _RANGE_ROWS)
+    bits = max(0, int(np.ceil(np.log2(max(1, size / most))))) if len(rows) > 1 else 0
     edges = np.arange(1, 1 << bits, dtype=np.uint64) << np.uint64(64 - bits) if bits else np.empty(0, np.uint64)
     return [
         tuple(np.concatenate([[0], np.searchsorted(keys, edges), [len(keys)]]) for keys in (found.key, found.single_key))  # type: ignore[misc]
@@ -147,47 +149,63 @@ def _slices(key_ranges: Sequence[tuple[Ints, Ints]], number: int) -> list[tuple[
     return [(int(a[number]), int(a[number + 1]), int(b[number]), int(b[number + 1])) for a, b in key_ranges]
 
 
-def _sum(rows: Sequence[Rows], slices: Sequence[tuple[int, int, int, int]], drops_singles: bool) -> tuple[NDArray[np.uint64], Ints]:
-    """(part and unit of one occurrence, counts) of each key in a range."""
-    if drops_singles:
-        return rows[0].unit.astype(np.uint64), rows[0].counts
-    keys, places, counts = [], [], []
-    for part, (found, (begin, behind, single, single_behind)) in enumerate(zip(rows, slices, strict=True)):
-        some = Rows(
-            found.key[begin:behind],
-            found.unit[begin:behind],
-            found.counts[begin:behind],
-            found.single_key[single:single_behind],
-            found.single_unit[single:single_behind],
-            found.single_words[single:single_behind],
-        )
-        keys += [some.key, some.single_key]
-        places += [(np.uint64(part) << _32) | unit for unit in (some.unit, some.single_unit)]
-        counts.append(some.all_counts)
-    place, count = np.concatenate(places), np.concatenate(counts)
+def _sum(rows: Sequence[Rows], slices: Sequence[tuple[int, int, int, int]], drops_singles: bool) -> tuple[NDArray[np.uint64], Ints, int]:
+    """(part and unit of one occurrence, counts) of each key in a range, and the number of keys that occur once and were dropped."""
+    pieces = [_piece(found, *bounds) for found, bounds in zip(rows, slices, strict=True)]
     if len(rows) == 1:  # its keys are distinct
-        return place, count
-    pairs = sorted_keys(np.concatenate(keys))
+        (only,) = pieces
+        if drops_singles:
+            return only.unit.astype(np.uint64), only.counts, len(only.single_key)
+        return np.concatenate([only.unit, only.single_unit]).astype(np.uint64), only.all_counts, 0
+    pairs = sorted_keys(np.concatenate([piece.key for piece in pieces] + [piece.single_key for piece in pieces]))
+    counts, words = np.concatenate([piece.counts for piece in pieces]), np.concatenate([piece.single_words for piece in pieces])
     sums, first = np.empty((len(pairs), len(COUNTS)), np.int64), np.empty(len(pairs), np.int64)
-    size = _add_runs(pairs, count, first, sums)
-    return place[first[:size]], sums[:size]
+    size, dropped = _add_runs(pairs, counts, words, drops_singles, first, sums)
+    units = np.concatenate([piece.unit for piece in pieces] + [piece.single_unit for piece in pieces])
+    begins = np.cumsum([0, *(len(piece.key) for piece in pieces), *(len(piece.single_key) for piece in pieces)])
+    owner = (np.searchsorted(begins, first[:size], side="right") - 1) % len(rows)
+    return (owner.astype(np.uint64) << _32) | units[first[:size]], sums[:size], dropped
+
+
+def _piece(rows: Rows, begin: int, behind: int, single: int, single_behind: int) -> Rows:
+    return Rows(
+        rows.key[begin:behind],
+        rows.unit[begin:behind],
+        rows.counts[begin:behind],
+        rows.single_key[single:single_behind],
+        rows.single_unit[single:single_behind],
+        rows.single_words[single:single_behind],
+    )
 
 
 @njit(cache=True)
-def _add_runs(pairs: Pairs, counts: Ints, first: Ints, sums: Ints) -> int:
-    """Sums of the rows of each key, and its first row. Returns the number of keys."""
-    size = 0
-    for i in range(len(pairs)):
-        row = np.int64(pairs[i, 1])
-        if i and pairs[i, 0] == pairs[i - 1, 0]:
-            for column in range(sums.shape[1]):
-                sums[size - 1, column] += counts[row, column]
-        else:
-            first[size] = row
-            for column in range(sums.shape[1]):
-                sums[size, column] = counts[row, column]
-            size += 1
-    return size
+def _add_runs(pairs: Pairs, counts: Ints, words: NDArray[np.uint16], drops_singles: bool, first: Ints, sums: Ints) -> tuple[int, int]:
+    """Sums of the rows of each key, and its first row; rows are `counts`, and behind them singles. Returns (keys, dropped singles)."""
+    size = dropped = i = 0
+    while i < len(pairs):
+        behind = i + 1
+        while behind < len(pairs) and pairs[behind, 0] == pairs[i, 0]:
+            behind += 1
+        first[size] = np.int64(pairs[i, 1])
+        if drops_singles and behind == i + 1 and first[size] >= len(counts):
+            dropped += 1
+            i = behind
+            continue
+        for column in range(6):
+            sums[size, column] = 0
+        while i < behind:
+            row = np.int64(pairs[i, 1])
+            if row < len(counts):
+                for column in range(6):
+                    sums[size, column] += counts[row, column]
+            else:
+                for column in (0, 1, 2, 4):
+                    sums[size, column] += 1
+                sums[size, 3] += words[row - len(counts), 0]
+                sums[size, 5] += words[row - len(counts), 1]
+            i += 1
+        size += 1
+    return size, dropped
 
 
 def _spelt(parts: Sequence[Part], place: NDArray[np.uint64], units: int) -> pa.LargeStringArray:
