@@ -1,33 +1,59 @@
-"""How far compiled token distributions are from tokenised text.
+"""How far what is compiled from a profile is from what tokenised text says.
 
-python benchmarks/compile_error.py PROFILE TEXTS TOKENIZER...
+python benchmarks/compile_error.py PROFILE TEXTS TOKENIZER... [--corpora FOLDER] [--megabytes 4] [--full-only]
 
 PROFILE is a name or folder, TEXTS the corpus that it was built from (files that `dft-stats build` reads, or a recipe's name with
---corpora), TOKENIZER paths of tokenizer.json. For each tokenizer: Jensen-Shannon divergence (bits) and total variation between the
-compiled distribution and the one counted on the tokenised text; the same for two random halves of the text, which is the noise.
+--corpora), TOKENIZER paths of tokenizer.json or their folders. Two rows a tokenizer: a full profile, built here from every so many-th
+document, up to --megabytes, nothing pruned, and measured on these; and PROFILE, measured on all texts.
+
+    compile, s     process time of compiling, nothing cached
+    JS             Jensen-Shannon divergence (bits) of token frequencies, compiled against counted on the tokenised text
+    noise          the same between two halves of the text
+    TV pairs       total variation of pairs of neighbouring tokens, on what the profile covers: pairs inside a stretch, and pairs across a
+                   space whose two units are a row of `ngram_frequency`; `coverage`, the share of all pairs that this is
+    W1 lengths     Wasserstein-1 (words) between the sentence lengths that `count_stream` reads from the ids and those of the text
+    W1 gaps        the same for gaps between marks (words, within the buckets of the compiled profile)
 """
 
 import argparse
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dft_stats import load
+from dft_stats.build import build
 from dft_stats.build.corpus import read
+from dft_stats.compiled import CompiledProfile
 from dft_stats.compiling import compile_profile
+from dft_stats.counts import count
 from dft_stats.measures import jensen_shannon_bits
-from dft_stats.text import normalise
+from dft_stats.profile import Profile
+from dft_stats.statistics import PUNCTUATION_RHYTHM, SENTENCE_LENGTH
+from dft_stats.stream import count_stream
+from dft_stats.text import documents, normalise, rule_sentences
+from dft_stats.token_bigrams import token_bigrams
 from dft_stats.tokenizer import resolve
 from pipelines.recipe import mix, read_recipe
 
+Floats = NDArray[np.float64]
+READ = 300_000
+"""Characters that `count_stream` reads: it is the slow reference."""
+LONGEST_GAP = 60
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description="How far what is compiled from a profile is from what tokenised text says.")
     parser.add_argument("profile")
     parser.add_argument("texts", help="files, or with --corpora the name of a recipe")
     parser.add_argument("tokenizers", nargs="+", type=Path)
     parser.add_argument("--corpora", type=Path)
+    parser.add_argument("--megabytes", type=float, default=4)
+    parser.add_argument("--full-only", action="store_true", help="leave out PROFILE, which takes a minute per 10 MB of text and tokenizer")
     given = parser.parse_args()
     if given.corpora:
         recipe = read_recipe(Path(__file__).parents[1] / "registry" / "recipes" / f"{given.texts}.toml")
@@ -35,26 +61,108 @@ def main() -> None:
     else:
         texts = [text for batch in read(given.texts) for text in batch]
     texts = [normalise(text) for text in texts]
+    some = texts[:: max(1, round(sum(map(len, texts)) / given.megabytes / 1e6))]
     profile = load(given.profile)
-    print(f"{profile!r}\n")
-    print("| tokenizer | compile, s | JS, bits | total variation | JS of two halves of the text | tokens a word |")
-    print("|---|---|---|---|---|---|")
-    for path in given.tokenizers:
-        began = time.perf_counter()
-        compiled = compile_profile(profile, path, cache=False)
-        seconds = time.perf_counter() - began
-        halves = np.zeros((2, compiled.vocab_size))
-        for begin in range(0, len(texts), 1000):
-            for i, encoding in enumerate(resolve(path).encode_batch(texts[begin : begin + 1000], add_special_tokens=False)):
-                halves[i % 2] += np.bincount(compiled.tokens.fold[encoding.ids], minlength=compiled.vocab_size)
-        halves[:, compiled.tokens.special] = 0
-        direct = halves.sum(0) / halves.sum()
-        variation = float(np.abs(direct - compiled.token_frequency).sum() / 2)
-        name = path.parent.name if path.name == "tokenizer.json" else path.name
-        print(
-            f"| {name} | {seconds:.1f} | {jensen_shannon_bits(direct, compiled.token_frequency):.5f} | {variation:.4f} "
-            f"| {jensen_shannon_bits(halves[0], halves[1]):.5f} | {compiled.tokens_per_word:.3f} |"
-        )
+    print(f"{profile!r}, {sum(map(len, texts)) / 1e6:.1f} MB of text, {sum(map(len, some)) / 1e6:.1f} MB for the full profile\n")
+    print("| tokenizer | profile | compile, s | JS, bits | noise | TV pairs | coverage | W1 lengths | W1 gaps | exactness |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        full = build(some, out=Path(folder) / "full", name="full", max_order=3)
+        for path in given.tokenizers:
+            for which, chosen, measured in (("full", full, some), ("given", profile, texts))[: 1 if given.full_only else 2]:
+                row = measure(chosen, path, measured, some)
+                name = path.parent.name if path.name == "tokenizer.json" else path.name
+                print(f"| {name} | {which} | " + " | ".join(row) + " |", flush=True)
+
+
+def measure(profile: Profile, path: Path, texts: Sequence[str], some: Sequence[str]) -> list[str]:
+    """One row: tokens and their pairs on `texts`, lengths and gaps on `some` of them."""
+    began = time.process_time()
+    compiled = compile_profile(profile, path, cache=False, inexact=True)
+    seconds = time.process_time() - began
+    tokenizer = resolve(path)
+    halves = np.zeros((2, compiled.vocab_size))
+    for begin in range(0, len(texts), 1000):
+        for i, encoding in enumerate(tokenizer.encode_batch(texts[begin : begin + 1000], add_special_tokens=False)):
+            halves[i % 2] += np.bincount(compiled.tokens.fold[encoding.ids], minlength=compiled.vocab_size)
+    halves[:, compiled.tokens.special] = 0
+    divergence = jensen_shannon_bits(halves.sum(0), compiled.token_frequency)
+    variation, coverage = pair_variation(profile, tokenizer, texts)
+    lengths, gaps = distances(compiled, tokenizer, some)
+    return [
+        f"{seconds:.1f}", f"{divergence:.5f}", f"{jensen_shannon_bits(halves[0], halves[1]):.5f}", f"{variation:.4f}", f"{coverage:.3f}",
+        f"{lengths:.2f}", f"{gaps:.2f}", f"{compiled.exactness:.4f}",
+    ]  # fmt: skip
+
+
+def pair_variation(profile: Profile, tokenizer: Any, texts: Sequence[str]) -> tuple[float, float]:
+    """Total variation of covered pairs, and which share of all pairs is covered."""
+    found = token_bigrams(profile, tokenizer)
+    rows = {ngram for ngram in profile.counts("ngram_frequency").rows(2)["ngram"].to_pylist() if " " in ngram}
+    size = len(found.rests[0].first)
+    keys, everything = [], 0
+    for text in texts:
+        ids, covered = covered_pairs(text, tokenizer, rows)
+        keys.append((ids[:-1] * size + ids[1:])[covered])
+        everything += len(covered)
+    key, number = np.unique(np.concatenate(keys), return_counts=True)
+    direct = number / number.sum()
+    compiled = found.covered / found.coverage
+    own = found.pairs[:, 0].astype(np.int64) * size + found.pairs[:, 1]
+    both = np.union1d(key, own)
+    difference = np.zeros(len(both))
+    difference[np.searchsorted(both, key)] += direct
+    difference[np.searchsorted(both, own)] -= compiled
+    return float(np.abs(difference).sum() / 2), float(number.sum() / everything)
+
+
+def covered_pairs(text: str, tokenizer: Any, rows: set[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Ids of a text, and for each pair of neighbours whether it lies in one stretch or across a space that an n-gram of `rows` spans."""
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    ids = np.array(encoding.ids, np.int64)
+    stretch = np.zeros(len(text) + 1, np.int64)  # of each character: line ends belong to the stretch before, spaces to the one behind
+    known = [False]  # whether the pair across the white space before a stretch is covered
+    for sentence in rule_sentences(text):
+        for i, unit in enumerate(sentence):
+            if unit.space or unit.break_before:
+                stretch[unit.start - unit.space] = 1
+                spaced = unit.space and i > 0
+                known.append(spaced and f"{sentence[i - 1].text} {unit.text}" in rows)
+    stretch = np.cumsum(stretch)
+    last = np.array([end - 1 for _, end in encoding.offsets], np.int64)
+    home = stretch[np.maximum(last, 0)]
+    inside, follows = home[1:] == home[:-1], home[1:] == home[:-1] + 1
+    return ids, inside | (follows & np.array(known)[home[1:]])
+
+
+def distances(compiled: CompiledProfile, tokenizer: Any, texts: Sequence[str]) -> tuple[float, float]:
+    """Wasserstein-1 distance, in words, of sentence lengths and of gaps between marks: read from ids, and counted on the text."""
+    chosen, size = [], 0
+    for text in texts:
+        chosen.append(text[:20_000])
+        size += len(chosen[-1])
+        if size > READ:
+            break
+    streams = [count_stream(compiled, tokenizer.encode(text, add_special_tokens=False).ids) for text in chosen]
+    found = documents(chosen)
+    ends = sum(streams[1:], streams[0]).ends
+    lengths = count(SENTENCE_LENGTH, found).rows("words")
+    wanted = np.bincount(lengths["length"].to_numpy(), lengths["count"].to_numpy())
+    longest = max(len(ends), len(wanted))
+    gaps = count(PUNCTUATION_RHYTHM, found).rows("gaps")
+    edges = compiled.gap_edges
+    bucket = np.searchsorted(edges, gaps["gap"].to_numpy(), side="right") - 1
+    width = np.diff(np.minimum(edges, LONGEST_GAP))
+    read_gaps = sum(stream.rhythm.sum((0, 2)) for stream in streams)
+    return (
+        wasserstein(np.pad(ends, (0, longest - len(ends))), np.pad(wanted, (0, longest - len(wanted))), np.ones(longest)),
+        wasserstein(np.asarray(read_gaps), np.bincount(bucket, gaps["count"].to_numpy(), len(edges) - 1), width),
+    )
+
+
+def wasserstein(a: NDArray[Any], b: NDArray[Any], width: NDArray[Any]) -> float:
+    """Between two histograms on the same line; `width` of each step of it."""
+    return float((np.abs(np.cumsum(a / a.sum() - b / b.sum())) * width).sum())
 
 
 if __name__ == "__main__":

@@ -1,39 +1,68 @@
-"""The text of a profile as weighted stretches of token ids: the middle step of compiling."""
+"""The text of a profile as weighted stretches of token ids: the middle step of compiling.
+
+Stretches are written as in the table `spelling` (see `dft_stats.spelling`): a leading space, a leading blank line where they begin a
+paragraph, a trailing one where they end it, and neither space nor blank line in front where they continue what stands before them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from dft_stats.compiled import TokenTable
-from dft_stats.counts import rate_sd
-from dft_stats.text import MARK_CLASSES, WORD, unit_kind, units
-from dft_stats.tokenizer import encode_in_context
+from dft_stats.counts import Counts, Exposure, rate, rate_sd
+from dft_stats.encoding import LINE, encode_between, encode_spaced
+from dft_stats.spelling import opened
+from dft_stats.statistics.surface import PARAGRAPH
+from dft_stats.text import MARK_CLASSES
+from dft_stats.tokenizer import special_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from dft_stats.profile import Profile
 
+PROBES = 100  # of the most frequent rows, to see whether a tokenizer cares where they stand
+FOLLOWERS = ("a", "1", "(")  # what begins the next paragraph: a letter, a digit, anything else
+
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """The text of a profile in stretches, each with its weight: what a tokenizer is applied to."""
+
+    texts: list[str]  # as in the table `spelling`
+    weights: Floats  # (stretches,), expected number of occurrences
+    variance: Floats  # (stretches,), of the occurrences per word, between windows
+    documents: Ints  # (stretches,), 0 where not known
+    openings: int  # documents: so many of the stretches that begin a paragraph begin a document
 
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """Stretches between white space, encoded once each."""
+    """Stretches, encoded once in each context that makes a difference."""
 
-    ids: NDArray[np.int64]  # (tokens,), one stretch after another
-    lengths: NDArray[np.int64]  # (chunks,), in tokens
+    ids: Ints  # (tokens,), one stretch after another, special tokens left out
+    lengths: Ints  # (chunks,), in tokens
     weights: Floats  # (chunks,), expected number of occurrences
     variance: Floats  # (chunks,), of the occurrences per word, between windows
-    documents: NDArray[np.int64]  # (chunks,)
+    documents: Ints  # (chunks,)
+    texts: list[str]  # (chunks,), as in `Stretches`
 
     @property
-    def owner(self) -> NDArray[np.int64]:
+    def owner(self) -> Ints:
         """For each token, the index of its stretch."""
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    @property
+    def continues(self) -> NDArray[np.bool_]:
+        """For each chunk, whether it continues the stretch before it."""
+        return np.array([text[0] not in " \n" for text in self.texts], bool)
 
     @property
     def tokens(self) -> float:
@@ -51,71 +80,142 @@ class Reading:
     begins: NDArray[np.bool_]  # (tokens,): a word begins in this token
 
 
-def encode_profile(profile: "Profile", tokenizer: "Tokenizer", window: int) -> Chunks:
-    """Stretches of a profile with their weights.
+def read_stretches(profile: "Profile", window: int) -> Stretches:
+    """Stretches of a profile: the table `surface`, and what it does not hold from the table `spelling`."""
+    surface = profile.counts("surface")
+    return join(surface, profile.table("spelling"), profile.exposure, window)
 
-    What pruning took from the table `surface` comes back unit by unit from `token_frequency`, which is pruned less; the mass of the units
-    that were pruned as well goes to the rarest words that were kept.
+
+def join(surface: Counts, rest: pa.Table, exposure: Exposure, window: int) -> Stretches:
+    """Stretches of the table `surface`, and behind them those that it does not hold.
+
+    Args:
+        surface: of a profile.
+        rest: columns `spelling` and `count`.
+        exposure: of the profile.
+        window: words, a length for which second moments are counted.
     """
-    surface, tokens = profile.counts("surface"), profile.counts("token_frequency")
-    stretches: list[str] = surface.table["surface"].to_pylist()
-    names: list[str] = tokens.table["unit"].to_pylist()
-    count, unit_count = (counts.table["count"].to_numpy().astype(np.float64) for counts in (surface, tokens))
-    left = np.maximum(unit_count - _covered(stretches, count, names), 0)
-    is_word = np.array([unit_kind(name) == WORD for name in names], bool)
-    unseen = tokens.total() - unit_count.sum()
-    if unseen > 0 and is_word.any():
-        rare = is_word & (unit_count <= 2 * unit_count[is_word].min())
-        left[rare] += unseen * unit_count[rare] / unit_count[rare].sum()
-    rest = np.flatnonzero(left > 0)
-    # A word follows a space, a mark is glued to the word before it.
-    spelt = [" " + names[i] if is_word[i] else names[i] for i in rest]
-    ids = encode_in_context(tokenizer, stretches) + encode_in_context(tokenizer, spelt)
-    share = np.minimum(left[rest] / np.maximum(unit_count[rest], 1), 1)
-    return Chunks(
-        ids=np.array([id for row in ids for id in row], np.int64),
-        lengths=np.array([len(row) for row in ids], np.int64),
-        weights=np.concatenate([count, left[rest]]),
-        variance=np.concatenate(
-            [rate_sd(surface, profile.exposure, window) ** 2, share * rate_sd(tokens, profile.exposure, window)[rest] ** 2]
-        ),
-        documents=np.concatenate([surface.table["documents"].to_numpy(), tokens.table["documents"].to_numpy()[rest]]),
+    documents = surface.table["documents"].to_numpy()
+    variance = rate_sd(surface, exposure, window) ** 2
+    # Rare stretches come in bursts as those do that are rare and have their moments stored.
+    few = documents <= 2 * documents.min() if len(documents) else np.zeros(0, bool)
+    independent = rate(surface, exposure)[few].sum() / window
+    bursts = max(1.0, variance[few].sum() / independent) if independent else 1.0
+    weights = rest["count"].to_numpy().astype(np.float64)
+    return Stretches(
+        [*map(opened, surface.table["surface"].to_pylist()), *rest["spelling"].to_pylist()],
+        np.concatenate([surface.table["count"].to_numpy().astype(np.float64), weights]),
+        np.concatenate([variance, bursts * weights / max(exposure.words, 1) / window]),
+        np.concatenate([documents, np.zeros(len(rest), np.int64)]),
+        exposure.documents,
     )
 
 
-def _covered(stretches: Sequence[str], count: Floats, names: Sequence[str]) -> Floats:
-    """How many occurrences of each unit lie in the listed stretches."""
-    index = {name: i for i, name in enumerate(names)}
-    covered = np.zeros(len(names))
-    for stretch, number in zip(stretches, count.tolist(), strict=True):
-        for unit in units(stretch):
-            position = index.get(unit.text)
-            if position is not None:
-                covered[position] += number
-    return covered
+def encode_stretches(stretches: Stretches, tokenizer: "Tokenizer") -> Chunks:
+    """Stretches with their token ids.
+
+    Where the tokenizer cares, a stretch is encoded in each context and weighted by how often the context occurs: the first stretch of a
+    document may get a space in front that paragraphs inside do not get, and the line ends behind a paragraph may be one token or two,
+    depending on whether a letter, a digit or a mark follows.
+    """
+    texts, weights = stretches.texts, stretches.weights
+    opens = np.array([text[0] == "\n" for text in texts], bool)
+    closes = np.array([text[-1] == "\n" for text in texts], bool)
+    before = ["a" if text[0] == " " else LINE if text[0] == "\n" else "a" if text[0].isdecimal() else "1" for text in texts]
+    after = np.where(closes, FOLLOWERS[0], "").tolist()
+    bare = [text.removeprefix(PARAGRAPH) for text in texts]
+    heavy = np.argsort(-weights, kind="stable")
+
+    def encode(rows: Ints, fronts: Sequence[str], ends: Sequence[str]) -> list[list[int]]:
+        return encode_between(tokenizer, fronts, [bare[i] for i in rows], ends)
+
+    def cares(rows: Ints, front: str | None, end: str | None) -> bool:
+        probes = rows[:PROBES]
+        usual = encode(probes, [before[i] for i in probes], [after[i] for i in probes])
+        fronts = [before[i] if front is None else front for i in probes]
+        return encode(probes, fronts, [after[i] if end is None else end for i in probes]) != usual
+
+    # Variants: (rows, weight of each, what stands before, what behind).
+    between = np.array([text[0] == " " for text in texts], bool) & ~closes
+    rest = np.flatnonzero(~between)
+    variants: list[tuple[Ints, Floats, list[str], list[str]]] = [
+        (rest, weights[rest], [before[i] for i in rest], [after[i] for i in rest]),
+    ]
+    closing, opening = heavy[closes[heavy]], heavy[opens[heavy]]
+    if any(cares(closing, None, end) for end in FOLLOWERS[1:]):
+        shares = _followers(stretches, opens)
+        variants[0][1][closes[rest]] *= shares[0]
+        variants += [
+            (closing, weights[closing] * share, [before[i] for i in closing], [end] * len(closing))
+            for share, end in zip(shares[1:], FOLLOWERS[1:], strict=True)
+        ]
+    if cares(opening, "", None):
+        share = min(1.0, stretches.openings / max(weights[opens].sum(), 1e-9))
+        for rows, weight, _, ends in list(variants):
+            first = np.flatnonzero(opens[rows])
+            variants.append((rows[first], weight[first] * share, [""] * len(first), [ends[i] for i in first]))
+            weight[first] *= 1 - share
+    easy = np.flatnonzero(between)
+    flat, lengths = encode_spaced(tokenizer, [texts[i] for i in easy])
+    ids = [row for rows, _, fronts, ends in variants for row in encode(rows, fronts, ends)]
+    flat = np.concatenate([flat, np.array([id for row in ids for id in row], np.int64)])
+    lengths = np.concatenate([lengths, np.array(list(map(len, ids)), np.int64)])
+    index = np.concatenate([easy, *(rows for rows, *_ in variants)])
+    special = np.isin(flat, special_ids(tokenizer))
+    if special.any():  # an unknown character, say: no text
+        lengths -= np.bincount(np.repeat(np.arange(len(index)), lengths), special, len(index)).astype(np.int64)
+        flat = flat[~special]
+    weight = np.concatenate([weights[easy], *(weight for _, weight, *_ in variants)])
+    return Chunks(
+        ids=flat,
+        lengths=lengths,
+        weights=weight,
+        variance=stretches.variance[index] * np.divide(weight, weights[index], out=np.zeros(len(index)), where=weights[index] > 0),
+        documents=stretches.documents[index],
+        texts=[texts[i] for i in index],
+    )
+
+
+def _followers(stretches: Stretches, opens: NDArray[np.bool_]) -> Floats:
+    """How often a paragraph begins with each of `FOLLOWERS`."""
+    shares = np.zeros(len(FOLLOWERS))
+    for i in np.flatnonzero(opens):
+        first = stretches.texts[i][len(PARAGRAPH)]
+        shares[0 if first.isalpha() else 1 if first.isdecimal() else 2] += stretches.weights[i]
+    total: Floats = shares / shares.sum() if shares.sum() else np.array([1.0, 0.0, 0.0])
+    return total
+
+
+def encode_profile(profile: "Profile", tokenizer: "Tokenizer", window: int) -> Chunks:
+    """Stretches of a profile with their token ids and weights."""
+    return encode_stretches(read_stretches(profile, window), tokenizer)
 
 
 def read_chunks(chunks: Chunks, table: TokenTable) -> Reading:
-    """Words, sentence ends and marks by the rules of `dft_stats.stream`, each stretch read as if it followed a word and a space."""
-    before, after, glues, opened = (getattr(table, n).tolist() for n in ("words_before", "words_after", "glues", "open_ended"))
-    first, last, end, abbreviation = (getattr(table, n).tolist() for n in ("first_mark", "last_mark", "end", "abbreviation"))
-    words, ends = np.zeros(len(chunks.lengths)), np.zeros(len(chunks.lengths))
-    marks = np.zeros((len(chunks.lengths), len(MARK_CLASSES)))
-    begins = np.zeros(len(chunks.ids), bool)
-    ids, position = chunks.ids.tolist(), 0
-    for row, length in enumerate(chunks.lengths.tolist()):
-        previous, age = -1, 1
-        for id in ids[position : position + length]:
-            begun = max(0, before[id] - (glues[id] and previous >= 0 and opened[previous]))
-            words[row] += begun + after[id]
-            begins[position] = begun + after[id] > 0
-            age += begun
-            if first[id] >= 0:
-                marks[row, first[id]] += 1
-                if last[id] != first[id]:
-                    marks[row, last[id]] += 1
-            if age and (end[id] == 2 or (end[id] == 1 and not (previous >= 0 and abbreviation[previous]))):
-                ends[row], age = ends[row] + 1, 0
-            age += after[id]
-            previous, position = id, position + 1
-    return Reading(float(chunks.weights @ words), float(chunks.weights @ ends), chunks.weights @ marks, begins)
+    """Words, sentence ends and marks by the rules of `dft_stats.stream`.
+
+    Each stretch is read as if it followed a word: directly if it continues one, otherwise behind white space. An end counts where a word
+    stands between it and the end before it; the first of a stretch always does.
+    """
+    ids, owner = chunks.ids, chunks.owner
+    first = np.diff(owner, prepend=-1) != 0
+    previous = np.concatenate([[0], ids[:-1]]) if len(ids) else ids
+    follows_open = np.where(first, chunks.continues[owner], table.open_ended[previous])
+    begun = np.maximum(0, table.words_before[ids] - (table.glues[ids] & follows_open)).astype(np.int64)
+    behind = table.words_after[ids].astype(np.int64)
+    excused = (table.end[ids] == 1) & ~first & table.abbreviation[previous]
+    end = np.flatnonzero((table.end[ids] > 0) & ~excused)
+    words = np.cumsum(begun + behind)
+    since = np.diff(words[end] - behind[end], prepend=0) + np.concatenate([[0], behind[end][:-1]]) if len(end) else end
+    counts = (np.diff(owner[end], prepend=-1) != 0) | (since > 0)
+    marks = np.zeros(len(MARK_CLASSES))
+    weights = chunks.weights[owner]
+    for column, seen in ((table.first_mark, table.first_mark >= 0), (table.last_mark, table.last_mark != table.first_mark)):
+        chosen = seen[ids]
+        marks += np.bincount(column[ids[chosen]], weights[chosen], len(MARK_CLASSES))
+    return Reading(
+        words=float(weights @ (begun + behind)),
+        ends=float(weights[end] @ counts),
+        marks=marks,
+        begins=begun + behind > 0,
+    )

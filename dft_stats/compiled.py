@@ -76,6 +76,8 @@ class CompiledProfile:
     entropy_window: int  # words
     entropy_bits: float  # mean plug-in entropy of a window, on `entropy_type`
     entropy_sd: float  # between windows
+    exactness: float = 1.0  # share of tokens that are the same whether a text is encoded whole or by stretches, see `dft_stats.exactness`
+    exactness_bits: float = 0.0  # Jensen-Shannon divergence between the two
 
     def save(self, path: Path) -> None:
         """Write one `.npz` file, atomically."""

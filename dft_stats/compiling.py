@@ -1,7 +1,8 @@
 """Profile x tokenizer -> CompiledProfile: what the counts of a profile are on the ids of one tokenizer.
 
-The stretches between white space (table `surface`) are encoded once each, in context, and weighted by their counts. That is exact for
-tokenizers that never merge across white space, which is all of those in wide use. Mass is conserved under pruning, see `chunks`.
+The stretches between white space (tables `surface` and `spelling`) are encoded once each, in context, and weighted by their counts. That
+is exact for tokenizers that never merge across white space, which is all of those in wide use; others are refused, see `exactness`. Mass
+is conserved under pruning, see `chunks`.
 
 Marks, words and sentence ends are read from the ids as the loss will read them (`dft_stats.stream`), so that the reader's own mistakes
 ("3.14" in three tokens) stand in the target as well as in what is measured.
@@ -19,23 +20,26 @@ from numpy.typing import NDArray
 from dft_stats.chunks import Chunks, Reading, encode_profile, read_chunks
 from dft_stats.compiled import CompiledProfile, TokenTable
 from dft_stats.counts import rate_sd
+from dft_stats.encoding import encode_in_context
 from dft_stats.errors import CompiledProfileError
+from dft_stats.exactness import Exactness, measure, probe_texts
 from dft_stats.measures import expected_entropy_bits, mean_sd
 from dft_stats.statistics.punctuation_rhythm import OPENING
-from dft_stats.text import MARK_CLASSES, WORD, Unit, unit_kind, units
-from dft_stats.tokenizer import encode_in_context, fingerprint, resolve, special_ids, surfaces, token_table, vocabulary_size
+from dft_stats.text import MARK_CLASS, MARK_CLASSES, WORD, Unit, unit_kind, units
+from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces, token_table, vocabulary_size
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from dft_stats.profile import Profile
 
-COMPILER = 1  # part of the cache's key: raise it with every change of what is computed here
+COMPILER = 2  # part of the cache's key: raise it with every change of what is computed here
 WINDOW = 128  # words; the noise between windows of this length whitens the loss
 ENTROPY_WINDOW = 32  # words; the longest that fits into short samples
 MIN_DOCUMENTS = 20  # fewer do not tell a word of the domain from a word of its author
 MIN_FREQUENCY = 1e-5  # per token: below it a training run never sees enough to tell
 MAX_NGRAMS = 8_000
+MAX_INEXACT_BITS = 0.005  # between a text encoded whole and by stretches: more, and a tokenizer is refused
 LENGTH_EDGES = np.array([1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 31, 40, 50, 65, 1_000_000], np.int64)
 GAP_EDGES = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 30, 1_000_000], np.int64)
 GLUED = tuple(MARK_CLASSES.index(name) for name in ("comma", "semicolon", "colon"))
@@ -49,34 +53,54 @@ def cache_folder() -> Path:
     return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dft_stats"
 
 
-def compile_profile(profile: "Profile", tokenizer: "Tokenizer | str | Path | Any", *, cache: bool = True) -> CompiledProfile:
+def compile_profile(
+    profile: "Profile", tokenizer: "Tokenizer | str | Path | Any", *, cache: bool = True, inexact: bool = False
+) -> CompiledProfile:
     """The profile as arrays for one tokenizer.
 
     Args:
         profile: any profile.
         tokenizer: a `tokenizers.Tokenizer`, a fast tokenizer of transformers, or the path of a `tokenizer.json` or its folder.
         cache: keep the result in `cache_folder()`, under the hashes of profile and tokenizer, and take it from there.
+        inexact: compile for a tokenizer that joins words, too; how far off that is, `CompiledProfile.exactness` says.
 
     Raises:
-        CompiledProfileError: the tokenizer cannot be used, or the profile has no words.
+        CompiledProfileError: the tokenizer cannot be used, or joins words, or the profile has no words.
     """
     if not profile.exposure.words:
         raise CompiledProfileError(f"{profile!r} has no words, so there is nothing to compile; build it from text")
     resolved = resolve(tokenizer)
     identity = fingerprint(resolved)
     path = cache_folder() / "compiled" / f"{profile.sha256[:32]}-{identity[:32]}-{COMPILER}.npz"
-    if cache and path.exists():
-        try:
-            return CompiledProfile.load(path)
-        except CompiledProfileError:
-            path.unlink(missing_ok=True)  # it is only a cache
-    compiled = _compile(profile, resolved, identity)
-    if cache:
-        compiled.save(path)
+    compiled = _cached(path) if cache else None
+    if compiled is None:
+        exactness = measure(resolved, probe_texts(profile))
+        if exactness.divergence_bits <= MAX_INEXACT_BITS or inexact:
+            compiled = _compile(profile, resolved, identity, exactness)
+            if cache:
+                compiled.save(path)
+    if compiled is None or (compiled.exactness_bits > MAX_INEXACT_BITS and not inexact):
+        agreement, bits = (compiled.exactness, compiled.exactness_bits) if compiled else (exactness.agreement, exactness.divergence_bits)
+        raise CompiledProfileError(
+            "this tokenizer does not keep the stretches between white space apart (it joins words, or reads a word by its neighbours): "
+            f"encoded by stretches, {1 - agreement:.1%} of the tokens differ from those of the running text, {bits:.3f} bits of "
+            f"Jensen-Shannon divergence, and {MAX_INEXACT_BITS} are allowed. A profile holds no running text, so it cannot be compiled "
+            "exactly; to have the approximation, call dft_stats.compiling.compile_profile(profile, tokenizer, inexact=True)"
+        )
     return compiled
 
 
-def _compile(profile: "Profile", tokenizer: "Tokenizer", identity: str) -> CompiledProfile:
+def _cached(path: Path) -> CompiledProfile | None:
+    if not path.exists():
+        return None
+    try:
+        return CompiledProfile.load(path)
+    except CompiledProfileError:
+        path.unlink(missing_ok=True)  # it is only a cache
+        return None
+
+
+def _compile(profile: "Profile", tokenizer: "Tokenizer", identity: str, exactness: Exactness) -> CompiledProfile:
     size = vocabulary_size(tokenizer)
     spelt = surfaces(tokenizer, size)
     table = token_table(spelt, special_ids(tokenizer))
@@ -89,6 +113,8 @@ def _compile(profile: "Profile", tokenizer: "Tokenizer", identity: str) -> Compi
         vocab_size=size,
         window_words=WINDOW,
         tokens_per_word=chunks.tokens / reading.words,
+        exactness=exactness.agreement,
+        exactness_bits=exactness.divergence_bits,
         tokens=table,
         **_token_frequency(profile, chunks, table, spelt),
         **_ngram_frequency(profile, chunks, table, tokenizer, spelt),
@@ -142,15 +168,17 @@ def _ngram_frequency(profile: "Profile", chunks: Chunks, table: TokenTable, toke
     chosen = np.flatnonzero((rows["n"].to_numpy() <= 3) & enough)
     chosen = chosen[np.argsort(-number[chosen], kind="stable")]
     texts: list[str] = rows["ngram"].take(chosen).to_pylist()
-    parts = [units(text) for text in texts]
-    texts = [text if part[0].kind in GLUED else " " + text for text, part in zip(texts, parts, strict=True)]
+    texts = [text if MARK_CLASS.get(text[0]) in GLUED else " " + text for text in texts]
     occurs: Floats = np.bincount(chunks.ids, chunks.weights[chunks.owner], len(spelt)).astype(np.float64)
     bare = {text: id for id, text in reversed(list(enumerate(spelt)))}
     tokens = profile.table("token_frequency")
     unit_count = dict(zip(tokens["unit"].to_pylist(), tokens["count"].to_pylist(), strict=True))
     features, kept, shares = [], [], []
-    for row, part, ids in zip(chosen, parts, encode_in_context(tokenizer, texts), strict=True):
-        if len(ids) != len(part) or any(unit.kind != WORD and unit.kind not in GLUED for unit in part):
+    for row, text, n, ids in zip(chosen, texts, rows["n"].take(chosen).to_pylist(), encode_in_context(tokenizer, texts), strict=True):
+        if len(ids) != n:
+            continue
+        part = units(text)
+        if any(unit.kind != WORD and unit.kind not in GLUED for unit in part):
             continue
         if all(spelt[id].strip() == unit.text for id, unit in zip(ids, part, strict=True)):
             features.append([-1] * (3 - len(ids)) + table.fold[ids].tolist())

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FLOOR_SCHEMA", "Profile", "check_name", "read_manifest", "read_profile", "write_profile"]
 
-FORMAT, FORMAT_VERSION = "dft-stats-profile", 1
+FORMAT, FORMAT_VERSION = "dft-stats-profile", 2
 MANIFEST, CARD = "manifest.json", "README.md"
 SELF = "manifest_sha256"
 """Entry of the manifest that holds the hash of all its other entries."""
@@ -82,7 +82,7 @@ class Profile:
         """One table, whole, with an int64 column `count` where it is one of counts.
 
         Args:
-            name: a statistic ("token_frequency", ...), or "surface", "totals", "spectrum", "documents", "floor".
+            name: a statistic ("token_frequency", ...), or "surface", "spelling", "totals", "spectrum", "documents", "floor".
         """
         if name not in TABLES:
             raise KeyError(f"a profile has no table {name!r}; it has {', '.join(TABLES)}")
@@ -125,6 +125,7 @@ def write_profile(
     facts: Mapping[str, Any],
     exposure: Exposure,
     counts: Mapping[str, Counts],
+    spelling: pa.Table,
     documents: pa.Table,
     floor: pa.Table,
     card: str,
@@ -136,6 +137,7 @@ def write_profile(
         facts: the manifest without what this function adds (format, exposure, tables). Needs name, version, segmenter, normaliser.
         exposure: how much was counted.
         counts: the counts of every statistic and of "surface", by name.
+        spelling: what pruning took from the counts of "surface", see `dft_stats.spelling`.
         documents: rows of `features.document_features`.
         floor: rows of `FLOOR_SCHEMA`.
         card: Markdown.
@@ -148,7 +150,7 @@ def write_profile(
     try:
         draft.chmod(0o755)
         (draft / "data").mkdir()
-        tables = {name: counts[name].table for name in STATISTIC} | {"documents": documents, "floor": floor}
+        tables = {name: counts[name].table for name in STATISTIC} | {"spelling": spelling, "documents": documents, "floor": floor}
         tables["totals"] = grouped(counts, "totals")
         tables["spectrum"] = grouped(counts, "spectrum")
         entries = [write_table(draft, name, tables[name].cast(TABLES[name])) for name in TABLES]

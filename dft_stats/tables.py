@@ -14,6 +14,7 @@ from dft_stats import counts as counting
 from dft_stats.counts import Counts
 from dft_stats.errors import IntegrityError, ProfileFormatError
 from dft_stats.features import SCHEMA as DOCUMENTS_SCHEMA
+from dft_stats.spelling import SCHEMA as SPELLING_SCHEMA
 from dft_stats.statistics import COUNTED
 
 STATISTIC = {statistic.name: statistic for statistic in COUNTED}
@@ -23,6 +24,7 @@ TABLES = {
     **{name: counting.schema(statistic) for name, statistic in STATISTIC.items()},
     "totals": TOTALS_SCHEMA,
     "spectrum": TOTALS_SCHEMA,
+    "spelling": SPELLING_SCHEMA,
     "documents": DOCUMENTS_SCHEMA,
     "floor": FLOOR_SCHEMA,
 }

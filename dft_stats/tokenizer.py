@@ -1,26 +1,32 @@
-"""A tokenizer seen from the text: what each id spells, and how stretches of text are encoded in the middle of a text."""
+"""A tokenizer seen from the text: what each id spells, and how it is read."""
 
 import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dft_stats.compiled import TokenTable
 from dft_stats.errors import CompiledProfileError
 from dft_stats.text import (
+    ALWAYS_BOUND,
     BOUND,
+    BOUND_AS_TITLES,
+    BOUND_IN_LOWER_CASE,
     CLOSERS,
     DIGIT_JOINERS,
     MARK_CLASSES,
-    TITLES,
+    SHORT,
+    SHORT_AS_NAMES,
+    SHORT_IN_ANY_CASE,
     WORD,
     WORD_CHARACTERS,
     Unit,
     character_kind,
     normalise,
+    unit_flags,
     units,
 )
 
@@ -31,6 +37,9 @@ ENDS = frozenset(".!?。！？")
 ELLIPSIS = MARK_CLASSES.index("ellipsis")
 _MARKER = re.compile(r"<.*>|\[.*\]", re.DOTALL)
 _BATCH = 20_000
+_ABBREVIATIONS = ALWAYS_BOUND | BOUND_IN_LOWER_CASE | BOUND_AS_TITLES | SHORT_IN_ANY_CASE | SHORT_AS_NAMES
+_TYPESET = re.compile(r"[\s\x00-\x1f\x7f`'.-]")  # ASCII that `normalise` may change
+_CONSONANTS = re.compile("[A-Z][b-df-hj-np-tv-xz]{1,5}")  # "Mfg", "Hwy"
 
 
 def resolve(tokenizer: "Tokenizer | str | Path | Any") -> "Tokenizer":
@@ -94,31 +103,6 @@ def surfaces(tokenizer: "Tokenizer", size: int) -> list[str]:
     return found
 
 
-def encode_in_context(tokenizer: "Tokenizer", chunks: Sequence[str]) -> list[list[int]]:
-    """Token ids of stretches between white space, as they are encoded inside a running text.
-
-    A stretch with a leading space follows a word, one without begins a paragraph; a trailing paragraph break is followed by a word.
-    Stand-ins take these places while encoding (some tokenizers treat the two ends of a text differently) and are taken off again.
-    """
-    plain = {text: tokenizer.encode(text, add_special_tokens=False).ids for text in ("a", "a\n\n")}
-    found: list[list[int]] = []
-    for begin in range(0, len(chunks), _BATCH):
-        batch = chunks[begin : begin + _BATCH]
-        prefixes = ["a" if chunk[0] == " " else "a\n\n" for chunk in batch]
-        suffixes = ["a" if chunk[-1] == "\n" else "" for chunk in batch]
-        texts = [prefix + chunk + suffix for prefix, chunk, suffix in zip(prefixes, batch, suffixes, strict=True)]
-        for prefix, chunk, suffix, encoding in zip(
-            prefixes, batch, suffixes, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True
-        ):
-            ids, before = encoding.ids, plain[prefix]
-            if ids[: len(before)] == before and not suffix:
-                found.append(ids[len(before) :])
-            else:  # the stand-in merged with its neighbour, or stands behind: go by the offsets
-                begins, ends = len(prefix), len(prefix) + len(chunk)
-                found.append([id for id, (start, end) in zip(ids, encoding.offsets, strict=True) if end > begins and start < ends])
-    return found
-
-
 def token_table(spelt: Sequence[str], specials: Sequence[int]) -> TokenTable:
     """How each id is read as words and marks: see `TokenTable` and `dft_stats.stream`.
 
@@ -128,57 +112,61 @@ def token_table(spelt: Sequence[str], specials: Sequence[int]) -> TokenTable:
     """
     special = np.zeros(len(spelt), bool)
     special[list(specials)] = True
-    rows = [_nothing() if special[id] or not text else _read(text) for id, text in enumerate(spelt)]
-    fields = {name: np.array([row[name] for row in rows]) for name in rows[0] if name != "word"}
+    nothing = _Row()
+    rows = [nothing if special[id] or not text else _read(text) for id, text in enumerate(spelt)]
+    columns = dict(zip(nothing._fields, zip(*rows, strict=True), strict=True))
     first: dict[str, int] = {}
-    kinds = [first.setdefault(row["word"], id) if row["word"] else -1 for id, row in enumerate(rows)]
-    return TokenTable(
-        words_before=fields["words_before"].astype(np.int16),
-        words_after=fields["words_after"].astype(np.int16),
-        glues=fields["glues"].astype(bool),
-        open_ended=fields["open_ended"].astype(bool),
-        first_mark=fields["first_mark"].astype(np.int16),
-        last_mark=fields["last_mark"].astype(np.int16),
-        end=fields["end"].astype(np.int8),
-        abbreviation=fields["abbreviation"].astype(bool),
-        entropy_type=np.array(kinds, np.int32),
-        fold=_folds(spelt, special),
-        special=special,
-    )
+    kinds = [first.setdefault(word, id) if word else -1 for id, word in enumerate(columns.pop("word"))]
+    types = {"glues": np.bool_, "open_ended": np.bool_, "end": np.int8, "abbreviation": np.bool_}
+    fields: dict[str, Any] = {name: np.array(values, types.get(name, np.int16)) for name, values in columns.items()}
+    return TokenTable(**fields, entropy_type=np.array(kinds, np.int32), fold=_folds(spelt, special), special=special)
 
 
-def _nothing() -> dict[str, Any]:
-    return {
-        "words_before": 0, "words_after": 0, "glues": False, "open_ended": False, "first_mark": -1, "last_mark": -1, "end": 0,
-        "abbreviation": False, "word": "",
-    }  # fmt: skip
+class _Row(NamedTuple):
+    words_before: int = 0
+    words_after: int = 0
+    glues: bool = False
+    open_ended: bool = False
+    first_mark: int = -1
+    last_mark: int = -1
+    end: int = 0
+    abbreviation: bool = False
+    word: str = ""
 
 
-def _read(surface: str) -> dict[str, Any]:
-    row = _nothing()
+def _read(surface: str) -> _Row:
     if "\ufffd" in surface:  # bytes of a character: neither word nor mark
-        return row
+        return _Row()
+    bare = surface[1:] if surface[0] == " " else surface
+    if bare.isalpha():  # nine of ten tokens: letters, with a space or without
+        return _Row(1, 0, surface[0] != " ", True, -1, -1, 0, _abbreviates(bare), bare.lower())
     if surface in ("-", "'", "’"):  # glued to a word, it joins: "well-known", "don't"; the dash proper is folded to an em dash
-        return row | {"glues": True, "open_ended": True}
+        return _Row(glues=True, open_ended=True)
     anchor = _anchor(surface)
     found = units(anchor + surface)
-    if anchor:
-        row["glues"] = len(found[0].text) > 1
-        found = found[0 if row["glues"] else 1 :]
+    glues = bool(anchor) and len(found[0].text) > 1
+    if anchor and not glues:
+        found = found[1:]
     marks = [i for i, unit in enumerate(found) if unit.kind >= 0]
     words = [i for i, unit in enumerate(found) if unit.kind == WORD]
-    if marks:
-        row |= {"first_mark": found[marks[0]].kind, "last_mark": found[marks[-1]].kind}
-    row["words_before"] = sum(not marks or i < marks[0] for i in words)
-    row["words_after"] = len(words) - row["words_before"]
-    row["glues"] = row["glues"] and bool(words) and words[0] == 0
-    row["end"] = _end(surface, found)
-    row["open_ended"] = character_kind(surface[-1]) in WORD_CHARACTERS
-    if words:
-        first, last = found[words[0]].text, found[-1].text
-        row["word"] = (first.removeprefix(anchor) if row["glues"] else first).lower()
-        row["abbreviation"] = row["open_ended"] and _abbreviates(last.removeprefix(anchor) if len(found) == 1 and row["glues"] else last)
-    return row
+    words_before = sum(not marks or i < marks[0] for i in words)
+    open_ended = character_kind(surface[-1]) in WORD_CHARACTERS
+    row = _Row(
+        words_before,
+        len(words) - words_before,
+        glues and bool(words) and words[0] == 0,
+        open_ended,
+        found[marks[0]].kind if marks else -1,
+        found[marks[-1]].kind if marks else -1,
+        _end(surface, found),
+    )
+    if not words:
+        return row
+    first, last = found[words[0]].text, found[-1].text
+    return row._replace(
+        word=(first.removeprefix(anchor) if row.glues else first).lower(),
+        abbreviation=open_ended and _abbreviates(last.removeprefix(anchor) if len(found) == 1 and row.glues else last),
+    )
 
 
 def _anchor(surface: str) -> str:
@@ -189,8 +177,9 @@ def _anchor(surface: str) -> str:
 
 
 def _abbreviates(word: str) -> bool:
-    letter = word.rpartition(".")[2]
-    return word.lower() in TITLES | BOUND or (len(letter) == 1 and letter.isupper() and letter != "I")
+    # `unit_flags` is slow, and few words are such as it could call abbreviations.
+    likely = len(word) == 1 or "." in word or word.lower() in _ABBREVIATIONS or _CONSONANTS.fullmatch(word) is not None
+    return likely and bool(unit_flags(word) & (BOUND | SHORT))
 
 
 def _end(surface: str, found: Sequence[Unit]) -> int:
@@ -210,8 +199,10 @@ def _folds(spelt: Sequence[str], special: np.ndarray[Any, np.dtype[np.bool_]]) -
             first.setdefault(text, id)
     fold = np.arange(len(spelt), dtype=np.int32)
     for id, text in enumerate(spelt):
-        if not special[id] and text and not text.isalnum():
-            fold[id] = first.get(_plain(text), first[text])
+        if special[id] or not text or (text[1:] if text[0] == " " else text).isalnum():
+            continue
+        plain = text.isascii() and not _TYPESET.search(text, int(text[0] == " "))
+        fold[id] = first[text] if plain else first.get(_plain(text), first[text])
     return fold
 
 

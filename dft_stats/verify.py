@@ -24,7 +24,13 @@ def problems(folder: Path) -> list[str]:
     except ProfileFormatError as error:
         return [str(error)]
     try:
-        return [*_files(profile), *_entries(profile), *(line for name in STATISTIC for line in _rows(profile, name)), *_exposure(profile)]
+        return [
+            *_files(profile),
+            *_entries(profile),
+            *(line for name in STATISTIC for line in _rows(profile, name)),
+            *_spelling(profile),
+            *_exposure(profile),
+        ]
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
         return [f"{folder / MANIFEST} has an entry of another shape than expected: {error!r}"]
 
@@ -95,6 +101,21 @@ def _totals(name: str, counts: Counts) -> Iterator[str]:
         if found != said:
             where = " ".join(map(str, (name, *key)))
             yield f"{where}: count and types add up to {found[0]} and {found[1]}, totals say {said[0]} and {said[1]}"
+
+
+def _spelling(profile: Profile) -> Iterator[str]:
+    """Rows are distinct and sorted; spelt out, the two tables have as many words as the manifest says, or more where words are cut."""
+    table = profile.table("spelling")
+    if not table.equals(table.sort_by("spelling")) or pc.count_distinct(table["spelling"]).as_py() != len(table):
+        yield "spelling: rows are not distinct and sorted"
+    if len(table) and pc.min(table["count"]).as_py() < 1:
+        yield "spelling: a count below 1"
+    surface = profile.counts("surface")
+    pruned = surface.total() - (pc.sum(surface.table["count"]).as_py() or 0)
+    begun = table.filter(pc.match_substring_regex(table["spelling"], "^[ \n]"))
+    told = pc.sum(begun["count"]).as_py() or 0
+    if told != pruned:
+        yield f"spelling begins {told} stretches, surface lacks {pruned}"
 
 
 def _exposure(profile: Profile) -> Iterator[str]:

@@ -1,42 +1,26 @@
-"""A recipe: which sources make a profile, how they are cleaned, and in what mixture. The files are `registry/recipes/*.toml`."""
+"""A recipe: which sources make a profile, how they are cleaned, and in what mixture. The files are `registry/recipes/**/*.toml`.
 
-import hashlib
+A mixture is planned from one reading of its sources and streamed in a second one, so that the same code serves a file of a megabyte and
+data sets that would not fit into memory. What is chosen follows from the documents' keys alone, never from the order of files.
+"""
+
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dft_stats.build.corpus import read
+import numpy as np
+
+from dft_stats.build.hashing import Hashes
 from pipelines.cleaning import STEPS
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One corpus of a recipe."""
-
-    name: str
-    file: str  # relative to the corpora folder
-    licence: str
-    origin: str
-    clean: tuple[str, ...] = ()
-    words_share: float = 1.0  # at most this share of the words of the profile
-
-    def texts(self, corpora: Path) -> Iterator[str]:
-        """Documents, cleaned, in the order of their hashes, so that a share of them is a random sample."""
-        found = []
-        for batch in read(corpora / self.file, text_column="text"):
-            for text in batch:
-                for step in self.clean:
-                    text = STEPS[step](text)
-                if text.strip():
-                    found.append((hashlib.sha256(text.encode()).digest(), text))
-        yield from (text for _, text in sorted(found))
+from pipelines.duplicates import Survey, survey
+from pipelines.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What `registry/recipes/NAME.toml` says."""
+    """What a recipe says."""
 
     facts: dict[str, Any]
     sources: tuple[Source, ...]
@@ -44,11 +28,38 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a source gave to the mixture."""
+    """What a source gives to a mixture."""
 
     source: Source
-    documents: int
+    survey: Survey
+    keys: Hashes  # of the documents that are taken
+    held_out: Hashes
+    words: int  # of those that are taken
     words_share: float
+
+    @property
+    def documents(self) -> int:
+        """How many are taken."""
+        return len(self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Which documents of which source make a profile."""
+
+    recipe: Recipe
+    root: str | Path
+    shares: tuple[Share, ...]
+
+    def texts(self, *indices: int) -> Iterator[str]:
+        """The documents, source by source; of all sources, or of those with these indices."""
+        for i in indices or range(len(self.shares)):
+            yield from self.shares[i].survey.texts(self.root, self.shares[i].keys)
+
+    def held_out(self, *indices: int) -> Iterator[str]:
+        """The documents that were held out for a test."""
+        for i in indices or range(len(self.shares)):
+            yield from self.shares[i].survey.texts(self.root, self.shares[i].held_out)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -61,32 +72,31 @@ def read_recipe(path: Path) -> Recipe:
     return Recipe(facts, sources)
 
 
-def mix(recipe: Recipe, corpora: Path, *, leave_out: int = 0) -> tuple[list[str], list[Share], list[str]]:
-    """Documents of a profile, what each source gave, and the documents held out for a test.
+def plan(recipe: Recipe, root: str | Path, *, leave_out: int = 0) -> Mixture:
+    """Read all sources once and choose their documents: of each the ones with the lowest keys, up to its share of the words.
 
     Args:
         recipe: see `read_recipe`.
-        corpora: folder that the files of the sources are relative to.
+        root: folder, or address for fsspec, that the files of the sources are relative to.
         leave_out: every so many-th document of each source is held out; 0 holds out none.
     """
-    pools: list[list[str]] = []
-    held_out: list[str] = []
-    for source in recipe.sources:
-        texts = list(source.texts(corpora))
-        if leave_out:
-            held_out += texts[::leave_out]
-            texts = [text for i, text in enumerate(texts) if i % leave_out]
-        pools.append(texts)
-    sizes = [sum(map(_words, texts)) for texts in pools]
-    limits = _limits([source.words_share for source in recipe.sources], sizes)
-    chosen = [_first(texts, limit) for texts, limit in zip(pools, limits, strict=True)]
-    words = [sum(map(_words, texts)) for texts in chosen]
-    shares = [Share(s, len(texts), n / sum(words)) for s, texts, n in zip(recipe.sources, chosen, words, strict=True)]
-    return [text for texts in chosen for text in texts], shares, held_out
+    surveys = [survey(source, root) for source in recipe.sources]
+    held = [np.arange(len(found.keys)) % leave_out == 0 if leave_out else np.zeros(len(found.keys), bool) for found in surveys]
+    words = [found.kept_words[~out] for found, out in zip(surveys, held, strict=True)]
+    limits = _limits([source.words_share for source in recipe.sources], [int(own.sum()) for own in words])
+    taken = [own[: _reaching(own, limit)] for own, limit in zip(words, limits, strict=True)]
+    total = max(sum(int(own.sum()) for own in taken), 1)
+    shares = [
+        Share(found.source, found, found.keys[~out][: len(own)], found.keys[out], int(own.sum()), int(own.sum()) / total)
+        for found, out, own in zip(surveys, held, taken, strict=True)
+    ]
+    return Mixture(recipe, root, tuple(shares))
 
 
-def _words(text: str) -> int:
-    return text.count(" ") + text.count("\n\n") + 1
+def mix(recipe: Recipe, corpora: Path, *, leave_out: int = 0) -> tuple[list[str], list[Share], list[str]]:
+    """`plan` for corpora that fit into memory: the documents, what each source gave, and the documents held out."""
+    mixture = plan(recipe, corpora, leave_out=leave_out)
+    return list(mixture.texts()), list(mixture.shares), list(mixture.held_out())
 
 
 def _limits(shares: list[float], sizes: list[int]) -> list[float]:
@@ -102,11 +112,6 @@ def _limits(shares: list[float], sizes: list[int]) -> list[float]:
     return [min(size, share * total) for size, share in zip(sizes, shares, strict=True)]
 
 
-def _first(texts: list[str], words: float) -> list[str]:
-    taken, chosen = 0, []
-    for text in texts:
-        if taken >= words:
-            break
-        chosen.append(text)
-        taken += _words(text)
-    return chosen
+def _reaching(words: np.ndarray[Any, np.dtype[np.int64]], limit: float) -> int:
+    """How many of the documents, in their order, reach the limit."""
+    return min(int(np.searchsorted(np.cumsum(words), limit - 1e-6)) + 1, len(words))

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from dft_stats.counts import count, exposure, prune
 from dft_stats.features import SCHEMA, document_features
 from dft_stats.profile import FLOOR_SCHEMA, Profile, write_profile
+from dft_stats.spelling import spell
 from dft_stats.statistics import COUNTED
 from dft_stats.text import NORMALISER, RULE, documents
 
@@ -18,17 +19,20 @@ def profile_of(
 ) -> Profile:
     """Count texts the slow way and write a profile."""
     segmented = documents(texts)
-    counts = {}
-    for statistic in COUNTED:
-        counted = count(statistic, segmented)
-        if statistic.kind == "categorical" and min_documents > 1:
-            counted = prune(counted, pc.greater_equal(counted.table["documents"], min_documents))
-        counts[statistic.name] = counted
+    whole = {statistic.name: count(statistic, segmented) for statistic in COUNTED}
+    counts = {
+        name: prune(counted, pc.greater_equal(counted.table["documents"], min_documents))
+        if counted.statistic.kind == "categorical" and min_documents > 1
+        else counted
+        for name, counted in whole.items()
+    }
+    kept = whole["surface"].table["documents"].to_numpy() >= min_documents
     return write_profile(
         folder,
         facts={"name": name, "version": version, "segmenter": RULE.identity, "normaliser": NORMALISER, "typography": "fold"},
         exposure=exposure(segmented),
         counts=counts,
+        spelling=spell(whole["surface"], whole["token_frequency"], kept, min_documents),
         documents=pa.Table.from_pylist([document_features(document) for document in segmented], schema=SCHEMA),
         floor=FLOOR_SCHEMA.empty_table() if floor is None else floor,
         card="# test",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from hypothesis import example, given
@@ -17,7 +18,8 @@ from dft_stats.build.units import _flags, read_units
 from dft_stats.counts import Counts, count, exposure, prune
 from dft_stats.demo.documents import documentation_texts
 from dft_stats.errors import CorpusError
-from dft_stats.statistics import COUNTED, STATISTICS
+from dft_stats.spelling import spell
+from dft_stats.statistics import COUNTED, STATISTICS, SURFACE, TOKEN_FREQUENCY
 from dft_stats.text import RULE, TABLES, WORD, Segmenter, Unit, documents, unit_flags, units
 from tests.prose import documents as prose
 from tests.strategies import corpora, texts
@@ -145,7 +147,7 @@ def test_pruning_is_that_of_the_core(keep: Keep, batch: int) -> None:
 
 @pytest.mark.parametrize("batch", [40, 9])
 def test_the_most_frequent_rows_are_kept(batch: int) -> None:
-    corpus, most = prose(40), {"token_frequency": 30, "ngram_frequency/2": 20, "surface": 25}
+    corpus, most = prose(40), {"token_frequency": 30, "ngram_frequency/2": 20}
     found = count_corpus([corpus[i : i + batch] for i in range(0, 40, batch)], keep=Keep(max_rows=most), max_order=3)
     whole = count_corpus([corpus], max_order=3)
     for name, limit in most.items():
@@ -160,6 +162,26 @@ def test_the_most_frequent_rows_are_kept(batch: int) -> None:
         assert got.total(*group) == expected.total(*group)
     assert set(found.counts["ngram_frequency"].table["n"].to_pylist()) == {2, 3}
     assert len(found.counts["ngram_frequency"].rows(3)) == len(whole.counts["ngram_frequency"].rows(3))
+
+
+@pytest.mark.parametrize("batch", [40, 9])
+@pytest.mark.parametrize(("least", "floor"), [(4, 1), (9, 4)])
+def test_spelling_is_that_of_the_reference(least: int, floor: int, batch: int) -> None:
+    corpus = [f"{text} Unheard-of {i % 13}, said Zx{'y' * (i % 7)}." for i, text in enumerate(prose(40))]
+    keep = Keep(min_documents=2, surface_documents=least, spelling_documents=floor)
+    found = count_corpus([corpus[i : i + batch] for i in range(0, 40, batch)], keep=keep)
+    segmented = documents(corpus)
+    surface = count(SURFACE, segmented)
+    kept = surface.table["documents"].to_numpy() >= least
+    expected = spell(surface, count(TOKEN_FREQUENCY, segmented), kept, floor)
+    assert len(expected) > 10
+    assert found.spelling.equals(expected)
+    assert found.counts["surface"].table.equals(surface.table.filter(pa.array(kept)))
+
+
+def test_rows_of_surface_are_not_limited_by_number() -> None:
+    with pytest.raises(ValueError, match="rows of surface are not limited by number, but by documents"):
+        Keep(max_rows={"surface": 10})
 
 
 def test_little_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,8 +123,8 @@ def test_what_is_no_manifest_is_refused(folder: Path, content: bytes) -> None:
 
 
 def test_a_newer_format_is_refused_with_the_remedy(folder: Path) -> None:
-    forge(folder, format_version=2)
-    with pytest.raises(ProfileFormatError, match=r"format 2.*pip install -U"):
+    forge(folder, format_version=3)
+    with pytest.raises(ProfileFormatError, match=r"format 3.*pip install -U"):
         read_profile(folder)
 
 
@@ -210,7 +210,7 @@ def test_names_and_versions_that_no_registry_could_serve_are_refused(tmp_path: P
     facts = {"name": name, "version": version}
     empty = FLOOR_SCHEMA.empty_table()
     with pytest.raises(ValueError, match="use"):
-        write_profile(tmp_path / "p", facts=facts, exposure=exposure([]), counts={}, documents=empty, floor=empty, card="")
+        write_profile(tmp_path / "p", facts=facts, exposure=exposure([]), counts={}, spelling=empty, documents=empty, floor=empty, card="")
 
 
 def test_the_logical_hash_is_that_of_the_values(folder: Path, tmp_path: Path) -> None:

@@ -59,4 +59,41 @@ def sentencepiece_like(size: int = 600) -> Tokenizer:
     return tokenizer
 
 
+@cache
+def wordpiece_like(size: int = 500) -> Tokenizer:
+    """WordPiece without upper case and accents, as BERT has it: words and marks apart, white space gone."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"], show_progress=False)
+    tokenizer.train_from_iterator(TEXT, trainer)
+    return tokenizer
+
+
+@cache
+def unigram_like(size: int = 500, *, split: bool = True) -> Tokenizer:
+    """Unigram over "▁", as T5 and XLM-R have it; without `split` a piece may reach over several words."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=split)
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always", split=split)
+    trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=["<unk>", "</s>"], unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(TEXT, trainer)
+    return tokenizer
+
+
+@cache
+def joining(size: int = 900) -> Tokenizer:
+    """Byte-level BPE without a pre-tokenizer's regex, whose tokens join words ("of the")."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXT, trainer)
+    return tokenizer
+
+
 ALL = {"gpt2": gpt2_like, "llama3": llama3_like, "sentencepiece": sentencepiece_like}

@@ -37,6 +37,8 @@ def build(
     min_count: int = 1,
     max_order: int = 5,
     max_rows: Mapping[str, int] | None = None,
+    surface_documents: int = 1,
+    spelling_documents: int | None = None,
     workers: int = 1,
     memory: int | str = MEMORY,
     parts: str | Path | None = None,
@@ -63,6 +65,9 @@ def build(
         min_count: keep such rows that occur this often.
         max_order: longest n-grams that are counted, 2 to 5.
         max_rows: largest number of rows by table, the most frequent are kept; n-grams by order, as "ngram_frequency/2".
+        surface_documents: keep rows of stretches that this many documents have, if that is more than `min_documents`. What the table
+            `surface` lacks goes to `spelling`, which has no second moments and takes a quarter of the bytes.
+        spelling_documents: what fewer documents have is told there in parts only; `min_documents` if None.
         workers: processes.
         memory: of one process: bytes, or "2GB".
         parts: folder where the counts of each file stay, so that the next build counts only what is new. If None they lie beside `out`
@@ -86,7 +91,8 @@ def build(
     if target.exists() and not (target / MANIFEST).exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ProfileFormatError(f"{target} exists and is no profile; give another folder")
     job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, as_bytes(memory), skip_faults)
-    keep = Keep(min_documents=min_documents, min_count=min_count, max_rows=dict(max_rows or {}))
+    told = min_documents if spelling_documents is None else spelling_documents
+    keep = Keep(min_documents, min_count, dict(max_rows or {}), surface_documents, told)
     tell = progress or (lambda line: None)
     begun = Faults(skip_faults)
     found = sources(paths, text_column, begun)
@@ -123,6 +129,8 @@ def build(
             "min_count": min_count,
             "max_order": max_order,
             "max_rows": dict(sorted((max_rows or {}).items())),
+            "surface_documents": surface_documents,
+            "spelling_documents": told,
         },
         "excluded": {fault: number for fault, (number, _) in sorted(faults.found.items())},
         "built_with": f"dft-stats {importlib.metadata.version('dft-stats')}",
@@ -133,6 +141,7 @@ def build(
         facts=manifest,
         exposure=counted.exposure,
         counts=counted.counts,
+        spelling=counted.spelling,
         documents=features,
         floor=floor,
         card=card_of(manifest, counted.counts, counted.exposure, floor),

@@ -14,6 +14,7 @@ from dft_stats.compare import check_comparable
 from dft_stats.counts import Exposure, merge
 from dft_stats.errors import IncomparableError
 from dft_stats.profile import FLOOR_SCHEMA, Profile, write_profile
+from dft_stats.spelling import SCHEMA
 from dft_stats.statistics import COUNTED
 
 
@@ -63,15 +64,8 @@ def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version:
         "undercount": _undercount(profiles),
         "built_with": f"dft-stats {importlib.metadata.version('dft-stats')}",
     }
-    return write_profile(
-        Path(out),
-        facts=facts,
-        exposure=exposure,
-        counts=counts,
-        documents=documents,
-        floor=floor,
-        card=card_of(facts, counts, exposure, floor),
-    )
+    tables = {"counts": counts, "spelling": _spelling(profiles), "documents": documents, "floor": floor}
+    return write_profile(Path(out), facts=facts, exposure=exposure, card=card_of(facts, counts, exposure, floor), **tables)
 
 
 def _undercount(profiles: Sequence[Profile]) -> dict[str, int]:
@@ -82,6 +76,11 @@ def _undercount(profiles: Sequence[Profile]) -> dict[str, int]:
             spectra = [profile.counts(statistic.name).spectrum["count"] for profile in profiles]
             bound[statistic.name] = sum(int(pc.max(counts).as_py()) for counts in spectra if len(counts))
     return bound
+
+
+def _spelling(profiles: Sequence[Profile]) -> pa.Table:
+    rows = pa.concat_tables([profile.table("spelling") for profile in profiles])
+    return rows.group_by("spelling").aggregate([("count", "sum")]).rename_columns(SCHEMA.names).cast(SCHEMA).sort_by("spelling")
 
 
 def _floor(profiles: Sequence[Profile]) -> pa.Table:

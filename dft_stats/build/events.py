@@ -44,7 +44,7 @@ def count_units(units: Units, *, max_order: int = 5, keep_singles: bool = True) 
     Args:
         units: of the batch.
         max_order: longest n-grams.
-        keep_singles: False: of texts that occur once only their number is kept; for a batch that nothing is to be added to.
+        keep_singles: False: of units and n-grams that occur once only their number is kept; for a batch that nothing is added to.
     """
     windows, buffers = read_windows(units), Buffers(len(units.id))
     numbers = {
@@ -77,7 +77,7 @@ def _texts(units: Units, windows: Windows, buffers: Buffers, max_order: int, kee
             found[name] = replace(rows, left_out=rows.left_out + left_out)
     hashes, counted = np.empty(len(units.id), np.uint64), np.empty(len(units.id), np.bool_)
     _stretches(units.id, units.flags, units.numbers, units.factors, _spaced(units)[0], hashes, counted)
-    found[SURFACE.name] = tally(hashes, counted, None, windows, buffers, keep_singles=keep_singles)
+    found[SURFACE.name] = tally(hashes, counted, None, windows, buffers)
     return found
 
 

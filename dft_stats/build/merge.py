@@ -5,7 +5,7 @@ once, each range as small as the memory demands: every row is read once, however
 added up by DuckDB, which spills to disk.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from dft_stats.build.spelling import STRETCH, spell
 from dft_stats.build.tally import Ints, Pairs, Rows, sorted_keys
 from dft_stats.counts import COUNTS, Counts, Exposure, of_table, schema, totals_schema
 from dft_stats.errors import CorpusError
+from dft_stats.spelling import SCHEMA, Spelling
 from dft_stats.statistics import COUNTED, NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY, Statistic
 
 PRUNED = (TOKEN_FREQUENCY.name, NGRAM_FREQUENCY.name, SURFACE.name)
@@ -40,7 +41,18 @@ class Keep:
 
     min_documents: int = 1
     min_count: int = 1
-    max_rows: Mapping[str, int] = field(default_factory=dict)  # table, or table/n
+    max_rows: Mapping[str, int] = field(default_factory=dict)  # table, or table/n; not of `surface`
+    surface_documents: int = 1  # documents, at least, of a row of `surface` beside `min_documents`: others go to `spelling`
+    spelling_documents: int = 1  # documents that a text has to occur in to be told whole in `spelling`
+
+    def __post_init__(self) -> None:
+        if SURFACE.name in self.max_rows:
+            raise ValueError("rows of surface are not limited by number, but by documents: what the table lacks goes to spelling")
+
+    def keeps(self, name: str, counts: Ints) -> NDArray[np.bool_]:
+        """Which rows of a table are kept, before they are limited by number."""
+        least = max(self.min_documents, self.surface_documents) if name == SURFACE.name else self.min_documents
+        return (counts[:, 1] >= least) & (counts[:, 0] >= self.min_count)
 
     @property
     def drops_singles(self) -> bool:
@@ -54,6 +66,7 @@ class Counted:
 
     exposure: Exposure
     counts: Mapping[str, Counts]  # by name, of all in `COUNTED`
+    spelling: pa.Table  # of what pruning took from `surface`, see `dft_stats.spelling`
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +101,20 @@ def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: i
         else:
             tables = [part.numbers[statistic.name] for part in parts] if not folders else []
             counts[statistic.name] = _numbers(statistic, tables, number_files(folders, statistic.name), memory)
-    return Counted(exposure, counts)
+    return Counted(exposure, counts, _spelling(parts, keep, memory))
 
 
 # --- rows of text -----------------------------------------------------------------------------------------------------------------
 
 
 def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int) -> _Found:
-    rows = [part.texts[name] for part in parts]
-    key_ranges = _ranges(rows, memory)
     chosen: list[tuple[NDArray[np.uint64], Ints]] = []
     spectrum: dict[int, int] = {}
-    total = types = kept = 0
-    singles = sum(found.left_out for found in rows)
-    for number in range(len(key_ranges[0][0]) - 1):
-        places, counts, dropped = _sum(rows, _slices(key_ranges, number), keep.drops_singles)
+    total = types = kept = singles = 0
+    for places, counts, dropped in _summed(name, parts, memory, drops_singles=keep.drops_singles and name != SURFACE.name):
         singles += dropped
         total, types = total + int(counts[:, 0].sum()), types + len(counts)
-        keeps = (counts[:, 1] >= keep.min_documents) & (counts[:, 0] >= keep.min_count)
+        keeps = keep.keeps(name, counts)
         chosen.append((places[keeps], counts[keeps]))
         _note(spectrum, counts[~keeps, 0])
         kept += int(keeps.sum())
@@ -118,14 +127,45 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int) -> _Found:
         spectrum[1] = spectrum.get(1, 0) + singles
         total, types = total + singles, types + singles
     place, counts = np.concatenate([p for p, _ in chosen]), np.concatenate([c for _, c in chosen])
-    units = {TOKEN_FREQUENCY.name: 1, SURFACE.name: STRETCH}.get(name) if "/" not in name else int(name.partition("/")[2])
-    assert units is not None
+    units = _units(name)
     most = keep.max_rows.get(name)
     if most is not None and len(counts) > most:
         best = _most_frequent(parts, place, counts[:, 0], units, most)
         _note(spectrum, counts[~best, 0])
         place, counts = place[best], counts[best]
     return _Found(_spelt(parts, place, units), counts, total, types, spectrum)
+
+
+def _units(name: str) -> int:
+    """Units of a row of a table, as `spell` takes them."""
+    return {TOKEN_FREQUENCY.name: 1, SURFACE.name: STRETCH}[name] if "/" not in name else int(name.partition("/")[2])
+
+
+def _spelling(parts: Sequence[Part], keep: Keep, memory: int) -> pa.Table:
+    """What the table `surface` lacks. Read range by range, twice: first for what enough documents have, then for the rest."""
+    floor = keep.spelling_documents
+    if max(keep.min_documents, keep.surface_documents, keep.min_count) == 1:
+        return SCHEMA.empty_table()
+    common: list[str] = []
+    for name in (SURFACE.name, TOKEN_FREQUENCY.name) if floor > 1 else ():
+        for places, counts, _ in _summed(name, parts, memory, drops_singles=True):
+            common += _spelt(parts, places[counts[:, 1] >= floor], _units(name)).to_pylist()
+    spelling = Spelling(common, is_whole=floor <= 1)
+    for places, counts, _ in _summed(SURFACE.name, parts, memory, drops_singles=False):
+        rest = ~keep.keeps(SURFACE.name, counts)
+        texts = _spelt(parts, places[rest], STRETCH).to_pylist()
+        for text, (count, documents) in zip(texts, counts[rest, :2].tolist(), strict=True):
+            spelling.add(text, count, is_told=documents >= floor)
+    return spelling.table()
+
+
+def _summed(name: str, parts: Sequence[Part], memory: int, *, drops_singles: bool) -> Iterator[tuple[NDArray[np.uint64], Ints, int]]:
+    """`_sum` for one range of keys after the other."""
+    rows = [part.texts[name] for part in parts]
+    key_ranges = _ranges(rows, memory)
+    for number in range(len(key_ranges[0][0]) - 1):
+        places, counts, dropped = _sum(rows, _slices(key_ranges, number), drops_singles)
+        yield places, counts, dropped + (sum(found.left_out for found in rows) if number == 0 else 0)
 
 
 def _note(spectrum: dict[int, int], counts: Ints) -> None:

@@ -1,0 +1,105 @@
+"""The table `spelling` and `surface` together are the text, and tell no more than enough documents say."""
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dft_stats.chunks import encode_stretches, join
+from dft_stats.counts import Counts, count, exposure, prune
+from dft_stats.measures import jensen_shannon_bits
+from dft_stats.spelling import SCHEMA, Known, opened, runs, spell
+from dft_stats.statistics import SURFACE, TOKEN_FREQUENCY
+from dft_stats.text import documents
+from dft_stats.tokenizer import resolve, vocabulary_size
+from tests.prose import documents as prose
+from tests.tokenizers_for_tests import ALL
+
+ODD = ["Zanzibarian,", '"Quokka-like"', "£12,345.67", "O'Brien's", "\u0301x", "İstanbul", "((!", "naïve", "…—…", "x²", "_a_"]
+RARE = ["Zanzibar quokkas yodel at 31415926 (or 27182818?!).", "A quokka-wombat yodelled: Kookaburra's £9,876!\n\nOne yodeller."]
+STRETCH = st.one_of(st.sampled_from(ODD), st.text(min_size=1, max_size=12).filter(lambda s: not any(map(str.isspace, s))))
+
+
+@pytest.fixture(scope="module")
+def counted() -> tuple[Counts, Counts, list[list[list[object]]]]:
+    found = documents([*prose(40), *RARE])
+    return count(SURFACE, found), count(TOKEN_FREQUENCY, found), found
+
+
+def kept(surface: Counts, documents: int = 20) -> np.ndarray:
+    return surface.table["documents"].to_numpy() >= documents
+
+
+@given(text=STRETCH, space=st.booleans(), closes=st.booleans(), known=st.lists(STRETCH, max_size=5))
+def test_parts_joined_are_the_stretch(text: str, space: bool, closes: bool, known: list[str]) -> None:
+    stretch = " " * space + text + "\n\n" * closes
+    assert "".join(Known(known).parts(stretch)) == opened(stretch)
+    assert "".join(marks + word for marks, word in runs(text)) == text
+
+
+@given(text=STRETCH, known=st.lists(STRETCH, max_size=5))
+def test_what_is_known_is_not_cut_inside_a_word(text: str, known: list[str]) -> None:
+    parts = Known([*known, text]).parts(text)
+    letters = [word for _, word in runs(text) if word[:1].isalpha()]
+    assert letters == [word for part in parts for _, word in runs(part.strip()) if word[:1].isalpha()]
+
+
+@pytest.mark.parametrize("floor", [1, 2, 30])
+def test_every_character_and_every_stretch_is_in_one_of_the_two(floor: int, counted: tuple[Counts, Counts, object]) -> None:
+    surface, tokens, _ = counted
+    chosen = kept(surface)
+    table = spell(surface, tokens, chosen, floor)
+    assert table.schema == SCHEMA
+    assert table["spelling"].to_pylist() == sorted(set(table["spelling"].to_pylist()))
+
+    def characters(rows: pa.Table, column: str) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for text, number in zip(rows[column].to_pylist(), rows["count"].to_pylist(), strict=True):
+            for character in text.strip("\n"):
+                found[character] += number
+        return found
+
+    assert characters(table, "spelling") == characters(surface.table.filter(pa.array(~chosen)), "surface")
+    begins = [row["count"] for row in table.to_pylist() if row["spelling"][0] in " \n"]
+    assert sum(begins) == surface.table["count"].to_numpy()[~chosen].sum()
+
+
+def test_no_row_tells_what_too_few_documents_say(counted: tuple[Counts, Counts, object]) -> None:
+    surface, tokens, _ = counted
+    table = spell(surface, tokens, kept(surface), 2)
+    common = surface.table.filter(pa.array(kept(surface, 2)))["surface"].to_pylist()
+    units = tokens.table.filter(pa.array(tokens.table["documents"].to_numpy() >= 2))["unit"].to_pylist()
+    said = "\n".join([*common, *units])
+    for row in table["spelling"].to_pylist():
+        for marks, word in runs(row.strip()):
+            assert len(marks) <= 1 or marks in said, row
+            assert len(word) <= 1 or word.lower() in said.lower() or (word.isdecimal() and len(word) <= 3), row
+    assert "yodel" not in said
+    assert "31415926" not in "".join(table["spelling"].to_pylist())
+    whole = spell(surface, tokens, kept(surface), 1)["spelling"].to_pylist()
+    assert " quokkas" in whole
+    assert "\n\nZanzibar" in whole
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_pruned_with_spelling_compiles_to_the_same_tokens(kind: str, counted: tuple[Counts, Counts, object]) -> None:
+    surface, tokens, found = counted
+    tokenizer = resolve(ALL[kind]())
+    exposed = exposure(found)  # type: ignore[arg-type]
+
+    def frequency(kept_rows: np.ndarray, floor: int) -> np.ndarray:
+        rest = spell(surface, tokens, kept_rows, floor)
+        chunks = encode_stretches(join(prune(surface, pa.array(kept_rows)), rest, exposed, 128), tokenizer)
+        assert chunks.variance.min() >= 0
+        assert chunks.weights.sum() == pytest.approx(surface.total() + sum(
+            row["count"] for row in rest.to_pylist() if row["spelling"][0] not in " \n"
+        ))  # fmt: skip
+        counted_tokens = np.bincount(chunks.ids, chunks.weights[chunks.owner], vocabulary_size(tokenizer))
+        return counted_tokens / counted_tokens.sum()
+
+    everything = frequency(np.ones(len(surface.table), bool), 1)
+    assert np.abs(frequency(kept(surface), 1) - everything).sum() < 1e-12
+    assert jensen_shannon_bits(everything, frequency(kept(surface), 2)) < 0.002
