@@ -122,7 +122,7 @@ def test_another_file_is_all_that_is_counted(corpus: Path, tmp_path: Path) -> No
     assert [shard.label for shard in planned if not shard.is_counted] == [f"{corpus / 'more.parquet'} [0 to 1]"]
     states: list[Progress] = []
     job = Job(text_column="text")
-    counted, _, _ = count_shards(shards_of(corpus), job, parts, progress=states.append)
+    counted, _, _ = count_shards(shards_of(corpus), job, parts, progress=states.append, keep_parts=True)
     assert states[-1].shards - states[-1].reused == 1
     assert hashes(build(corpus, out=tmp_path / "after", name="x", text_column="text", parts=parts)) == hashes(
         build(corpus, out=tmp_path / "whole", name="x", text_column="text")
@@ -179,7 +179,7 @@ def test_a_disk_that_is_full_is_said(corpus: Path, tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
         "from dft_stats.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    command = ["build", str(corpus), "--out", str(tmp_path / "out"), "--name", "x", "--text-column", "text"]
+    command = ["build", str(corpus), "--out", str(tmp_path / "out"), "--name", "x", "--text-column", "text", "--workers", "2"]
     found = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=False)
     assert found.returncode == 1
     assert "cannot be written to (" in found.stderr

@@ -105,7 +105,14 @@ def build(
             shards = (Texts(texts, number) for number, texts in enumerate(batches))
         total = len(shards) if isinstance(shards, list) else None
         counted, sample, faults = count_shards(
-            shards, job, folder, keep=keep, workers=workers, progress=lambda state: tell(_said(state, total)), run=_runner(engine)
+            shards,
+            job,
+            folder,
+            keep=keep,
+            workers=workers,
+            progress=lambda state: tell(_said(state, total)),
+            run=_runner(engine),
+            keep_parts=parts is not None,
         )
         faults.add(begun)
     if not counted.exposure.words:

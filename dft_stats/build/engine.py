@@ -105,6 +105,7 @@ def count_shards(
     workers: int = 1,
     progress: Callable[[Progress], None] | None = None,
     run: Runner | None = None,
+    keep_parts: bool = False,
 ) -> tuple[Counted, Sample, Faults]:
     """Count a corpus, pruned as `keep` says; with it, a sample of its documents and what was wrong with it.
 
@@ -116,6 +117,7 @@ def count_shards(
         workers: processes that count; with more than one the segmenter must be picklable.
         progress: told after each shard.
         run: counts shards somewhere else, see `run_here`.
+        keep_parts: write them even if the corpus is small enough to be counted at one go.
 
     Raises:
         CorpusError: what cannot be read; what does not fit into memory or on the disk.
@@ -142,13 +144,20 @@ def count_shards(
                 yield shard
 
     remaining = missing()
-    waiting = [shard for shard in (next(remaining, None), next(remaining, None)) if shard is not None]
-    if len(waiting) == 1 and len(done) == 1 and not folder.exists():
-        found = _in_memory(waiting[0], job, keep)
-        if found is not None:
-            return found
+    if workers == 1 and run in (None, run_here) and not keep_parts and not folder.exists():
+        waiting: list[Shard | Texts] = []
+        for shard in remaining:
+            waiting.append(shard)
+            if (len(waiting) > 1 and isinstance(shard, Texts)) or sum(shard.size for shard in waiting) > job.batch_characters:
+                break
+        else:
+            found = _in_memory(waiting, job, keep)
+            if found is not None:
+                tell(Progress(len(done), 0, found[3]))
+                return found[:3]
+        remaining = _chain(waiting, remaining)
     try:
-        for size in (run or run_here)(_chain(waiting, remaining), job, folder, workers):
+        for size in (run or run_here)(remaining, job, folder, workers):
             counted, characters = counted + 1, characters + size
             tell(Progress(counted, reused, characters))
         return _added_up([folder / key for key in done], job, keep)
@@ -186,16 +195,21 @@ def count_corpus(
         return count_shards(shards, job, Path(folder), keep=keep, workers=workers, progress=progress)[0]
 
 
-def _in_memory(shard: Shard | Texts, job: Job, keep: Keep) -> tuple[Counted, Sample, Faults] | None:
-    """A corpus of one batch; None if there are more."""
+def _in_memory(shards: Sequence[Shard | Texts], job: Job, keep: Keep) -> tuple[Counted, Sample, Faults, int] | None:
+    """A corpus of one batch, and its characters; None if there are more."""
     faults, sample = job.faults(), Sample()
-    batches = shard.batches(job.text_column, job.batch_characters, faults)
-    texts = next(batches, [])
-    if next(batches, None) is not None:
-        return None
+    texts: list[str] = []
+    characters = 0
+    for shard in shards:
+        for batch in shard.batches(job.text_column, job.batch_characters, faults):
+            texts += batch
+            characters += sum(map(len, batch))
+            if characters > job.batch_characters and len(texts) > 1:
+                return None
     for text in texts:
         sample.add(text)
-    return add_up([job.count(texts, keep_singles=not keep.drops_singles)], [], keep, job.memory), sample, faults
+    part = job.count(texts, keep_singles=not keep.drops_singles)
+    return add_up([part], [], keep, job.memory), sample, faults, characters
 
 
 def _added_up(folders: Sequence[Path], job: Job, keep: Keep) -> tuple[Counted, Sample, Faults]:
