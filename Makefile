@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test lint profiles benchmark clean
+.PHONY: demo test lint profiles data-sheets benchmark clean
 
 demo: $(STAMP)
 	$(BIN)/dft-stats demo $(ARGS)
@@ -21,6 +21,10 @@ lint: $(STAMP)
 # The official profiles, from a folder of corpora laid out as pipelines/README.md says: make profiles CORPORA=...
 profiles: $(STAMP)
 	$(BIN)/python -m pipelines.official $(CORPORA)
+
+# Their data sheets with plots, of the same corpora: make data-sheets CORPORA=...
+data-sheets: $(STAMP)
+	$(BIN)/python -m pipelines.data_sheet $(CORPORA)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

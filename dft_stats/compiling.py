@@ -85,7 +85,7 @@ def compile_profile(
             "this tokenizer does not keep the stretches between white space apart (it joins words, or reads a word by its neighbours): "
             f"encoded by stretches, {1 - agreement:.1%} of the tokens differ from those of the running text, {bits:.3f} bits of "
             f"Jensen-Shannon divergence, and {MAX_INEXACT_BITS} are allowed. A profile holds no running text, so it cannot be compiled "
-            "exactly; to have the approximation, call dft_stats.compiling.compile_profile(profile, tokenizer, inexact=True)"
+            "exactly; to have the approximation, compile with inexact=True"
         )
     return compiled
 

@@ -109,11 +109,11 @@ class Profile:
 
         return summarise({name: self.counts(name) for name in STATISTIC if name != "surface"}, self.exposure)
 
-    def compile(self, tokenizer: Any, *, cache: bool = True) -> "CompiledProfile":
+    def compile(self, tokenizer: Any, *, cache: bool = True, inexact: bool = False) -> "CompiledProfile":
         """The profile as arrays for one tokenizer; see `dft_stats.compiling.compile_profile`."""
         from dft_stats.compiling import compile_profile
 
-        return compile_profile(self, tokenizer, cache=cache)
+        return compile_profile(self, tokenizer, cache=cache, inexact=inexact)
 
     def __repr__(self) -> str:
         return f"<Profile {self.name}@{self.version}: {self.exposure.words:,} words of {self.exposure.documents:,} documents>"
