@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--typography", default="fold", choices=("fold", "keep"))
     build.add_argument("--min-documents", type=_positive, default=1, metavar="N", help="keep words and n-grams of so many documents")
     build.add_argument("--min-count", type=_positive, default=1, metavar="N", help="keep words and n-grams that occur so often")
-    build.add_argument("--spelling-documents", type=_positive, metavar="N", help="tell in parts what fewer documents have (--min-documents)")
+    build.add_argument("--spelling-documents", type=_positive, metavar="N", help="tell in parts what fewer have (--min-documents)")
     build.add_argument("--max-order", type=int, default=5, choices=(2, 3, 4, 5), help="longest n-grams")
     build.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes")
     build.add_argument("--memory", default="2GB", metavar="SIZE", help="of one process (2GB)")

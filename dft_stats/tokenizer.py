@@ -139,7 +139,7 @@ def _read(surface: str) -> _Row:
         return _Row()
     bare = surface[1:] if surface[0] == " " else surface
     if bare.isalpha():  # nine of ten tokens: letters, with a space or without
-        return _Row(1, 0, surface[0] != " ", True, -1, -1, 0, _abbreviates(bare), bare.lower())
+        return _Row(1, 0, surface[0] != " ", True, -1, -1, 0, _abbreviates(surface), bare.lower())
     if surface in ("-", "'", "’"):  # glued to a word, it joins: "well-known", "don't"; the dash proper is folded to an em dash
         return _Row(glues=True, open_ended=True)
     anchor = _anchor(surface)
@@ -165,7 +165,7 @@ def _read(surface: str) -> _Row:
     first, last = found[words[0]].text, found[-1].text
     return row._replace(
         word=(first.removeprefix(anchor) if row.glues else first).lower(),
-        abbreviation=open_ended and _abbreviates(last.removeprefix(anchor) if len(found) == 1 and row.glues else last),
+        abbreviation=open_ended and _abbreviates(last.removeprefix(anchor) if len(found) == 1 and row.glues else " " + last),
     )
 
 
@@ -176,7 +176,11 @@ def _anchor(surface: str) -> str:
     return "0" if surface[0] in DIGIT_JOINERS and surface[1:2].isdigit() else "A"
 
 
-def _abbreviates(word: str) -> bool:
+def _abbreviates(surface: str) -> bool:
+    """Whether a period behind it ends no sentence; in lower case and without a space it is the end of a word, as in "finish|ed"."""
+    word = surface.strip()
+    if surface[0] != " " and word[0].islower():
+        return False
     # `unit_flags` is slow, and few words are such as it could call abbreviations.
     likely = len(word) == 1 or "." in word or word.lower() in _ABBREVIATIONS or _CONSONANTS.fullmatch(word) is not None
     return likely and bool(unit_flags(word) & (BOUND | SHORT))
