@@ -58,8 +58,9 @@ def sources(profile: Profile) -> list[str]:
         "",
         *_table(("source", "documents", "share of words", "licence", "origin"), rows),
         f"Licence of the profile: {profile.manifest['licence']}. It holds counts and no text longer than "
-        f"{profile.manifest['keep']['max_order']} words; a row that fewer than {profile.manifest['keep']['min_documents']} documents have "
-        "is left out, its occurrences stay in the totals.",
+        f"{profile.manifest['keep']['max_order']} words; a word or n-gram that fewer than {profile.manifest['keep']['min_documents']} "
+        "documents have is left out, its occurrences stay in the totals. How the text is spelt, for tokenizers, is told whole of what "
+        f"{profile.manifest['keep']['spelling_documents']} or more documents have, otherwise in parts of words (table `spelling`).",
         "",
         "What was removed before counting, of all that was read:",
         "",

@@ -13,7 +13,11 @@ from tests.prose import documents as prose
 from tests.tokenizers_for_tests import gpt2_like
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/tutorial.md", "docs/format.md", "docs/statistics.md", "docs/sentences.md", "docs/tokenizers.md", "pipelines/README.md")
+PAGES = (
+    "README.md",
+    *(f"docs/{page}.md" for page in ("tutorial", "format", "statistics", "sentences", "tokenizers")),
+    "pipelines/README.md",
+)
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = ("pip install", "make ")  # commands that set up a machine: `make` is what runs this
 

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from dft_stats.counts import Counts, Exposure
+from dft_stats.spelling import DIGITS
 from dft_stats.summary import summarise
 
 
@@ -79,13 +80,23 @@ def card_of(facts: Mapping[str, Any], counts: Mapping[str, Counts], exposure: Ex
     lines += [
         "## Terms",
         "",
-        f"Licence: {facts.get('licence', 'unspecified')}. The tables hold counts, no text longer than five words.",
+        f"Licence: {facts.get('licence', 'unspecified')}. The tables hold counts, no text longer than {facts['keep']['max_order']} words.",
+        *_told(facts["keep"]),
         *([f"Text up to {facts['cut_off']}."] if facts.get("cut_off") else []),
         f"Counted by {facts['built_with']} with the segmenter {facts['segmenter']['name']} {facts['segmenter']['version']} "
         f"and the normaliser {facts['normaliser']} (typography: {facts['typography']}).",
         "",
     ]
     return "\n".join(lines)
+
+
+def _told(keep: Mapping[str, Any]) -> list[str]:
+    """What rows of few documents there are."""
+    least, whole = keep.get("min_documents", 1), keep.get("spelling_documents", 1)
+    if least == 1:
+        return []
+    parts = f", what fewer have in parts of words and groups of {DIGITS} digits" if whole > 1 else ""
+    return [f"Words and n-grams of fewer than {least} documents are left out; stretches of {whole} are told whole in `spelling`{parts}."]
 
 
 def _number(value: float | None) -> str:

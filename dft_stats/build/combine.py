@@ -70,11 +70,14 @@ def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version:
 
 def _undercount(profiles: Sequence[Profile]) -> dict[str, int]:
     """By how much the rows of each table may be too low: "documents", and table -> count."""
-    bound = {"documents": sum(int(profile.manifest.get("keep", {}).get("min_documents", 1)) - 1 for profile in profiles)}
-    for statistic in COUNTED:
-        if statistic.kind == "categorical":
-            spectra = [profile.counts(statistic.name).spectrum["count"] for profile in profiles]
-            bound[statistic.name] = sum(int(pc.max(counts).as_py()) for counts in spectra if len(counts))
+    bound: dict[str, int] = {"documents": 0}
+    for profile in profiles:
+        own = profile.manifest.get("undercount", {})  # of one that was added up itself
+        bound["documents"] += int(own.get("documents", profile.manifest.get("keep", {}).get("min_documents", 1) - 1))
+        for statistic in COUNTED:
+            if statistic.kind == "categorical":
+                pruned = pc.max(profile.counts(statistic.name).spectrum["count"]).as_py() or 0
+                bound[statistic.name] = bound.get(statistic.name, 0) + int(own.get(statistic.name, pruned))
     return bound
 
 
