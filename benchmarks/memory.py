@@ -4,7 +4,7 @@ python benchmarks/memory.py CORPUS [--gigabytes 2] [--memory 2GB] [--workers 1] 
 
 The corpus is repeated until it is as large as asked, each copy with every fiftieth word changed to one that no other copy has, and written
 as Parquet into a temporary folder (with the parts it takes several times the corpus on disk). Prints the size of the corpus, wall time,
-megabytes a second, and the largest resident size of any process of the build.
+megabytes a second, and the largest size of any process of the build: anonymous memory, without the pages of files, which the system may drop.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def copies(corpus: str, column: str | None) -> Iterator[str]:
 
 
 def watch(process: "subprocess.Popen[bytes]", peak: list[float]) -> None:
-    """The largest resident size of the process and its children, in GB, as /proc has it."""
+    """The largest anonymous memory of the process and its children, in GB, as /proc has it."""
     while process.poll() is None:
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
@@ -98,8 +98,8 @@ def watch(process: "subprocess.Popen[bytes]", peak: list[float]) -> None:
             except OSError:
                 continue
             is_own = int(status.parent.name) == process.pid or int(lines["PPid"]) == process.pid
-            if is_own and "VmHWM" in lines:
-                peak[0] = max(peak[0], int(lines["VmHWM"].split()[0]) / 1e6)
+            if is_own and "RssAnon" in lines:
+                peak[0] = max(peak[0], int(lines["RssAnon"].split()[0]) / 1e6)
         time.sleep(0.2)
 
 

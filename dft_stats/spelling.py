@@ -30,6 +30,7 @@ from dft_stats.statistics.surface import PARAGRAPH
 
 SCHEMA = pa.schema([pa.field("spelling", pa.string(), nullable=False), pa.field("count", pa.int64(), nullable=False)])
 LONGEST = 14  # characters of a piece of a word: longer ones are rare and make the search slow
+REMEMBERED = 1 << 17  # words whose pieces are remembered
 DIGITS = 3  # digits of a group, counted from the left: tokenizers that group digits group them so
 
 _PART = re.compile(r"((?:[^\w\s]|_)*)((?:[^\W\d_][\u0300-\u036f]*)+|\d+|(?<=.)$)")
@@ -69,6 +70,10 @@ class Spelling:
         else:
             for part in self._known.parts(stretch):
                 self._counted[part] += count
+
+    def __len__(self) -> int:
+        """Rows so far."""
+        return len(self._counted)
 
     def table(self) -> pa.Table:
         """All rows, sorted."""
@@ -133,6 +138,8 @@ class Known:
             return [word]
         found = self._cuts.get(word)
         if found is None:
+            if len(self._cuts) >= REMEMBERED:
+                self._cuts.clear()
             is_number = word[:1].isdecimal()
             found = [word[i : i + DIGITS] for i in range(0, len(word), DIGITS)] if is_number else self._cut(word)
             self._cuts[word] = found

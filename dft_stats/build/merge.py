@@ -156,6 +156,11 @@ def _spelling(parts: Sequence[Part], keep: Keep, memory: int) -> pa.Table:
         texts = _spelt(parts, places[rest], STRETCH).to_pylist()
         for text, (count, documents) in zip(texts, counts[rest, :2].tolist(), strict=True):
             spelling.add(text, count, is_told=documents >= floor)
+        if len(spelling) * _KEPT_BYTES > memory:
+            raise CorpusError(
+                f"spelling: more than {len(spelling):,} rows are to be kept, which does not fit into {memory / 1e9:.1f} GB of memory; tell "
+                "whole only what more documents have (--spelling-documents), or give more memory (--memory). What is counted is not lost"
+            )
     return spelling.table()
 
 
