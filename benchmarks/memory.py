@@ -4,7 +4,7 @@ python benchmarks/memory.py CORPUS [--gigabytes 2] [--memory 2GB] [--workers 1] 
 
 The corpus is repeated until it is as large as asked, each copy with every fiftieth word changed to one that no other copy has, and written
 as Parquet into a temporary folder (with the parts it takes several times the corpus on disk). Prints the size of the corpus, wall time,
-megabytes a second, and the largest size of any process of the build: anonymous memory, without the pages of files, which the system may drop.
+megabytes a second, and the largest size of any process of the build: anonymous memory, without pages of files, which the system may drop.
 """
 
 import argparse
