@@ -17,6 +17,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dft_stats.build.events import Part, count_units
 from dft_stats.build.formats import Faults
@@ -49,7 +50,8 @@ class Job:
     @property
     def key(self) -> str:
         """Hash of all that a part depends on but the texts. How they are cut into batches is none of it."""
-        given = [FORMAT, self.segmenter.identity, NORMALISER, self.typography, self.max_order, self.text_column, self.skip_faults]
+        given: list[Any] = [FORMAT, self.segmenter.identity, NORMALISER, self.typography, self.max_order, self.text_column]
+        given.append(self.batch_characters if self.skip_faults else None)  # longer texts are left out
         return hashlib.sha256(json.dumps(given).encode()).hexdigest()[:16]
 
     @property
