@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--spelling-documents", type=_positive, metavar="N", help="tell in parts what fewer have (--min-documents)")
     build.add_argument("--max-order", type=int, default=5, choices=(2, 3, 4, 5), help="longest n-grams")
     build.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes")
-    build.add_argument("--memory", default="2GB", metavar="SIZE", help="of one process (2GB)")
+    build.add_argument("--memory", metavar="SIZE", help="of one process, such as 2GB; default: half of all")
     build.add_argument("--parts", type=Path, metavar="FOLDER", help="keep the counts of files there, for the next build")
     build.add_argument("--skip-faults", action="store_true", help="leave out damaged files and texts, and record how many")
     build.add_argument("--engine", default="local", choices=("local", "ray"), help="where to count: here, or on a Ray cluster")

@@ -197,9 +197,14 @@ def test_too_little_memory_is_said() -> None:
 
 
 def test_rows_that_do_not_fit_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dft_stats.build.merge._KEPT_BYTES", 1_000_000)
-    with pytest.raises(CorpusError, match=r"rows are to be kept, which does not fit into 0.2 GB.*--min-documents"):
-        count_corpus([prose(40)], memory=LEAST_MEMORY)
+    """All tables together, not each for itself."""
+    corpus = prose(40)
+    rows = sum(len(found.table) for found in count_corpus([corpus]).counts.values() if found.statistic.kind == "categorical")
+    monkeypatch.setattr("dft_stats.build.merge._KEPT_BYTES", LEAST_MEMORY // rows)
+    count_corpus([corpus], memory=LEAST_MEMORY)
+    monkeypatch.setattr("dft_stats.build.merge._KEPT_BYTES", LEAST_MEMORY // rows + 1 + LEAST_MEMORY // rows**2)
+    with pytest.raises(CorpusError, match=r"rows and more are to be kept, and .*does not fit into 0.2 GB.*--min-documents"):
+        count_corpus([corpus], memory=LEAST_MEMORY)
 
 
 def test_progress_counts_characters() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dft_stats.build.card import card_of
 from dft_stats.build.corpus import batched, sources
-from dft_stats.build.engine import MEMORY, Job, Progress, Runner, count_shards, forget, is_counted, run_here
+from dft_stats.build.engine import Job, Progress, Runner, count_shards, default_memory, forget, is_counted, run_here
 from dft_stats.build.features import features_of
 from dft_stats.build.floor import human_floor
 from dft_stats.build.formats import Faults
@@ -40,7 +40,7 @@ def build(
     surface_documents: int = 1,
     spelling_documents: int | None = None,
     workers: int = 1,
-    memory: int | str = MEMORY,
+    memory: int | str | None = None,
     parts: str | Path | None = None,
     skip_faults: bool = False,
     engine: str = "local",
@@ -69,7 +69,7 @@ def build(
             `surface` lacks goes to `spelling`, which has no second moments and takes a quarter of the bytes.
         spelling_documents: what fewer documents have is told there in parts only; `min_documents` if None.
         workers: processes.
-        memory: of one process: bytes, or "2GB".
+        memory: of one process: bytes, or "2GB"; half of the machine's, shared by the workers, if None.
         parts: folder where the counts of each file stay, so that the next build counts only what is new. If None they lie beside `out`
             until the profile is written: an interrupted build goes on from there.
         skip_faults: leave out damaged files and texts, count them and say so in the manifest, instead of an error.
@@ -90,7 +90,8 @@ def build(
         raise ProfileFormatError(f"{target} holds a profile already; give another folder, or overwrite it (`--overwrite`)")
     if target.exists() and not (target / MANIFEST).exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ProfileFormatError(f"{target} exists and is no profile; give another folder")
-    job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, as_bytes(memory), skip_faults)
+    size = default_memory(workers) if memory is None else as_bytes(memory)
+    job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, size, skip_faults)
     told = min_documents if spelling_documents is None else spelling_documents
     keep = Keep(min_documents, min_count, dict(max_rows or {}), surface_documents, told)
     tell = progress or (lambda line: None)
@@ -174,7 +175,7 @@ def dry_run(
     typography: str = "fold",
     max_order: int = 5,
     text_column: str | None = None,
-    memory: int | str = MEMORY,
+    memory: int | str | None = None,
     parts: str | Path | None = None,
     skip_faults: bool = False,
 ) -> list[PlannedShard]:
@@ -183,7 +184,8 @@ def dry_run(
     Raises:
         CorpusError: nothing to read, or unreadable; or texts were given, of which there is no plan.
     """
-    job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, as_bytes(memory), skip_faults)
+    size = default_memory(1) if memory is None else as_bytes(memory)
+    job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, size, skip_faults)
     faults = Faults(skip_faults)
     found = sources(paths, text_column, faults)
     if not isinstance(found, list):

@@ -33,6 +33,7 @@ MEMORY = 2_000_000_000
 LEAST_MEMORY = 250_000_000
 _BATCHES = 32
 """Counting a batch takes so many times its text in memory, about, the libraries included."""
+_MOST_CHARACTERS = 62_000_000  # of a batch, however much memory there is: larger ones are slower
 _DONE = "shard.json"
 
 
@@ -57,7 +58,7 @@ class Job:
     @property
     def batch_characters(self) -> int:
         """Of a batch, so that `memory` is enough."""
-        return max(self.memory // _BATCHES, 1 << 20)
+        return min(max(self.memory // _BATCHES, 1 << 20), _MOST_CHARACTERS)
 
     def count(self, texts: Sequence[str], *, keep_singles: bool = True) -> Part:
         """Count a batch. `keep_singles`: see `count_units`."""
@@ -265,6 +266,12 @@ def _chain(head: list[Shard | Texts], tail: Iterator[Shard | Texts]) -> Iterator
     while head:
         yield head.pop(0)
     yield from tail
+
+
+def default_memory(workers: int) -> int:
+    """Half of what the machine has, shared by the processes, but 2 GB at least."""
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    return max(MEMORY, physical // (2 * workers))
 
 
 def is_counted(shard: Shard, job: Job, folder: Path) -> bool:

@@ -31,7 +31,7 @@ PRUNED = (TOKEN_FREQUENCY.name, NGRAM_FREQUENCY.name, SURFACE.name)
 
 _ROW_BYTES = 120  # of memory, for each row that is being added up
 _RANGE_ROWS = 1 << 21  # added up at once, at the most: what is looked up stays near
-_KEPT_BYTES = 150  # of memory, for each row that is kept
+_KEPT_BYTES = 250  # of memory, for each row that is kept
 _32 = np.uint64(32)
 
 
@@ -93,11 +93,14 @@ def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: i
         CorpusError: what is to be kept does not fit into `memory`.
     """
     exposure = sum((part.exposure for part in parts), Exposure())
-    counts = {}
+    counts, kept = {}, 0
     for statistic in COUNTED:
         if statistic.name in PRUNED:
-            names = [name for name in parts[0].texts if name.partition("/")[0] == statistic.name]
-            counts[statistic.name] = _counts(statistic, {name: _find(name, parts, keep, memory) for name in names})
+            found = {}
+            for name in (name for name in parts[0].texts if name.partition("/")[0] == statistic.name):
+                found[name] = _find(name, parts, keep, memory, memory - kept * _KEPT_BYTES)
+                kept += len(found[name].counts)
+            counts[statistic.name] = _counts(statistic, found)
         else:
             tables = [part.numbers[statistic.name] for part in parts] if not folders else []
             counts[statistic.name] = _numbers(statistic, tables, number_files(folders, statistic.name), memory)
@@ -107,7 +110,8 @@ def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: i
 # --- rows of text -----------------------------------------------------------------------------------------------------------------
 
 
-def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int) -> _Found:
+def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: int) -> _Found:
+    """One table, of the rows of which no more are kept than there is room for, in bytes."""
     chosen: list[tuple[NDArray[np.uint64], Ints]] = []
     spectrum: dict[int, int] = {}
     total = types = kept = singles = 0
@@ -118,9 +122,10 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int) -> _Found:
         chosen.append((places[keeps], counts[keeps]))
         _note(spectrum, counts[~keeps, 0])
         kept += int(keeps.sum())
-        if kept * _KEPT_BYTES > memory:
+        if kept * _KEPT_BYTES > room:
             raise CorpusError(
-                f"{name}: more than {kept:,} rows are to be kept, which does not fit into {memory / 1e9:.1f} GB of memory; "
+                f"{name}: {kept:,} rows and more are to be kept, and with what is kept already that does not fit into "
+                f"{memory / 1e9:.1f} GB of memory; "
                 "keep only those of more documents (--min-documents), or give more memory (--memory). What is counted is not lost"
             )
     if singles:
