@@ -192,7 +192,7 @@ def test_little_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_little_memory_is_said() -> None:
-    with pytest.raises(CorpusError, match=r"10 MB of memory are too little to work in; give 250 MB at least \(--memory\)"):
+    with pytest.raises(CorpusError, match=r"10 MB of memory are too little to work in; give 500 MB at least \(--memory\)"):
         count_corpus([["A text."]], memory=10_000_000)
 
 
@@ -203,7 +203,7 @@ def test_rows_that_do_not_fit_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dft_stats.build.merge._KEPT_BYTES", LEAST_MEMORY // rows)
     count_corpus([corpus], memory=LEAST_MEMORY)
     monkeypatch.setattr("dft_stats.build.merge._KEPT_BYTES", LEAST_MEMORY // rows + 1 + LEAST_MEMORY // rows**2)
-    with pytest.raises(CorpusError, match=r"rows and more are to be kept, and .*does not fit into 0.2 GB.*--min-documents"):
+    with pytest.raises(CorpusError, match=r"rows and more are to be kept, and .*does not fit into 0.5 GB.*--min-documents"):
         count_corpus([corpus], memory=LEAST_MEMORY)
 
 

@@ -127,7 +127,7 @@ def test_every_statistic_counts_its_documents(corpus: list[str]) -> None:
 
 def test_the_engine_counts_the_same() -> None:
     corpus = [*prose(5), "", "It's :) no 'word', is it?! -- \ud800 He can't. \u0301"]
-    found = count_corpus([corpus[:3], corpus[3:]], segmenter=spacy_segmenter(), memory=250_000_000).counts
+    found = count_corpus([corpus[:3], corpus[3:]], segmenter=spacy_segmenter(), memory=500_000_000).counts
     for statistic in COUNTED:
         expected = count(statistic, documents(corpus, spacy_segmenter())).table
         assert found[statistic.name].table.cast(expected.schema).equals(expected), statistic.name

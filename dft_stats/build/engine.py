@@ -30,9 +30,10 @@ from dft_stats.errors import CorpusError
 from dft_stats.text import NORMALISER, RULE, Segmenter
 
 MEMORY = 2_000_000_000
-LEAST_MEMORY = 250_000_000
+LEAST_MEMORY = 500_000_000
 _BATCHES = 32
-"""Counting a batch takes so many times its text in memory, about, the libraries included."""
+"""Counting a batch takes so many times its text in memory, about."""
+_LIBRARIES = 350_000_000  # bytes that a process takes before it has read anything
 _MOST_CHARACTERS = 62_000_000  # of a batch, however much memory there is: larger ones are slower
 _DONE = "shard.json"
 
@@ -58,7 +59,7 @@ class Job:
     @property
     def batch_characters(self) -> int:
         """Of a batch, so that `memory` is enough."""
-        return min(max(self.memory // _BATCHES, 1 << 20), _MOST_CHARACTERS)
+        return min(max((self.memory - _LIBRARIES) // _BATCHES, 1 << 20), _MOST_CHARACTERS)
 
     def count(self, texts: Sequence[str], *, keep_singles: bool = True) -> Part:
         """Count a batch. `keep_singles`: see `count_units`."""
