@@ -38,7 +38,7 @@ from dft_stats.stream import count_stream
 from dft_stats.text import documents, normalise, rule_sentences
 from dft_stats.token_bigrams import token_bigrams
 from dft_stats.tokenizer import resolve
-from pipelines.recipe import mix, read_recipe
+from pipelines.recipe import plan, read_recipe
 
 Floats = NDArray[np.float64]
 READ = 300_000
@@ -57,7 +57,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.corpora:
         recipe = read_recipe(Path(__file__).parents[1] / "registry" / "recipes" / f"{given.texts}.toml")
-        texts = mix(recipe, given.corpora)[0]
+        texts = list(plan(recipe, given.corpora).texts())
     else:
         texts = [text for batch in read(given.texts) for text in batch]
     texts = [normalise(text) for text in texts]

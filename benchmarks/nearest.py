@@ -16,8 +16,8 @@ import numpy as np
 from dft_stats.build import build
 from dft_stats.compare import nearest
 from dft_stats.profile import Profile
-from pipelines.official import REGISTRY, build_recipe
-from pipelines.recipe import read_recipe
+from pipelines.official import RECIPES, build_mixture
+from pipelines.recipe import plan, read_recipe
 
 LEAVE_OUT = 10
 
@@ -28,17 +28,17 @@ def main() -> None:
     parser.add_argument("--words", type=int, nargs="+", default=[300, 1000, 3000])
     parser.add_argument("--stretches", type=int, default=20, help="by source and length")
     given = parser.parse_args()
-    recipes = sorted((REGISTRY / "recipes").glob("*.toml"))
+    paths = sorted(RECIPES.glob("*.toml"))
+    mixtures = {path.stem: plan(read_recipe(path), given.corpora, leave_out=LEAVE_OUT) for path in paths}
     with tempfile.TemporaryDirectory() as folder:
-        references = [build_recipe(path, given.corpora, Path(folder), leave_out=LEAVE_OUT) for path in recipes]
+        references = [build_mixture(mixture, Path(folder)) for mixture in mixtures.values()]
         print("| domain | source | words | nearest is right |")
         print("|---|---|---|---|")
-        for path in recipes:
-            recipe = read_recipe(path)
-            for source in recipe.sources:
-                held_out = list(source.texts(given.corpora))[::LEAVE_OUT]
+        for domain, mixture in mixtures.items():
+            for i, share in enumerate(mixture.shares):
+                held_out = list(mixture.held_out(i))
                 for words in given.words:
-                    _row(path.stem, source.name, words, stretches(held_out, words, given.stretches), references, Path(folder))
+                    _row(domain, share.source.name, words, stretches(held_out, words, given.stretches), references, Path(folder))
 
 
 def _row(domain: str, source: str, words: int, texts: list[list[str]], references: list[Profile], folder: Path) -> None:

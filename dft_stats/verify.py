@@ -104,7 +104,7 @@ def _totals(name: str, counts: Counts) -> Iterator[str]:
 
 
 def _spelling(profile: Profile) -> Iterator[str]:
-    """Rows are distinct and sorted; spelt out, the two tables have as many words as the manifest says, or more where words are cut."""
+    """Rows are distinct and sorted, and begin as many stretches as `surface` lacks."""
     table = profile.table("spelling")
     if not table.equals(table.sort_by("spelling")) or pc.count_distinct(table["spelling"]).as_py() != len(table):
         yield "spelling: rows are not distinct and sorted"

@@ -23,8 +23,6 @@ MAX_ROWS = {
     "ngram_frequency/5": 1_500,
 }
 """So that the four together stay below 6 MB."""
-
-
 SETTINGS = ("title", "licence", "max_order", "min_documents", "surface_documents", "spelling_documents")
 """Entries of a recipe that are arguments of `build`; the others are facts for the manifest."""
 
@@ -48,9 +46,9 @@ def main() -> int:
     return 0
 
 
-def build_recipe(path: Path, corpora: str | Path, out: Path, *, workers: int = 1, leave_out: int = 0) -> Profile:
-    """Build one recipe. `leave_out`: see `pipelines.recipe.plan`."""
-    return build_mixture(plan(read_recipe(path), corpora, leave_out=leave_out), out, workers=workers)
+def build_recipe(path: Path, corpora: str | Path, out: Path, *, workers: int = 1) -> Profile:
+    """Build one recipe."""
+    return build_mixture(plan(read_recipe(path), corpora), out, workers=workers)
 
 
 def build_mixture(mixture: Mixture, out: Path, *, workers: int = 1) -> Profile:
@@ -59,7 +57,6 @@ def build_mixture(mixture: Mixture, out: Path, *, workers: int = 1) -> Profile:
     facts.pop("has_been_run", None)
     name, version = facts.pop("name"), facts.pop("version")
     settings = {key: facts.pop(key) for key in SETTINGS if key in facts}
-    settings |= {key: facts.pop(key) for key in ("surface_documents", "spelling_documents") if key in facts}
     return build(
         ({"text": text} for text in mixture.texts()),
         out=out / name / version,

@@ -93,12 +93,6 @@ def plan(recipe: Recipe, root: str | Path, *, leave_out: int = 0) -> Mixture:
     return Mixture(recipe, root, tuple(shares))
 
 
-def mix(recipe: Recipe, corpora: Path, *, leave_out: int = 0) -> tuple[list[str], list[Share], list[str]]:
-    """`plan` for corpora that fit into memory: the documents, what each source gave, and the documents held out."""
-    mixture = plan(recipe, corpora, leave_out=leave_out)
-    return list(mixture.texts()), list(mixture.shares), list(mixture.held_out())
-
-
 def _limits(shares: list[float], sizes: list[int]) -> list[float]:
     """The largest mixture in which no source has more than its share: what is not limited comes whole.
 

@@ -40,14 +40,6 @@ class Source:
             sampled = (text for text in texts if self.sample == 1 or document_key(text) < self.sample * KEYS)
             yield [(document_key(text), text) for text in map(self._cleaned, sampled) if text]
 
-    def texts(self, root: str | Path) -> Iterator[str]:
-        """The documents that stay when near-duplicates and boilerplate are removed, in the order of their keys: all in memory."""
-        from pipelines.duplicates import survey
-
-        found = survey(self, root)
-        texts = dict(found.pairs(root, found.keys))
-        yield from (texts[key] for key in found.keys.tolist())
-
     def _cleaned(self, text: str) -> str:
         for step in self.clean:
             text = STEPS[step](text)

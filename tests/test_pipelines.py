@@ -23,7 +23,7 @@ from pipelines.cleaning import english, paragraph_key, unescape, without_figures
 from pipelines.dispersion import coincidence, dispersion
 from pipelines.duplicates import BOILERPLATE_DOCUMENTS, shingles, survey
 from pipelines.official import OF_RECORD, RECIPES, build_mixture, build_recipe
-from pipelines.recipe import _limits, mix, plan, read_recipe
+from pipelines.recipe import _limits, plan, read_recipe
 from pipelines.sample_size import floor_size, words_needed
 from pipelines.sources import Source, count_words
 from pipelines.stability import contributions
@@ -88,7 +88,7 @@ def source(tmp_path: Path, texts: Sequence[str], **settings: object) -> Source:
 
 
 def test_a_source_has_at_most_its_share(corpora: Path) -> None:
-    _, shares, _ = mix(read_recipe(corpora / "tiny.toml"), corpora)
+    shares = plan(read_recipe(corpora / "tiny.toml"), corpora).shares
     assert shares[0].words_share == pytest.approx(0.5, abs=0.08)
     assert shares[1].documents == 8
     assert sum(share.words_share for share in shares) == pytest.approx(1)
@@ -96,10 +96,12 @@ def test_a_source_has_at_most_its_share(corpora: Path) -> None:
 
 def test_held_out_documents_are_not_in_the_mixture(corpora: Path) -> None:
     recipe = read_recipe(corpora / "tiny.toml")
-    chosen, _, held_out = mix(recipe, corpora, leave_out=4)
+    mixture = plan(recipe, corpora, leave_out=4)
+    chosen, held_out = list(mixture.texts()), list(mixture.held_out())
     assert len(held_out) == 10
     assert not set(chosen) & set(held_out)
-    assert set(held_out) == {text for own in recipe.sources for text in list(own.texts(corpora))[::4]}
+    surveys = [survey(own, corpora) for own in recipe.sources]
+    assert set(held_out) == {text for found in surveys for _, text in found.pairs(corpora, found.keys[::4])}
 
 
 @given(st.lists(st.tuples(st.floats(0.3, 1), st.integers(1, 10**6)), min_size=4, max_size=6))

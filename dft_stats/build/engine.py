@@ -91,6 +91,41 @@ Runner = Callable[[Iterator[Shard | Texts], Job, Path, int], Iterator[int]]
 """Counts shards into a folder, with so many workers; yields the characters of each."""
 
 
+def run_here(shards: Iterator[Shard | Texts], job: Job, folder: Path, workers: int) -> Iterator[int]:
+    """Count shards in processes of this machine, never more than two a process waiting. Yields the characters of each."""
+    if workers == 1:
+        yield from (job.to_disk(shard, folder) for shard in shards)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent) as pool:
+        waiting: deque[Future[int]] = deque()
+        try:
+            for shard in shards:
+                waiting.append(pool.submit(job.to_disk, shard, folder))
+                if len(waiting) >= 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise CorpusError(
+                "a counting process was killed, perhaps for want of memory; run again with fewer --workers or less --memory each: what is "
+                "done is not counted again"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _die_with_parent() -> None:
+    """A process whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far the counting is."""
@@ -108,7 +143,7 @@ def count_shards(
     keep: Keep | None = None,
     workers: int = 1,
     progress: Callable[[Progress], None] | None = None,
-    run: Runner | None = None,
+    run: Runner = run_here,
     keep_parts: bool = False,
 ) -> tuple[Counted, Sample, Faults]:
     """Count a corpus, pruned as `keep` says; with it, a sample of its documents and what was wrong with it.
@@ -148,7 +183,7 @@ def count_shards(
                 yield shard
 
     remaining = missing()
-    if workers == 1 and run in (None, run_here) and not keep_parts and not folder.exists():
+    if workers == 1 and run is run_here and not keep_parts and not folder.exists():
         waiting: list[Shard | Texts] = []
         for shard in remaining:
             waiting.append(shard)
@@ -161,7 +196,7 @@ def count_shards(
                 return found[:3]
         remaining = _chain(waiting, remaining)
     try:
-        for size in (run or run_here)(remaining, job, folder, workers):
+        for size in run(remaining, job, folder, workers):
             counted, characters = counted + 1, characters + size
             tell(Progress(counted, reused, characters))
         return _added_up([folder / key for key in done], job, keep)
@@ -226,41 +261,6 @@ def _added_up(folders: Sequence[Path], job: Job, keep: Keep) -> tuple[Counted, S
     if not parts:
         return add_up([job.count([])], [], keep, job.memory), sample, faults
     return add_up([read_part(part) for part in parts], parts, keep, job.memory), sample, faults
-
-
-def run_here(shards: Iterator[Shard | Texts], job: Job, folder: Path, workers: int) -> Iterator[int]:
-    """Count shards in processes of this machine, never more than two a process waiting. Yields the characters of each."""
-    if workers == 1:
-        yield from (job.to_disk(shard, folder) for shard in shards)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent) as pool:
-        waiting: deque[Future[int]] = deque()
-        try:
-            for shard in shards:
-                waiting.append(pool.submit(job.to_disk, shard, folder))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise CorpusError(
-                "a counting process was killed, perhaps for want of memory; run again with fewer --workers or less --memory each: what is "
-                "done is not counted again"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _die_with_parent() -> None:
-    """A process whose parent was killed would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _chain(head: list[Shard | Texts], tail: Iterator[Shard | Texts]) -> Iterator[Shard | Texts]:

@@ -26,7 +26,7 @@ Columns = list[Integers]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The counts of a batch. Texts are places in the stream of its units until they are needed (`spelling`)."""
+    """The counts of a batch. Texts are places in the stream of its units until they are needed (`places`)."""
 
     exposure: Exposure
     vocabulary: pa.LargeStringArray  # (types,)

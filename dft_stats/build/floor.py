@@ -116,9 +116,7 @@ def read_events(texts: Sequence[str], kept: Mapping[str, Counts], segmenter: Seg
     """The events of all excerpts, by the names of `dft_stats.compare.discrepancies`; of n-grams "ngram_frequency/N"."""
     units = read_units(texts, segmenter, typography=typography)
     windows = read_windows(units)
-    opened = np.flatnonzero(units.flags & OPENS)
-    whole = np.array([bool(text) for text in texts])  # an excerpt without a unit opens nothing
-    begins = _openings(units, texts, opened, whole, segmenter, typography)
+    begins = _openings(units, texts, segmenter, typography)
     found = {}
     for n, hashes, counted in ngrams(units, max(COMPARED_ORDERS)):
         at = np.flatnonzero(counted)
@@ -162,14 +160,14 @@ def discrepancies_of(events: Mapping[str, Events], reference: Integers, other: I
     return found
 
 
-def _openings(
-    units: Units, texts: Sequence[str], opened: Integers, whole: NDArray[np.bool_], segmenter: Segmenter, typography: str
-) -> Integers:
+def _openings(units: Units, texts: Sequence[str], segmenter: Segmenter, typography: str) -> Integers:
     """(excerpts + 1,): unit with which each excerpt begins."""
-    if len(opened) != len(texts):
-        whole = np.array([len(read_units([text], segmenter, typography=typography).id) > 0 for text in texts])
+    opened = np.flatnonzero(units.flags & OPENS)
+    if len(opened) == len(texts):
+        return np.append(opened, len(units.id))
+    has_units = [len(read_units([text], segmenter, typography=typography).id) > 0 for text in texts]  # the others open nothing
     begins = np.full(len(texts) + 1, len(units.id))
-    begins[:-1][whole] = opened
+    begins[:-1][has_units] = opened
     found: Integers = np.minimum.accumulate(begins[::-1])[::-1]
     return found
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dft_stats.build.events import Part
 from dft_stats.build.parts import number_files
-from dft_stats.build.spelling import STRETCH, spell
+from dft_stats.build.places import STRETCH, texts_at
 from dft_stats.build.tally import Ints, Pairs, Rows, sorted_keys
 from dft_stats.counts import COUNTS, Counts, Exposure, of_table, schema, totals_schema
 from dft_stats.errors import CorpusError
@@ -142,7 +142,7 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: int) 
 
 
 def _units(name: str) -> int:
-    """Units of a row of a table, as `spell` takes them."""
+    """Units of a row of a table, as `texts_at` takes them."""
     return {TOKEN_FREQUENCY.name: 1, SURFACE.name: STRETCH}[name] if "/" not in name else int(name.partition("/")[2])
 
 
@@ -263,7 +263,7 @@ def _spelt(parts: Sequence[Part], place: NDArray[np.uint64], units: int) -> pa.L
     order = np.argsort(owner, kind="stable")
     bounds = np.searchsorted(owner[order], np.arange(len(parts) + 1))
     spelt = [
-        spell(part.vocabulary, part.stream, place[order[bounds[i] : bounds[i + 1]]].astype(np.uint32), units)
+        texts_at(part.vocabulary, part.stream, place[order[bounds[i] : bounds[i + 1]]].astype(np.uint32), units)
         for i, part in enumerate(parts)
         if bounds[i] < bounds[i + 1]
     ]

@@ -1,5 +1,6 @@
 """What the five terms have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -13,7 +14,7 @@ SoftCounts = Mapping[str, tuple[Tensor, Tensor]]
 """Family -> (numerator, denominator), one element a feature each; numerators are linear in the probabilities."""
 
 
-class Term(nn.Module):
+class Term(nn.Module, ABC):
     """A statistic of the model's predictions: expected counts, given the tokens before."""
 
     families: nn.ModuleDict  # name -> Family
@@ -27,9 +28,9 @@ class Term(nn.Module):
         nothing = torch.zeros(0, dtype=torch.long, device=stream.age.device)
         return nothing, nothing
 
+    @abstractmethod
     def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
         """Expected counts. With all probability on the token itself they are what `dft_stats.stream` counts."""
-        raise NotImplementedError
 
 
 def expand(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ Ints = NDArray[np.int64]
 assert PARAGRAPH == "\n\n"
 
 
-def spell(vocabulary: pa.LargeStringArray, stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int) -> pa.LargeStringArray:
+def texts_at(vocabulary: pa.LargeStringArray, stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int) -> pa.LargeStringArray:
     """Texts of `units` units each, or of the `STRETCH` that begins there.
 
     Args:
