@@ -33,8 +33,9 @@ from dft_stats.build.tally import Buffers
 from dft_stats.build.units import read_units
 from dft_stats.build.windows import exposure, read_windows
 from dft_stats.counts import count
+from dft_stats.sentences import RULE, documents
 from dft_stats.statistics import COUNTED
-from dft_stats.text import RULE, documents, normalise
+from dft_stats.text import normalise
 
 WORD = re.compile(r"\w+|[^\w\s]")
 

@@ -33,9 +33,10 @@ from dft_stats.compiling import compile_profile
 from dft_stats.counts import count
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.profile import Profile
+from dft_stats.sentences import documents, rule_sentences
 from dft_stats.statistics import PUNCTUATION_RHYTHM, SENTENCE_LENGTH
 from dft_stats.stream import count_stream
-from dft_stats.text import documents, normalise, rule_sentences
+from dft_stats.text import normalise
 from dft_stats.token_bigrams import token_bigrams
 from dft_stats.tokenizer import resolve
 from pipelines.recipe import plan, read_recipe

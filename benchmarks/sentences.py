@@ -27,7 +27,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from dft_stats.text import RULE, WORD, Document, Segmenter, documents, sentence_spans
+from dft_stats.sentences import RULE, Segmenter, documents, sentence_spans
+from dft_stats.text import WORD, Document
 
 SAMPLE_CHARACTERS = 300_000
 

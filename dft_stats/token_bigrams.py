@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from dft_stats.chunks import encode_profile
 from dft_stats.encoding import encode_in_context
-from dft_stats.text import BOUND, CLOSERS, SHORT, TERMINATORS, Unit, unit_flags, units
+from dft_stats.sentences import BOUND, CLOSERS, SHORT, TERMINATORS, unit_flags
+from dft_stats.text import Unit, units
 from dft_stats.tokenizer import resolve, vocabulary_size
 
 if TYPE_CHECKING:

@@ -10,25 +10,18 @@ import numpy as np
 
 from dft_stats.compiled import TokenTable
 from dft_stats.errors import CompiledProfileError
-from dft_stats.text import (
+from dft_stats.sentences import (
     ALWAYS_BOUND,
     BOUND,
     BOUND_AS_TITLES,
     BOUND_IN_LOWER_CASE,
     CLOSERS,
-    DIGIT_JOINERS,
-    MARK_CLASSES,
     SHORT,
     SHORT_AS_NAMES,
     SHORT_IN_ANY_CASE,
-    WORD,
-    WORD_CHARACTERS,
-    Unit,
-    character_kind,
-    normalise,
     unit_flags,
-    units,
 )
+from dft_stats.text import DIGIT_JOINERS, MARK_CLASSES, WORD, WORD_CHARACTERS, Unit, character_kind, normalise, units
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

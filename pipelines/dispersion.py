@@ -19,7 +19,7 @@ from dft_stats.build.hashing import hash_texts
 from dft_stats.build.scan import OPENS
 from dft_stats.build.units import read_units
 from dft_stats.profile import Profile
-from dft_stats.text import RULE
+from dft_stats.sentences import RULE
 
 HALF = 0.5
 BATCH_CHARACTERS = 4_000_000

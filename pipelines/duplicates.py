@@ -27,7 +27,7 @@ from dft_stats.build.events import ngrams
 from dft_stats.build.hashing import Hashes, unmix
 from dft_stats.build.scan import OPENS
 from dft_stats.build.units import read_units
-from dft_stats.text import RULE
+from dft_stats.sentences import RULE
 from pipelines.cleaning import paragraph_key, without_paragraphs
 from pipelines.sources import KEYS, Source, count_words
 

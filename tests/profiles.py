@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 from dft_stats.counts import count, exposure, prune
 from dft_stats.features import SCHEMA, document_features
 from dft_stats.profile import FLOOR_SCHEMA, Profile, write_profile
+from dft_stats.sentences import RULE, documents
 from dft_stats.spelling import spell
 from dft_stats.statistics import COUNTED
-from dft_stats.text import NORMALISER, RULE, documents
+from dft_stats.text import NORMALISER
 
 
 def profile_of(

@@ -17,8 +17,8 @@ from dft_stats.counts import COUNTS, Counts, count, from_rows, of_table, prune, 
 from dft_stats.errors import IncomparableError
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.profile import FLOOR_SCHEMA, Profile
+from dft_stats.sentences import documents
 from dft_stats.statistics import STATISTICS
-from dft_stats.text import documents
 from tests.profiles import profile_of
 from tests.prose import documents as prose
 from tests.strategies import corpora

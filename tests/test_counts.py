@@ -21,8 +21,9 @@ from dft_stats.counts import (
     rate_sd,
     schema,
 )
+from dft_stats.sentences import documents
 from dft_stats.statistics import COUNTED, Statistic
-from dft_stats.text import WORD, documents
+from dft_stats.text import WORD
 from tests.strategies import corpora, texts
 
 TOKENS = next(statistic for statistic in COUNTED if statistic.name == "token_frequency")

@@ -18,9 +18,10 @@ from dft_stats.build.units import _flags, read_units
 from dft_stats.counts import Counts, count, exposure, prune
 from dft_stats.demo.documents import documentation_texts
 from dft_stats.errors import CorpusError
+from dft_stats.sentences import RULE, TABLES, Segmenter, documents, unit_flags
 from dft_stats.spelling import spell
 from dft_stats.statistics import COUNTED, STATISTICS, SURFACE, TOKEN_FREQUENCY
-from dft_stats.text import RULE, TABLES, WORD, Segmenter, Unit, documents, unit_flags, units
+from dft_stats.text import WORD, Unit, units
 from tests.prose import documents as prose
 from tests.strategies import corpora, texts
 

@@ -16,8 +16,8 @@ from dft_stats.build.sample import EXCERPT_WORDS, EXCERPTS_A_DOCUMENT, Sample, e
 from dft_stats.compare import discrepancies
 from dft_stats.counts import COUNTS, Counts, count, of_table, prune, schema
 from dft_stats.features import SCHEMA, document_features
+from dft_stats.sentences import RULE, documents
 from dft_stats.statistics import COUNTED
-from dft_stats.text import RULE, documents
 from tests.prose import documents as prose
 
 REST = "\x00"

@@ -7,20 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dft_stats import text as text_model
-from dft_stats.text import (
-    KIND_SHIFT,
-    LABEL,
-    REACH,
-    TERMINATOR,
-    WORD,
-    rule_sentences,
-    sentence_end,
-    sentence_spans,
-    unit_flags,
-    unit_kind,
-    units,
-)
+from dft_stats import sentences as sentence_module
+from dft_stats.sentences import KIND_SHIFT, LABEL, REACH, TERMINATOR, rule_sentences, sentence_end, sentence_spans, unit_flags
+from dft_stats.text import WORD, unit_kind, units
 from tests.strategies import nasty_texts, texts
 
 WORDS = "The a b ii said Tom I Mr no No etc U.S Inc v p.m Section Art 1 2.1 1999 law.12 end Image ; , — § [ ] ( ) \" ' ”"
@@ -107,7 +96,7 @@ def test_sentence_end_uses_integers_of_its_module_alone_so_that_it_compiles() ->
     code = sentence_end.__code__
     assert code.co_freevars == ()
     assert code.co_names
-    assert all(type(getattr(text_model, name)) is int for name in code.co_names)
+    assert all(type(getattr(sentence_module, name)) is int for name in code.co_names)
 
 
 def sentences(text: str) -> list[str]:

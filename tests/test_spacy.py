@@ -17,8 +17,9 @@ import dft_stats
 from dft_stats.build.engine import count_corpus
 from dft_stats.build.spacy_segmenter import LONGEST_RUN, WINDOW, _pipeline, spacy_segmenter
 from dft_stats.counts import count
+from dft_stats.sentences import RULE, documents, sentence_spans
 from dft_stats.statistics import COUNTED, SENTENCE_LENGTH, TOKEN_FREQUENCY
-from dft_stats.text import MARK_CLASSES, NEWLINE, RULE, SPACE, SYMBOL, WORD, Unit, character_kind, documents, normalise, sentence_spans
+from dft_stats.text import MARK_CLASSES, NEWLINE, SPACE, SYMBOL, WORD, Unit, character_kind, normalise
 from tests.prose import PARAGRAPHS
 from tests.prose import documents as prose
 from tests.strategies import texts

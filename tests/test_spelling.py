@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from dft_stats.chunks import encode_stretches, join
 from dft_stats.counts import Counts, count, exposure, prune
 from dft_stats.measures import jensen_shannon_bits
+from dft_stats.sentences import documents
 from dft_stats.spelling import SCHEMA, Known, opened, runs, spell
 from dft_stats.statistics import SURFACE, TOKEN_FREQUENCY
-from dft_stats.text import documents
 from dft_stats.tokenizer import resolve, vocabulary_size
 from tests.prose import documents as prose
 from tests.tokenizers_for_tests import ALL

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dft_stats.sentences import documents
 from dft_stats.statistics import COUNTED, STATISTICS, Statistic
 from dft_stats.statistics.entropy import entropy_centibits
 from dft_stats.statistics.ngram_frequency import ORDERS
-from dft_stats.text import WORD, documents
+from dft_stats.text import WORD
 from tests.strategies import texts
 
 BY_NAME = {statistic.name: statistic for statistic in COUNTED}

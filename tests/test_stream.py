@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dft_stats.compiled import CompiledProfile
 from dft_stats.loss.reading import TokenReader
+from dft_stats.sentences import documents
 from dft_stats.statistics import entropy, ngram_frequency, punctuation_rhythm, sentence_length
 from dft_stats.stream import (
     FULL_END,
@@ -25,7 +26,7 @@ from dft_stats.stream import (
     plug_in_bits,
     word_type,
 )
-from dft_stats.text import MARK_CLASSES, documents
+from dft_stats.text import MARK_CLASSES
 from tests.compiled_for_tests import KINDS, SPELT, compiled, handmade, ids_of, token_rows
 
 COMMA, PERIOD, QUOTE, PARENTHESIS, DASH = (MARK_CLASSES.index(name) for name in ("comma", "period", "quote", "parenthesis", "dash"))

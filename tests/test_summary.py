@@ -11,9 +11,10 @@ from hypothesis import given
 
 from dft_stats.counts import Counts, count, exposure, prune
 from dft_stats.measures import entropy_bits, miller_madow_bits
+from dft_stats.sentences import documents
 from dft_stats.statistics import STATISTICS
 from dft_stats.summary import summarise
-from dft_stats.text import MARK_CLASSES, WORD, Document, documents, unit_kind
+from dft_stats.text import MARK_CLASSES, WORD, Document, unit_kind
 from tests.prose import documents as prose
 from tests.strategies import corpora
 

@@ -4,21 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dft_stats.text import (
-    MARK_CLASSES,
-    NEWLINE,
-    RULE,
-    SPACE,
-    SYMBOL,
-    WORD,
-    character_kind,
-    documents,
-    normalise,
-    sentence_spans,
-    unit_kind,
-    units,
-    unwrap,
-)
+from dft_stats.sentences import RULE, documents, sentence_spans
+from dft_stats.text import MARK_CLASSES, NEWLINE, SPACE, SYMBOL, WORD, character_kind, normalise, unit_kind, units, unwrap
 from tests.strategies import nasty_texts, texts
 
 

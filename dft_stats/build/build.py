@@ -19,7 +19,8 @@ from dft_stats.build.merge import Keep
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.errors import CorpusError, ProfileFormatError
 from dft_stats.profile import MANIFEST, Profile, check_name, write_profile
-from dft_stats.text import NORMALISER, RULE, Segmenter
+from dft_stats.sentences import RULE, Segmenter
+from dft_stats.text import NORMALISER
 
 Corpus = str | Path | Iterable[Any]
 

@@ -27,7 +27,8 @@ from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.units import read_units
 from dft_stats.errors import CorpusError
-from dft_stats.text import NORMALISER, RULE, Segmenter
+from dft_stats.sentences import RULE, Segmenter
+from dft_stats.text import NORMALISER
 
 MEMORY = 2_000_000_000
 LEAST_MEMORY = 500_000_000

@@ -12,7 +12,8 @@ from dft_stats.build.units import read_units
 from dft_stats.build.windows import read_windows
 from dft_stats.features import FEATURES, MARKS, SCHEMA, TYPE_WINDOW
 from dft_stats.measures import correlation
-from dft_stats.text import MARK_CLASSES, WORD, Segmenter
+from dft_stats.sentences import Segmenter
+from dft_stats.text import MARK_CLASSES, WORD
 
 
 def features_of(texts: Sequence[str], segmenter: Segmenter, *, typography: str = "fold") -> pa.Table:

@@ -14,7 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dft_stats.text import MARK_CLASS, SYMBOL, WORD, WORD_CHARACTERS, Segmenter, Unit, character_classes, unit_kind
+from dft_stats.sentences import Segmenter
+from dft_stats.text import MARK_CLASS, SYMBOL, WORD, WORD_CHARACTERS, Unit, character_classes, unit_kind
 
 RULES = "1"  # raise it with every change of how tokens become units
 WINDOW = 100_000

@@ -1,4 +1,4 @@
-"""Texts as arrays of units and sentences: what `dft_stats.text` says one character at a time, for a whole batch at once.
+"""Texts as arrays of units and sentences: what `dft_stats.text` and `dft_stats.sentences` say of one character after the other, for a batch.
 
 The rule segmenter has a compiled form; any other one is asked text by text and its answer put into the same arrays.
 """
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from dft_stats.build.hashing import Hashes, hash_texts
 from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED, scan
-from dft_stats.text import KIND_SHIFT, RULE, TABLES, TERMINATOR, WORD, Segmenter, normalise, sentence_end, unit_flags
+from dft_stats.sentences import KIND_SHIFT, RULE, TABLES, TERMINATOR, Segmenter, sentence_end, unit_flags
+from dft_stats.text import WORD, normalise
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -83,7 +84,7 @@ _sentence_end = njit(cache=True)(sentence_end)
 
 @njit(cache=True)
 def _mark_ends(of_unit: NDArray[np.int32], space: NDArray[np.bool_], broken: NDArray[np.bool_], flags: Bytes) -> None:
-    """Set ENDS by the rules of `dft_stats.text`, document by document."""
+    """Set ENDS by the rules of `dft_stats.sentences`, document by document."""
     first, size = 0, flags.size
     while first < size:
         behind = first + 1
