@@ -1,4 +1,4 @@
-"""Texts as arrays of units and sentences: what `dft_stats.text` and `dft_stats.sentences` say of one character after the other, for a batch.
+"""Texts as arrays of units and sentences: what `dft_stats.text` and `dft_stats.sentences` say of a character at a time, for a whole batch.
 
 The rule segmenter has a compiled form; any other one is asked text by text and its answer put into the same arrays.
 """
