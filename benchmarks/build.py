@@ -26,16 +26,15 @@ import polars as pl
 from dft_stats.build import events
 from dft_stats.build.build import build
 from dft_stats.build.corpus import batched, read
-from dft_stats.build.engine import Job
 from dft_stats.build.sample import Sample
 from dft_stats.build.scan import scan
+from dft_stats.build.shards import SHARD_BYTES
 from dft_stats.build.tally import Buffers
 from dft_stats.build.units import read_units
 from dft_stats.build.windows import exposure, read_windows
 from dft_stats.counts import count
 from dft_stats.sentences import RULE, documents
 from dft_stats.statistics import COUNTED
-from dft_stats.text import normalise
 
 WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -116,19 +115,20 @@ def _stages(texts: Sequence[str]) -> dict[str, float]:
         found[name] = found.get(name, 0) + time.process_time() - began
         return result
 
-    for batch in batched(iter(texts), Job().batch_characters):
+    buffers = Buffers()
+    for batch in batched(iter(texts), SHARD_BYTES):
         sample = Sample()
-        timed("sample for floor and features", lambda texts, into: [into.add(text) for text in texts], batch, sample)
-        plain = timed("normalise", lambda texts: [normalise(text) for text in texts], batch)
-        timed("characters to units", scan, plain)
+        timed("sample for floor and features", sample.add, batch)
+        timed("normalise and characters to units", scan, batch)
         read_ = timed("all of these and sentences", read_units, batch, RULE)
+        buffers.reset(len(read_.id), events._BYTES_A_UNIT)
         windows = timed("windows", read_windows, read_)
         timed("sentence lengths", events._sentence_length, read_, windows)
         timed("punctuation", events._punctuation_rhythm, read_, windows)
         timed("entropy", events._entropy, read_, windows)
-        timed("units, n-grams to 5, stretches", events._texts, read_, windows, Buffers(len(read_.id)), 5, True)
+        timed("units, n-grams to 5, stretches", events._texts, read_, windows, buffers, 5, True)
         timed("exposure", exposure, read_, windows)
-    found["sentences"] = max(0.0, found.pop("all of these and sentences") - found["normalise"] - found["characters to units"])
+    found["sentences"] = max(0.0, found.pop("all of these and sentences") - found["normalise and characters to units"])
     return found
 
 

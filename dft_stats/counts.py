@@ -79,6 +79,16 @@ class Counts:
         kept = self.rows(*group)["count"].to_numpy()
         return np.concatenate([kept, np.repeat(pruned["count"].to_numpy(), pruned["types"].to_numpy())]).astype(np.int64)
 
+    def frequency_of_frequencies(self, *group: str | int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(count, how many types have it) of a group, pruned rows included, by count. Small, whatever the corpus."""
+        pruned = self._group(self.spectrum, group)
+        kept, types = np.unique(self.rows(*group)["count"].to_numpy(), return_counts=True)
+        counts = np.concatenate([kept, pruned["count"].to_numpy()])
+        distinct, place = np.unique(counts, return_inverse=True)
+        added = np.zeros(len(distinct), np.int64)
+        np.add.at(added, place, np.concatenate([types, pruned["types"].to_numpy()]))
+        return distinct.astype(np.int64), added
+
     def _group(self, table: pa.Table, group: tuple[str | int, ...]) -> pa.Table:
         for column, value in zip(self.statistic.groups, group, strict=False):
             table = table.filter(pc.equal(table[column], pa.scalar(value, table.schema.field(column).type)))

@@ -19,11 +19,17 @@ def _distribution(weights: ArrayLike) -> Floats:
     return shares
 
 
-def entropy_bits(counts: ArrayLike) -> float:
-    """Plug-in (maximum likelihood) entropy, -sum p log2 p, in bits."""
-    p = _distribution(counts)
-    p = p[p > 0]
-    return float(max(0.0, -(p * np.log2(p)).sum()))
+def entropy_bits(counts: ArrayLike, types: ArrayLike = 1) -> float:
+    """Plug-in (maximum likelihood) entropy, -sum p log2 p, in bits.
+
+    Args:
+        counts: (n,).
+        types: (n,), how many keys have each count.
+    """
+    given, number = np.asarray(counts, np.float64), np.asarray(types, np.float64)
+    mass = _distribution(given * number)
+    p = given[mass > 0] / float((given * number).sum())
+    return float(max(0.0, -(mass[mass > 0] * np.log2(p)).sum()))
 
 
 def miller_madow_bits(counts: ArrayLike) -> float:

@@ -31,6 +31,7 @@ from dft_stats.statistics.surface import PARAGRAPH
 SCHEMA = pa.schema([pa.field("spelling", pa.string(), nullable=False), pa.field("count", pa.int64(), nullable=False)])
 LONGEST = 14  # characters of a piece of a word: longer ones are rare and make the search slow
 REMEMBERED = 1 << 17  # words whose pieces are remembered
+COST = 40.0  # bits of a piece: more than any frequency outweighs
 DIGITS = 3  # digits of a group, counted from the left: tokenizers that group digits group them so
 
 _PART = re.compile(r"((?:[^\w\s]|_)*)((?:[^\W\d_][\u0300-\u036f]*)+|\d+|(?<=.)$)")
@@ -86,6 +87,11 @@ def opened(stretch: str) -> str:
     return stretch if stretch[0] == " " else PARAGRAPH + stretch
 
 
+def lowered(text: str) -> str:
+    """Lower case character by character, so that the text keeps its length and a piece of it does not depend on what stands around it."""
+    return text.lower() if text.isascii() else "".join(low if len(low := character.lower()) == 1 else character for character in text)
+
+
 def runs(text: str) -> Iterator[tuple[str, str]]:
     """Marks, and the letters or digits behind them ("" at the end): what a stretch without white space consists of.
 
@@ -110,11 +116,11 @@ class Known:
         for text in common:
             for marks, word in runs(text.strip()):
                 self.marks.add(marks)
-                self.words.add(word.lower())
+                self.words.add(lowered(word))
         self._cuts: dict[str, list[str]] = {}
         self.pieces: Counter[str] = Counter()
         for word in self.words:
-            if word[:1].isalpha():
+            if word and not word[0].isdecimal():
                 size = len(word)
                 self.pieces.update({word[i:j] for i in range(size) for j in range(i + 2, min(i + LONGEST, size) + 1)})
 
@@ -134,34 +140,30 @@ class Known:
         return [begin * (i == 0) + part + close * (i + 1 == len(found)) for i, part in enumerate(found)]
 
     def _pieces(self, word: str) -> list[str]:
-        if word.lower() in self.words and not word[:1].isdecimal():
+        if not word or (lowered(word) in self.words and not word[0].isdecimal()):
             return [word]
         found = self._cuts.get(word)
         if found is None:
             if len(self._cuts) >= REMEMBERED:
                 self._cuts.clear()
-            is_number = word[:1].isdecimal()
+            is_number = word[0].isdecimal()
             found = [word[i : i + DIGITS] for i in range(0, len(word), DIGITS)] if is_number else self._cut(word)
             self._cuts[word] = found
         return found.copy()
 
     def _cut(self, word: str) -> list[str]:
         """The fewest pieces; of as many, those that most words have."""
-        lowered = word.lower() if len(word.lower()) == len(word) else word
-        size = len(word)
+        lower, size = lowered(word), len(word)
         best: list[tuple[float, int]] = [(0.0, 0)]
         for end in range(1, size + 1):
-            options = [(best[end - 1][0] + _COST, end - 1)]
+            options = [(best[end - 1][0] + COST, end - 1)]
             for begin in range(max(0, end - LONGEST), end - 1):
-                words = self.pieces.get(lowered[begin:end])
+                words = self.pieces.get(lower[begin:end])
                 if words:
-                    options.append((best[begin][0] + _COST - log2(words + 1), begin))
+                    options.append((best[begin][0] + COST - log2(words + 1), begin))
             best.append(min(options))
         cuts = [size]
         while cuts[-1]:
             cuts.append(best[cuts[-1]][1])
         cuts.reverse()
         return [word[begin:end] for begin, end in pairwise(cuts)]
-
-
-_COST = 40.0  # bits of a piece: more than any frequency outweighs

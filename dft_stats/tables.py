@@ -30,7 +30,7 @@ TABLES = {
 }
 
 
-HARD, FAST, FEW_ROWS = 19, 3, 200_000
+HARD, FAST, FEW_ROWS = 12, 3, 200_000
 """Levels of compression: what is published is small and read often, a table of millions of rows is neither."""
 
 

@@ -85,10 +85,13 @@ def character_kind(character: str) -> int:
     return OTHER
 
 
+SHORTEST_LINE, LONGEST_LINE = 40, 100  # characters of a wrapped line
+
+
 def unwrap(text: str) -> str:
     """The text with soft line ends made spaces, of the same length.
 
-    A lone newline is soft where the line that it ends is as long as a wrapped line, 40 to 100 characters, and no list item follows.
+    A lone newline is soft where the line that it ends is as long as a wrapped line and no list item follows.
     CRLF and CR count as one newline.
     """
     text = text.replace("\r\n", " \n").replace("\r", "\n")
@@ -97,14 +100,14 @@ def unwrap(text: str) -> str:
     lines = text.split("\n")
     joined = [lines[0]]
     for line, following in pairwise(lines):
-        soft = 40 <= len(line.strip()) <= 100 and following.strip() and not _LIST_ITEM.match(following)
+        soft = SHORTEST_LINE <= len(line.strip()) <= LONGEST_LINE and following.strip() and not _LIST_ITEM.match(following)
         joined += [" " if soft else "\n", following]
     return "".join(joined)
 
 
 _LIST_ITEM = re.compile(r"\s*(?:[-*•·—–]\s|\(?\w{1,3}[.)]\s)")
 
-_QUOTES = {"'": "‘’‚‛′", '"': "“”„‟«»″"}
+QUOTES = {"'": "‘’‚‛′", '"': "“”„‟«»″"}
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _BREAK = re.compile(r"[\x0b\x0c\x85\u2028\u2029]")
 _SPACES = re.compile(r" [^\S\n]+|[^\S\n ][^\S\n]*")  # every run of white space in a line but the single space
@@ -151,7 +154,7 @@ def normalise(text: str, *, typography: str = "fold") -> str:
 def _fold(text: str) -> str:
     """Quotes straight, dashes between words em dashes, ellipses three periods."""
     if not text.isascii():
-        for plain, fancy in _QUOTES.items():
+        for plain, fancy in QUOTES.items():
             for quote in fancy:
                 text = text.replace(quote, plain)
     text = text.replace("``", '"').replace("''", '"')

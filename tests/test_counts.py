@@ -68,6 +68,9 @@ def test_pruning_keeps_totals_types_and_frequencies(statistic: Statistic, corpus
         assert pruned.total(*group) == whole.total(*group) == row["count"] == sum(pruned.frequencies(*group))
         assert pruned.types(*group) == whole.types(*group) == row["types"]
         assert sorted(pruned.frequencies(*group)) == sorted(whole.frequencies(*group))
+        counts, types = pruned.frequency_of_frequencies(*group)
+        assert np.array_equal(np.repeat(counts, types), sorted(whole.frequencies(*group)))
+        assert len(set(counts)) == len(counts)
 
 
 @given(corpora, st.integers(2, 3), st.integers(1, 2))

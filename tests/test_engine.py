@@ -204,7 +204,7 @@ def test_rows_that_do_not_fit_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dft_stats.build.merge._KEPT_BYTES", LEAST_MEMORY // rows)
     count_corpus([corpus], memory=LEAST_MEMORY)
     monkeypatch.setattr("dft_stats.build.merge._KEPT_BYTES", LEAST_MEMORY // rows + 1 + LEAST_MEMORY // rows**2)
-    with pytest.raises(CorpusError, match=r"rows and more are to be kept, and .*does not fit into 0.5 GB.*--min-documents"):
+    with pytest.raises(CorpusError, match=r"rows and more are to be kept, of this .*does not fit into 0.5 GB.*--min-documents"):
         count_corpus([corpus], memory=LEAST_MEMORY)
 
 

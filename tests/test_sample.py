@@ -49,7 +49,7 @@ def collected(batches: list[list[str]]) -> Sample:
     sample = Sample()
     for batch in batches:
         for text in batch:
-            sample.add(text)
+            sample.add([text])
     return sample
 
 

@@ -8,17 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dft_stats.build import spelling as compiled
 from dft_stats.chunks import encode_stretches, join
 from dft_stats.counts import Counts, count, exposure, prune
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.sentences import documents
-from dft_stats.spelling import SCHEMA, Known, opened, runs, spell
+from dft_stats.spelling import SCHEMA, Known, Spelling, opened, runs, spell
 from dft_stats.statistics import SURFACE, TOKEN_FREQUENCY
 from dft_stats.tokenizer import resolve, vocabulary_size
 from tests.prose import documents as prose
 from tests.tokenizers_for_tests import ALL
 
-ODD = ["Zanzibarian,", '"Quokka-like"', "£12,345.67", "O'Brien's", "\u0301x", "İstanbul", "((!", "naïve", "…—…", "x²", "_a_"]
+ODD = ["Zanzibarian,", '"Quokka-like"', "£12,345.67", "O'Brien's", "\u0301x", "İstanbul", "((!", "naïve", "ΟΔΟΣ", "Σσς", "…—…", "x²", "_a_"]
 RARE = ["Zanzibar quokkas yodel at 31415926 (or 27182818?!).", "A quokka-wombat yodelled: Kookaburra's £9,876!\n\nOne yodeller."]
 STRETCH = st.one_of(st.sampled_from(ODD), st.text(min_size=1, max_size=12).filter(lambda s: not any(map(str.isspace, s))))
 
@@ -45,6 +46,23 @@ def test_what_is_known_is_not_cut_inside_a_word(text: str, known: list[str]) -> 
     parts = Known([*known, text]).parts(text)
     letters = [word for _, word in runs(text) if word[:1].isalpha()]
     assert letters == [word for part in parts for _, word in runs(part.strip()) if word[:1].isalpha()]
+
+
+@given(
+    rows=st.lists(st.tuples(st.booleans(), STRETCH, st.booleans(), st.integers(1, 9), st.booleans()), max_size=12),
+    known=st.lists(STRETCH, max_size=8),
+)
+def test_the_compiled_one_finds_the_same_rows(rows: list[tuple[bool, str, bool, int, bool]], known: list[str]) -> None:
+    stretches = [" " * space + text + "\n\n" * closes for space, text, closes, _, _ in rows]
+    counts, told = [row[3] for row in rows], [row[4] for row in rows]
+    reference, fast = Spelling(known), compiled.Spelling()
+    for stretch, count_, is_told in zip(stretches, counts, told, strict=True):
+        reference.add(stretch, count_, is_told=is_told)
+    fast.know(pa.array(known, pa.large_string()))
+    for part in (slice(0, 5), slice(5, None)):
+        fast.add(pa.array(stretches[part], pa.large_string()), np.array(counts[part], np.int64), np.array(told[part], bool))
+    assert fast.table().equals(reference.table())
+    assert len(fast) == len(reference)
 
 
 @pytest.mark.parametrize("floor", [1, 2, 30])

@@ -25,6 +25,7 @@ from dft_stats.build.merge import Counted, Keep, add_up
 from dft_stats.build.parts import FORMAT, Draft, read_part, write_part
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
+from dft_stats.build.tally import Buffers
 from dft_stats.build.units import read_units
 from dft_stats.errors import CorpusError
 from dft_stats.sentences import RULE, Segmenter
@@ -37,6 +38,10 @@ _BATCHES = 32
 _LIBRARIES = 350_000_000  # bytes that a process takes before it has read anything
 _MOST_CHARACTERS = 62_000_000  # of a batch, however much memory there is: larger ones are slower
 _DONE = "shard.json"
+
+
+_BUFFERS = Buffers()
+"""Of this process; a part is written before the next one is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +67,12 @@ class Job:
         """Of a batch, so that `memory` is enough."""
         return min(max((self.memory - _LIBRARIES) // _BATCHES, 1 << 20), _MOST_CHARACTERS)
 
-    def count(self, texts: Sequence[str], *, keep_singles: bool = True) -> Part:
-        """Count a batch. `keep_singles`: see `count_units`."""
+    def count(self, texts: Sequence[str], *, keep_singles: bool = True, buffers: Buffers | None = None) -> Part:
+        """Count a batch. `keep_singles`, `buffers`: see `count_units`."""
         units = read_units(texts, self.segmenter, typography=self.typography)
         # Units of the rule follow from the text. Those of another segmenter may not, so that other units make the same text once more.
-        return count_units(units, max_order=self.max_order, keep_singles=keep_singles or self.segmenter.identity != RULE.identity)
+        keep_singles = keep_singles or self.segmenter.identity != RULE.identity
+        return count_units(units, max_order=self.max_order, keep_singles=keep_singles, buffers=buffers)
 
     def faults(self) -> Faults:
         """What to do about damaged files and texts."""
@@ -78,10 +84,9 @@ class Job:
         with Draft(folder / shard.key) as draft:
             number = 0
             for number, texts in enumerate(shard.batches(self.text_column, self.batch_characters, faults), start=1):
-                for text in texts:
-                    sample.add(text)
+                sample.add(texts)
                 characters += sum(map(len, texts))
-                write_part(self.count(texts), draft / str(number))
+                write_part(self.count(texts, buffers=_BUFFERS), draft / str(number))
             sample.write(draft / "sample.parquet")
             facts = {"characters": characters, "parts": number, "faults": faults.found}
             (draft / _DONE).write_text(json.dumps(facts))
@@ -200,7 +205,8 @@ def count_shards(
         for size in run(remaining, job, folder, workers):
             counted, characters = counted + 1, characters + size
             tell(Progress(counted, reused, characters))
-        return _added_up([folder / key for key in done], job, keep)
+        _BUFFERS.release()
+        return _added_up([folder / key for key in done], job, keep, workers)
     except OSError as error:
         reason = error.strerror or str(error)
         raise CorpusError(f"{folder} cannot be written to ({reason}): make room, or give another folder for parts (--parts)") from error
@@ -246,13 +252,12 @@ def _in_memory(shards: Sequence[Shard | Texts], job: Job, keep: Keep) -> tuple[C
             characters += sum(map(len, batch))
             if characters > job.batch_characters and len(texts) > 1:
                 return None
-    for text in texts:
-        sample.add(text)
+    sample.add(texts)
     part = job.count(texts, keep_singles=not keep.drops_singles)
     return add_up([part], [], keep, job.memory), sample, faults, characters
 
 
-def _added_up(folders: Sequence[Path], job: Job, keep: Keep) -> tuple[Counted, Sample, Faults]:
+def _added_up(folders: Sequence[Path], job: Job, keep: Keep, threads: int) -> tuple[Counted, Sample, Faults]:
     sample, faults, parts = Sample(), Faults(), []
     for folder in sorted(set(folders)):
         facts = json.loads((folder / _DONE).read_text())
@@ -261,7 +266,7 @@ def _added_up(folders: Sequence[Path], job: Job, keep: Keep) -> tuple[Counted, S
         parts += [folder / str(number + 1) for number in range(facts["parts"])]
     if not parts:
         return add_up([job.count([])], [], keep, job.memory), sample, faults
-    return add_up([read_part(part) for part in parts], parts, keep, job.memory), sample, faults
+    return add_up([read_part(part) for part in parts], parts, keep, job.memory, threads=threads), sample, faults
 
 
 def _chain(head: list[Shard | Texts], tail: Iterator[Shard | Texts]) -> Iterator[Shard | Texts]:

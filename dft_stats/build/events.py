@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numba import njit
 from numpy.typing import NDArray
 
-from dft_stats.build.hashing import Hashes, feed_byte, hash_texts, unmix
+from dft_stats.build.hashing import Hashes, feed_byte, hash_texts, mix, unmix
 from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED
-from dft_stats.build.tally import Buffers, Rows, tally
+from dft_stats.build.tally import Buffers, Rows, tally, tally_types
 from dft_stats.build.units import Units
 from dft_stats.build.windows import Windows, exposure, read_windows
 from dft_stats.counts import COUNTS, Exposure, schema
@@ -38,15 +39,17 @@ class Part:
 STREAM_FLAGS = 3  # bits of the stream below the type
 
 
-def count_units(units: Units, *, max_order: int = 5, keep_singles: bool = True) -> Part:
+def count_units(units: Units, *, max_order: int = 5, keep_singles: bool = True, buffers: Buffers | None = None) -> Part:
     """Count everything in a batch.
 
     Args:
         units: of the batch.
         max_order: longest n-grams.
-        keep_singles: False: of units and n-grams that occur once only their number is kept; for a batch that nothing is added to.
+        keep_singles: False: of n-grams that occur once only their number is kept; for a batch that nothing is added to.
+        buffers: to work in. The rows of the part lie there until they are used again.
     """
-    windows, buffers = read_windows(units), Buffers(len(units.id))
+    windows, buffers = read_windows(units), buffers or Buffers()
+    buffers.reset(len(units.id), _BYTES_A_UNIT)
     numbers = {
         SENTENCE_LENGTH.name: _sentence_length(units, windows),
         PUNCTUATION_RHYTHM.name: _punctuation_rhythm(units, windows),
@@ -64,21 +67,37 @@ def count_units(units: Units, *, max_order: int = 5, keep_singles: bool = True) 
 # --- texts ------------------------------------------------------------------------------------------------------------------------
 
 
+_BYTES_A_UNIT = 7 * 32  # of rows: a key that occurs twice takes 60 bytes, one that occurs once 16
+
+
 def _texts(units: Units, windows: Windows, buffers: Buffers, max_order: int, keep_singles: bool) -> dict[str, Rows]:
-    found = {}
-    single, repeats = np.zeros(len(units.id), np.bool_), np.ones(len(units.id), np.bool_)
+    single = np.zeros(len(units.id), np.bool_)
+    found = {TOKEN_FREQUENCY.name: _types(units, windows, single)}
+    repeats = np.ones(len(units.id), np.bool_)
     for n, hashes, counted in ngrams(units, max_order):
-        name = TOKEN_FREQUENCY.name if n == 1 else f"{NGRAM_FREQUENCY.name}/{n}"
-        if keep_singles:
-            found[name] = tally(hashes, counted, None, windows, buffers)
-        else:
-            left_out = _grow(counted, single, repeats) if n > 1 else 0
-            rows = tally(hashes, repeats, None, windows, buffers, single=single, keep_singles=False)
+        name = f"{NGRAM_FREQUENCY.name}/{n}"
+        if n > 1 and keep_singles:
+            found[name] = tally(hashes, counted, windows, buffers)
+        elif n > 1:
+            left_out = _grow(counted, single, repeats)
+            rows = tally(hashes, repeats, windows, buffers, single=single, keep_singles=False)
             found[name] = replace(rows, left_out=rows.left_out + left_out)
     hashes, counted = np.empty(len(units.id), np.uint64), np.empty(len(units.id), np.bool_)
     _stretches(units.id, units.flags, units.numbers, units.factors, _spaced(units)[0], hashes, counted)
-    found[SURFACE.name] = tally(hashes, counted, None, windows, buffers)
+    found[SURFACE.name] = tally(hashes, counted, windows, buffers)
     return found
+
+
+def _types(units: Units, windows: Windows, single: NDArray[np.bool_]) -> Rows:
+    """Rows of the types; `single` is set where one occurs once."""
+    types, unit, counts = tally_types(units.id, None, len(units.numbers), windows)
+    keys = mix(units.numbers[types])
+    order = np.argsort(keys)
+    is_single = counts[order, 0] == 1
+    single[unit[counts[:, 0] == 1]] = True
+    many, once = order[~is_single], order[is_single]
+    words = counts[once][:, [3, 5]].astype(np.uint16)
+    return Rows(keys[many], unit[many].astype(np.uint32), counts[many], keys[once], unit[once].astype(np.uint32), words)
 
 
 @njit(cache=True)
@@ -165,6 +184,9 @@ def _stretches(
 # --- numbers ----------------------------------------------------------------------------------------------------------------------
 
 
+_MOST_TYPES = 1 << 17
+
+
 def _rows(
     statistic: Statistic, blocks: Sequence[tuple[Columns, NDArray[np.int32]]], windows: Windows, names: Mapping[str, pa.Array]
 ) -> pa.Table:
@@ -173,14 +195,20 @@ def _rows(
     A block is (columns, unit at which each event happens, rising). No key is in two blocks.
     """
     sizes = [max(int(column.max(initial=0)) for column in columns) + 2 for columns in zip(*(keys for keys, _ in blocks), strict=True)]
+    most = int(np.prod([float(size) for size in sizes]))
     found, counts = [], []
     for keys, at in blocks:
         packed = np.zeros(len(at), np.uint64)
         for column, size in zip(keys, sizes, strict=True):
             packed = packed * np.uint64(size) + (column + 1).astype(np.uint64)
-        rows = tally(packed, None, at, windows, Buffers(len(at)))
-        found.append(unmix(np.concatenate([rows.key, rows.single_key])))
-        counts.append(rows.all_counts)
+        if most <= _MOST_TYPES:
+            number, _, added = tally_types(packed.astype(np.int32), at, most, windows)
+            found.append(number.astype(np.uint64))
+            counts.append(added)
+        else:
+            rows = tally(packed, np.ones(len(at), np.bool_), windows, Buffers(), at=at)
+            found.append(unmix(np.concatenate([rows.key, rows.single_key])))
+            counts.append(rows.all_counts)
     number = np.concatenate(found)
     columns = []
     for size in reversed(sizes):
@@ -239,7 +267,7 @@ def _punctuation_rhythm(units: Units, windows: Windows) -> pa.Table:
 def entropies(units: Units, windows: Windows) -> dict[int, tuple[Integers, Integers, Integers]]:
     """By words of a window: (first unit, types, entropy in centibits) of each full window."""
     at = np.flatnonzero(units.kind == WORD)
-    lowered = pa.array([text.lower() for text in units.vocabulary.to_pylist()], pa.large_string()).dictionary_encode()
+    lowered = _lowered(units.vocabulary).dictionary_encode()
     kinds = lowered.indices.to_numpy(zero_copy_only=False).astype(np.int32)[units.id[at]]
     document = windows.document[windows.of_unit[at]]
     begins = np.concatenate([[0], np.flatnonzero(document[1:] != document[:-1]) + 1, [len(at)]])
@@ -249,6 +277,13 @@ def entropies(units: Units, windows: Windows) -> dict[int, tuple[Integers, Integ
         first, types, surplus = _surplus(kinds, begins, window, c_log_c, np.zeros(len(lowered.dictionary), np.int32))
         found[window] = at[first], types, 100 * (scaled_c_log_c(window) - surplus) // (window * BITS)
     return found
+
+
+def _lowered(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    """`str.lower` of each."""
+    rest = pc.invert(pc.string_is_ascii(texts))
+    spelt = pa.array([text.lower() for text in texts.filter(rest).to_pylist()], pa.large_string())
+    return pc.replace_with_mask(pc.ascii_lower(texts), rest, spelt)
 
 
 def _entropy(units: Units, windows: Windows) -> pa.Table:

@@ -5,21 +5,23 @@ Two disjoint samples of `words` words each are drawn, document by document, neve
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import log2
 
 import numpy as np
 import pyarrow as pa
+from numba import njit
 from numpy.typing import NDArray
 
 from dft_stats.build.events import entropies, marks, ngrams, sentence_lengths
-from dft_stats.build.hashing import Hashes, hash_texts
+from dft_stats.build.hashing import Hashes, hash_texts, mix
 from dft_stats.build.sample import Excerpt
 from dft_stats.build.scan import OPENS
 from dft_stats.build.units import Units, read_units
 from dft_stats.build.windows import read_windows
 from dft_stats.compare import COMPARED_ORDERS, LONG, LONGEST_GAP, SHORT
 from dft_stats.counts import Counts
-from dft_stats.measures import jensen_shannon_bits, wasserstein_1
+from dft_stats.measures import wasserstein_1
 from dft_stats.profile import FLOOR_SCHEMA
 from dft_stats.sentences import Segmenter
 from dft_stats.statistics import NGRAM_FREQUENCY, TOKEN_FREQUENCY
@@ -38,6 +40,10 @@ class Events:
     value: Integers  # (events,): number of the cell, or the value itself where values are ordered
     begins: Integers  # (excerpts + 1,)
     cells: int  # 0 where values are ordered
+    counts: tuple[Integers, Integers] = field(init=False)  # (cells,) of two samples, zeros between uses
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counts", (np.zeros(self.cells, np.int64), np.zeros(self.cells, np.int64)))
 
     def of(self, excerpts: Integers) -> Integers:
         """Values of some excerpts."""
@@ -124,12 +130,12 @@ def read_events(texts: Sequence[str], kept: Mapping[str, Counts], segmenter: Seg
         if n == 1 or n in COMPARED_ORDERS:
             name = TOKEN_FREQUENCY.name if n == 1 else f"{NGRAM_FREQUENCY.name}/{n}"
             counts = kept[TOKEN_FREQUENCY.name if n == 1 else NGRAM_FREQUENCY.name]
-            found[name] = _categories(_pooled(hashes[at], counts, *([n] if n > 1 else [])), at, begins)
+            found[name] = _categories(hashes[at], at, begins, _kept(counts, *([n] if n > 1 else [])))
     first, lengths, _ = sentence_lengths(units, windows)
     found["sentence_length"] = Events(lengths, np.searchsorted(first, begins), 0)
     at, previous, gap, mark = marks(units, windows)
     gaps = (previous * (LONGEST_GAP + 1) + np.minimum(gap, LONGEST_GAP)) * len(MARK_CLASSES) + mark
-    found["punctuation_rhythm"] = _categories(gaps, at, begins)
+    found["punctuation_rhythm"] = _categories(gaps.astype(np.uint64), at, begins)
     by_window = entropies(units, windows)
     for name, window in (("entropy", LONG), ("entropy_32", SHORT)):
         first, _, centibits = by_window[window]
@@ -149,9 +155,7 @@ def discrepancies_of(events: Mapping[str, Events], reference: Integers, other: I
             scale = 100 if name.startswith("entropy") else 1
             found[name] = wasserstein_1(a / scale, np.ones(len(a)), b / scale, np.ones(len(b)))
             continue
-        cells = np.bincount(a, minlength=own.cells), np.bincount(b, minlength=own.cells)
-        seen = (cells[0] + cells[1]) > 0
-        value = jensen_shannon_bits(cells[0][seen], cells[1][seen])
+        value = _jensen_shannon_bits(a, b, *own.counts)
         if "/" in name:
             orders.append(value)
         else:
@@ -173,19 +177,65 @@ def _openings(units: Units, texts: Sequence[str], segmenter: Segmenter, typograp
     return found
 
 
-def _categories(values: NDArray[np.generic], at: Integers, begins: Integers) -> Events:
-    distinct, cell = np.unique(values, return_inverse=True)
-    return Events(cell.astype(np.int64), np.searchsorted(at, begins), len(distinct))
+def _categories(values: Hashes, at: Integers, begins: Integers, kept: Hashes | None = None) -> Events:
+    """Events by cells; those that `kept`, if given, has not share one."""
+    cell, cells = _cells(values, np.empty(0, np.uint64) if kept is None else kept, kept is not None)
+    return Events(cell, np.searchsorted(at, begins), int(cells))
 
 
-def _pooled(hashes: Hashes, kept: Counts, *group: int) -> Hashes:
-    """The numbers, 0 for all rows that the profile pruned."""
-    if not len(kept.spectrum):
-        return hashes
-    (key,) = [name for name in kept.statistic.keys if name not in kept.statistic.groups]
-    texts = pa.array(kept.rows(*group)[key].to_pylist(), pa.large_string())
-    offsets, letters = texts.buffers()[1:]
-    numbers = np.sort(hash_texts(np.frombuffer(letters or b"", np.uint8), np.frombuffer(offsets, np.int64)[: len(texts) + 1])[0])
-    place = np.minimum(np.searchsorted(numbers, hashes), max(len(numbers) - 1, 0))
-    known = numbers[place] == hashes if len(numbers) else np.zeros(len(hashes), bool)
-    return np.where(known, hashes, np.uint64(0))
+def _kept(counts: Counts, *group: int) -> Hashes | None:
+    """Numbers of the texts that a table has; None if it has all."""
+    if not len(counts.spectrum):
+        return None
+    (key,) = [name for name in counts.statistic.keys if name not in counts.statistic.groups]
+    texts = counts.rows(*group)[key].cast(pa.large_string()).combine_chunks()
+    texts = pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
+    _, offsets, letters = texts.buffers()
+    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1] if len(texts) else np.zeros(1, np.int64)
+    numbers: Hashes = hash_texts(np.frombuffer(letters or b"", np.uint8), ends)[0]
+    return numbers
+
+
+@njit(cache=True, nogil=True)
+def _cells(values: Hashes, kept: Hashes, is_pruned: bool) -> tuple[Integers, int]:
+    """Cells numbered as their values turn up, and how many there are; 0 is for what was pruned."""
+    capacity = 16
+    while capacity < 2 * values.size:
+        capacity *= 2
+    slots, owners, mask = np.zeros(capacity, np.uint64), np.zeros(capacity, np.int64), np.uint64(capacity - 1)
+    cell, cells = np.empty(values.size, np.int64), 0
+    for i in range(values.size):
+        place = np.int64(mix(values[i]) & mask)
+        while owners[place] and slots[place] != values[i]:
+            place = (place + 1) & (capacity - 1)
+        if not owners[place]:
+            cells += 1
+            slots[place], owners[place] = values[i], cells
+        cell[i] = owners[place]
+    is_kept = np.zeros(cells + 1, np.bool_)
+    for i in range(kept.size):
+        place = np.int64(mix(kept[i]) & mask)
+        while owners[place] and slots[place] != kept[i]:
+            place = (place + 1) & (capacity - 1)
+        is_kept[owners[place]] = True
+    for i in range(values.size):
+        if is_pruned and not is_kept[cell[i]]:
+            cell[i] = 0
+    return cell, cells + 1
+
+
+@njit(cache=True, nogil=True)
+def _jensen_shannon_bits(a: Integers, b: Integers, count_a: Integers, count_b: Integers) -> float:
+    """`measures.jensen_shannon_bits` of events given as cells. `count_a`, `count_b`: zeros by cell, and zeros again afterwards."""
+    for cell in a:
+        count_a[cell] += 1
+    for cell in b:
+        count_b[cell] += 1
+    total = 0.0
+    for own in (a, b):
+        for cell in own:
+            if count_a[cell] or count_b[cell]:  # a cell is looked at once
+                p, q = count_a[cell] / a.size, count_b[cell] / b.size
+                total += (p * log2(2 * p / (p + q)) if p else 0.0) + (q * log2(2 * q / (p + q)) if q else 0.0)
+                count_a[cell] = count_b[cell] = 0
+    return max(0.0, total / 2)

@@ -6,8 +6,10 @@ added up by DuckDB, which spills to disk.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import duckdb
@@ -20,10 +22,11 @@ from numpy.typing import NDArray
 from dft_stats.build.events import Part
 from dft_stats.build.parts import number_files
 from dft_stats.build.places import STRETCH, texts_at
+from dft_stats.build.spelling import Spelling
 from dft_stats.build.tally import Ints, Pairs, Rows, sorted_keys
 from dft_stats.counts import COUNTS, Counts, Exposure, of_table, schema, totals_schema
 from dft_stats.errors import CorpusError
-from dft_stats.spelling import SCHEMA, Spelling
+from dft_stats.spelling import SCHEMA
 from dft_stats.statistics import COUNTED, NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY, Statistic
 
 PRUNED = (TOKEN_FREQUENCY.name, NGRAM_FREQUENCY.name, SURFACE.name)
@@ -73,14 +76,14 @@ class Counted:
 class _Found:
     """One table, an n-gram order being one."""
 
-    text: pa.LargeStringArray  # (kept,)
+    text: pa.LargeStringArray  # (kept,), rising
     counts: Ints  # (kept, 6)
     total: int  # of all rows, kept or not
     types: int
     spectrum: Mapping[int, int]  # count -> number of rows that were not kept
 
 
-def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: int) -> Counted:
+def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: int, *, threads: int = 1) -> Counted:
     """The counts of all parts together: equal to those of one part with all the documents.
 
     Args:
@@ -88,46 +91,64 @@ def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: i
         folders: where they lie on disk; empty for parts in memory.
         keep: what to prune.
         memory: bytes, for rows that are being added up and for those that are kept.
+        threads: tables that are added up at a time.
 
     Raises:
         CorpusError: what is to be kept does not fit into `memory`.
     """
     exposure = sum((part.exposure for part in parts), Exposure())
-    counts, kept = {}, 0
-    for statistic in COUNTED:
-        if statistic.name in PRUNED:
-            found = {}
-            for name in (name for name in parts[0].texts if name.partition("/")[0] == statistic.name):
-                found[name] = _find(name, parts, keep, memory, memory - kept * _KEPT_BYTES)
-                kept += len(found[name].counts)
-            counts[statistic.name] = _counts(statistic, found)
-        else:
-            tables = [part.numbers[statistic.name] for part in parts] if not folders else []
-            counts[statistic.name] = _numbers(statistic, tables, number_files(folders, statistic.name), memory)
-    return Counted(exposure, counts, _spelling(parts, keep, memory))
+    room, own = _Room(memory), memory // threads
+    with ThreadPoolExecutor(threads) as pool:
+        spelling = pool.submit(_spelling, parts, keep, own)
+        found = {name: pool.submit(_find, name, parts, keep, own, room) for name in parts[0].texts}
+        numbers = {}
+        for statistic in COUNTED:
+            if statistic.name not in PRUNED:
+                tables = [part.numbers[statistic.name] for part in parts] if not folders else []
+                numbers[statistic.name] = pool.submit(_numbers, statistic, tables, number_files(folders, statistic.name), own)
+        counts = {}
+        for statistic in COUNTED:
+            if statistic.name in PRUNED:
+                own_rows = {name: rows.result() for name, rows in found.items() if name.partition("/")[0] == statistic.name}
+                counts[statistic.name] = _counts(statistic, own_rows)
+            else:
+                counts[statistic.name] = numbers[statistic.name].result()
+        return Counted(exposure, counts, spelling.result())
+
+
+class _Room:
+    """Memory for rows that are kept, shared by all tables."""
+
+    def __init__(self, memory: int) -> None:
+        self.memory, self._rows, self._lock = memory, 0, Lock()
+
+    def take(self, name: str, rows: int) -> None:
+        """Room for more rows of a table, or an error."""
+        with self._lock:
+            self._rows += rows
+            if self._rows * _KEPT_BYTES > self.memory:
+                raise CorpusError(
+                    f"{name}: {self._rows:,} rows and more are to be kept, of this table and others, which does not fit into "
+                    f"{self.memory / 1e9:.1f} GB of memory; keep only those of more documents (--min-documents), or give more memory "
+                    "(--memory). What is counted is not lost"
+                )
 
 
 # --- rows of text -----------------------------------------------------------------------------------------------------------------
 
 
-def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: int) -> _Found:
-    """One table, of the rows of which no more are kept than there is room for, in bytes."""
+def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: _Room) -> _Found:
+    """One table, sorted by text."""
     chosen: list[tuple[NDArray[np.uint64], Ints]] = []
     spectrum: dict[int, int] = {}
-    total = types = kept = singles = 0
+    total = types = singles = 0
     for places, counts, dropped in _summed(name, parts, memory, drops_singles=keep.drops_singles and name != SURFACE.name):
         singles += dropped
         total, types = total + int(counts[:, 0].sum()), types + len(counts)
         keeps = keep.keeps(name, counts)
         chosen.append((places[keeps], counts[keeps]))
         _note(spectrum, counts[~keeps, 0])
-        kept += int(keeps.sum())
-        if kept * _KEPT_BYTES > room:
-            raise CorpusError(
-                f"{name}: {kept:,} rows and more are to be kept, and with what is kept already that does not fit into "
-                f"{memory / 1e9:.1f} GB of memory; "
-                "keep only those of more documents (--min-documents), or give more memory (--memory). What is counted is not lost"
-            )
+        room.take(name, int(keeps.sum()))
     if singles:
         spectrum[1] = spectrum.get(1, 0) + singles
         total, types = total + singles, types + singles
@@ -138,7 +159,9 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: int) 
         best = _most_frequent(parts, place, counts[:, 0], units, most)
         _note(spectrum, counts[~best, 0])
         place, counts = place[best], counts[best]
-    return _Found(_spelt(parts, place, units), counts, total, types, spectrum)
+    text = _spelt(parts, place, units)
+    order = pl.Series(text).arg_sort().to_numpy()
+    return _Found(text.take(pa.array(order)), counts[order], total, types, spectrum)
 
 
 def _units(name: str) -> int:
@@ -151,16 +174,13 @@ def _spelling(parts: Sequence[Part], keep: Keep, memory: int) -> pa.Table:
     floor = keep.spelling_documents
     if max(keep.min_documents, keep.surface_documents, keep.min_count) == 1:
         return SCHEMA.empty_table()
-    common: list[str] = []
+    spelling = Spelling(is_whole=floor <= 1)
     for name in (SURFACE.name, TOKEN_FREQUENCY.name) if floor > 1 else ():
         for places, counts, _ in _summed(name, parts, memory, drops_singles=True):
-            common += _spelt(parts, places[counts[:, 1] >= floor], _units(name)).to_pylist()
-    spelling = Spelling(common, is_whole=floor <= 1)
+            spelling.know(_spelt(parts, places[counts[:, 1] >= floor], _units(name)))
     for places, counts, _ in _summed(SURFACE.name, parts, memory, drops_singles=False):
         rest = ~keep.keeps(SURFACE.name, counts)
-        texts = _spelt(parts, places[rest], STRETCH).to_pylist()
-        for text, (count, documents) in zip(texts, counts[rest, :2].tolist(), strict=True):
-            spelling.add(text, count, is_told=documents >= floor)
+        spelling.add(_spelt(parts, places[rest], STRETCH), counts[rest, 0], counts[rest, 1] >= floor)
         if len(spelling) * _KEPT_BYTES > memory:
             raise CorpusError(
                 f"spelling: more than {len(spelling):,} rows are to be kept, which does not fit into {memory / 1e9:.1f} GB of memory; tell "
@@ -205,7 +225,7 @@ def _sum(rows: Sequence[Rows], slices: Sequence[tuple[int, int, int, int]], drop
     if len(rows) == 1:  # its keys are distinct
         (only,) = pieces
         if drops_singles:
-            return only.unit.astype(np.uint64), only.counts, len(only.single_key)
+            return only.unit.astype(np.uint64), only.counts.astype(np.int64, copy=False), len(only.single_key)
         return np.concatenate([only.unit, only.single_unit]).astype(np.uint64), only.all_counts, 0
     pairs = sorted_keys(np.concatenate([piece.key for piece in pieces] + [piece.single_key for piece in pieces]))
     counts, words = np.concatenate([piece.counts for piece in pieces]), np.concatenate([piece.single_words for piece in pieces])
@@ -228,7 +248,7 @@ def _piece(rows: Rows, begin: int, behind: int, single: int, single_behind: int)
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _add_runs(pairs: Pairs, counts: Ints, words: NDArray[np.uint16], drops_singles: bool, first: Ints, sums: Ints) -> tuple[int, int]:
     """Sums of the rows of each key, and its first row; rows are `counts`, and behind them singles. Returns (keys, dropped singles)."""
     size = dropped = i = 0
@@ -286,16 +306,14 @@ def _most_frequent(parts: Sequence[Part], place: NDArray[np.uint64], count: Ints
 
 
 def _counts(statistic: Statistic, found: Mapping[str, _Found]) -> Counts:
-    """One statistic as the core knows it: rows sorted by key, totals and spectrum by group."""
+    """One statistic as the core knows it: its groups one after the other, with totals and spectrum."""
     columns, totals, spectrum = totals_schema(statistic, ("count", "types")), [], []
     tables = []
     for name, rows in found.items():
         group = [int(name.partition("/")[2])] if "/" in name else []
-        text = pl.Series("text", rows.text)
-        order = pa.array(text.arg_sort().to_numpy())
-        keys = [pa.repeat(pa.scalar(n, pa.int8()), len(text)) for n in group]
-        numbers = [pa.array(column)[:].take(order) for column in np.ascontiguousarray(rows.counts.T)]
-        tables.append(pa.table([*keys, rows.text.take(order).cast(pa.string()), *numbers], schema=schema(statistic)))
+        keys = [pa.repeat(pa.scalar(n, pa.int8()), len(rows.text)) for n in group]
+        numbers = [pa.array(column) for column in np.ascontiguousarray(rows.counts.T)]
+        tables.append(pa.table([*keys, rows.text.cast(pa.string()), *numbers], schema=schema(statistic)))
         totals += [[*group, rows.total, rows.types]] if rows.types or not group else []
         spectrum += [[*group, *row] for row in sorted(rows.spectrum.items())]
     parts = [_table(columns, rows) for rows in (totals, spectrum)]

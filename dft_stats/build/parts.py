@@ -17,7 +17,7 @@ from dft_stats.build.events import Part
 from dft_stats.build.tally import Rows
 from dft_stats.counts import Exposure
 
-FORMAT = 1  # raise it with every change of what a part holds
+FORMAT = 2  # raise it with every change of what a part holds
 _DONE = "part.json"
 _ARRAYS = [field.name for field in fields(Rows) if field.name != "left_out"]
 

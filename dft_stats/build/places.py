@@ -36,14 +36,14 @@ def texts_at(vocabulary: pa.LargeStringArray, stream: NDArray[np.uint32], at: ND
     return pa.LargeStringArray.from_buffers(len(at), pa.py_buffer(ends), pa.py_buffer(spelt))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _goes_on(stream: NDArray[np.uint32], i: int, first: int, units: int) -> bool:
     if units:
         return i < first + units
     return i == first or (i < stream.size and not stream[i] & (SPACED | BROKEN | OPENS))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _measure(starts: Ints, stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int, ends: Ints) -> None:
     for row in range(at.size):
         first = i = np.int64(at[row])
@@ -58,7 +58,7 @@ def _measure(starts: Ints, stream: NDArray[np.uint32], at: NDArray[np.uint32], u
         ends[row + 1] = ends[row] + size
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _write(starts: Ints, letters: Bytes, stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int, ends: Ints, spelt: Bytes) -> None:
     for row in range(at.size):
         first = i = np.int64(at[row])

@@ -2,8 +2,10 @@
 
 import hashlib
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,16 +34,27 @@ class Sample:
     _documents: list[tuple[int, str]] = field(default_factory=list)  # heaps, largest hash first
     _excerpts: list[tuple[int, int, str]] = field(default_factory=list)
 
-    def add(self, text: str) -> None:
-        """Take a document into account."""
-        document = _hash(text)
-        _keep(self._documents, (-document, text[:DOCUMENT_CHARACTERS]), MAX_DOCUMENTS)
-        if len(self._excerpts) == MAX_EXCERPTS and -self._excerpts[0][0] < document >> 8:  # all of its excerpts hash higher
-            return
-        for i, excerpt in enumerate(excerpts(text)):
-            # Few excerpts of many documents before many of few: the rank of an excerpt is the higher, the later it is drawn.
-            key = (document >> 8) + (i << 52)
-            _keep(self._excerpts, (-key, document, excerpt), MAX_EXCERPTS)
+    def add(self, texts: Sequence[str]) -> None:
+        """Take documents into account."""
+        hashes = [_hash(text) for text in texts]
+        for document, text in zip(hashes, texts, strict=True):
+            _keep(self._documents, (-document, text[:DOCUMENT_CHARACTERS]), MAX_DOCUMENTS)
+            if not self._is_full(document >> 8):
+                self._keep_excerpt(document, 0, first_excerpt(text))
+        for document, text in zip(hashes, texts, strict=True):
+            if self._is_full((document >> 8) + (1 << 52)):
+                continue
+            for i, excerpt in enumerate(excerpts(text)):
+                if i:
+                    self._keep_excerpt(document, i, excerpt)
+
+    def _is_full(self, key: int) -> bool:
+        """Whether all of the excerpts rank before this one."""
+        return len(self._excerpts) == MAX_EXCERPTS and -self._excerpts[0][0] < key
+
+    def _keep_excerpt(self, document: int, i: int, excerpt: str) -> None:
+        # Few excerpts of many documents before many of few: the rank of an excerpt is the higher, the later it is drawn.
+        _keep(self._excerpts, (-((document >> 8) + (i << 52)), document, excerpt), MAX_EXCERPTS)
 
     def write(self, path: Path) -> None:
         """Write what was collected."""
@@ -58,16 +71,18 @@ class Sample:
             "document": pa.array([document for _, document, _ in rows], pa.int64()),
             "text": pa.array([text.encode("utf-8", "surrogatepass") for _, _, text in rows], pa.large_binary()),
         }
-        pq.write_table(pa.table(columns), path, compression="zstd")
+        pq.write_table(pa.table(columns), path, compression="lz4")
 
     def read(self, path: Path) -> None:
         """Take over what another one wrote."""
-        for row in pq.read_table(path).to_pylist():
-            text = row["text"].decode("utf-8", "surrogatepass")
-            if row["document"] is None:
-                _keep(self._documents, (-row["key"], text), MAX_DOCUMENTS)
-            else:
-                _keep(self._excerpts, (-row["key"], row["document"], text), MAX_EXCERPTS)
+        rows = pq.read_table(path)
+        texts = rows["text"]
+        for i, (key, document) in enumerate(zip(rows["key"].to_pylist(), rows["document"].to_pylist(), strict=True)):
+            heap: list[Any] = self._documents if document is None else self._excerpts
+            limit = MAX_DOCUMENTS if document is None else MAX_EXCERPTS
+            if len(heap) < limit or -key > heap[0][0]:
+                text = texts[i].as_py().decode("utf-8", "surrogatepass")
+                _keep(heap, (-key, text) if document is None else (-key, document, text), limit)
 
     def documents(self) -> list[str]:
         """Whole documents in the order of their hashes, as many as `MAX_DOCUMENTS` and `MAX_CHARACTERS` allow, one at least."""
@@ -83,6 +98,18 @@ class Sample:
     def excerpts(self) -> list[Excerpt]:
         """Excerpts in the order of their hashes."""
         return [Excerpt(document, text) for _, document, text in sorted(self._excerpts, reverse=True)]
+
+
+def first_excerpt(text: str) -> str:
+    """The first of `excerpts`, without looking at the rest of the document."""
+    words, end = 0, -2
+    text = text[: 2 * EXCERPT_CHARACTERS].replace("\r\n", "\n") if len(text) > 2 * EXCERPT_CHARACTERS else text.replace("\r\n", "\n")
+    while words < EXCERPT_WORDS:
+        begin, end = end + 2, text.find("\n\n", end + 2)
+        words += text.count(" ", begin, end if end >= 0 else len(text)) + 1
+        if end < 0:
+            return text[:EXCERPT_CHARACTERS]
+    return text[: min(end, EXCERPT_CHARACTERS)]
 
 
 def excerpts(text: str) -> list[str]:

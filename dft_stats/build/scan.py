@@ -1,4 +1,4 @@
-"""Characters to units: `dft_stats.text.units` as one pass over the code points of a batch, compiled."""
+"""Characters to units: `dft_stats.text.units` as one pass over the normalised code points of a batch, compiled."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dft_stats.build.hashing import Hashes, feed
-from dft_stats.text import DIGIT, DIGIT_JOINERS, EXTEND, JOINERS, LETTER, NEWLINE, OTHER, SPACE, UPPER, character_kind
+from dft_stats.build.normalise import normalised
+from dft_stats.text import DIGIT, DIGIT_JOINERS, EXTEND, JOINERS, LETTER, NEWLINE, SPACE, UPPER, character_kind
 
 SPACED, BROKEN, OPENS, ENDS = 1, 2, 4, 8
 """Flags of a unit in its place: a space, or a break, stands before it; it opens a document; it ends a sentence."""
@@ -24,26 +25,23 @@ _JOINS[ord(".")] = _PERIOD
 _JOINS[[ord(c) for c in DIGIT_JOINERS]] = _DIGIT_JOINER
 
 
-_GROUP = 1 << 20  # characters that are looked at together: their codes stay in the cache
+_GROUP = 1 << 18  # characters that are looked at together: their codes stay in the cache
 
 
-def scan(texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.uint8], pa.LargeStringArray]:
-    """Units of documents: (type of each, flags of each, texts of the types in the order in which they turn up)."""
+def scan(texts: Sequence[str], *, typography: str = "fold") -> tuple[NDArray[np.int32], NDArray[np.uint8], pa.LargeStringArray]:
+    """Units of documents, normalised: (type of each, flags of each, texts of the types in the order in which they turn up)."""
     size = sum(map(len, texts)) // 3 + 1024
     ids, flags = np.empty(size, np.int32), np.empty(size, np.uint8)
     table = _Table(1 << 14)
     units = known = letters = 0
     for group in _groups(texts):
-        joined = "\n".join(group)
-        codes = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
-        if not joined.isascii():
-            _learn(codes)
-        lengths = np.fromiter(map(len, group), np.int64, len(group)) + 1
-        openings = np.cumsum(lengths) - lengths
+        codes, begins = normalised(group, typography=typography)
         if units + len(codes) > len(ids):
             ids, flags = (np.concatenate([array, np.empty(len(array) // 2 + len(codes), array.dtype)]) for array in (ids, flags))
-        while (found := _scan(codes, _KINDS, _JOINS, openings, ids, flags, units, known, letters, *table.arrays))[0] == _FULL:
-            table = table.grown(known)
+        while (found := _scan(codes, begins, _KINDS, _JOINS, ids, flags, units, known, letters, *table.arrays))[0] < 0:
+            if found[0] == _UNSEEN:
+                _learn(codes)
+            table = table.resized(known, 4 if found[0] == _FULL else 1)
         units, known, letters = found
     offsets = table.ends[: known + 1]
     return ids[:units], flags[:units], pa.LargeStringArray.from_buffers(known, pa.py_buffer(offsets), pa.py_buffer(table.letters))
@@ -54,7 +52,7 @@ def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
     size = 0
     for text in texts:
         group.append(text)
-        size += len(text) + 1
+        size += len(text)
         if size >= _GROUP:
             yield group
             group, size = [], 0
@@ -87,9 +85,9 @@ class _Table:
         """As the kernel takes them."""
         return self.slots, self.owners, self.ends, self.letters
 
-    def grown(self, known: int) -> "_Table":
-        """Four times as large, with the first `known` types."""
-        made = _Table(4 * self.capacity)
+    def resized(self, known: int, times: int) -> "_Table":
+        """So many times as large, with the first `known` types."""
+        made = _Table(times * self.capacity)
         made.ends[: known + 1] = self.ends[: known + 1]
         made.letters[: self.ends[known]] = self.letters[: self.ends[known]]
         chosen = (self.owners > 0) & (self.owners <= known)
@@ -106,15 +104,15 @@ def _enter(numbers: Hashes, types: NDArray[np.int32], slots: Hashes, owners: NDA
         slots[place], owners[place] = numbers[i], types[i]
 
 
-_FULL = -1
+_FULL, _UNSEEN = -1, -2
 
 
 @njit(cache=True)
 def _scan(
     codes: NDArray[np.uint32],
+    begins: NDArray[np.int64],
     kinds: NDArray[np.uint8],
     joins: NDArray[np.uint8],
-    openings: NDArray[np.int64],
     ids: NDArray[np.int32],
     flags: NDArray[np.uint8],
     found: int,
@@ -125,37 +123,59 @@ def _scan(
     ends: NDArray[np.int64],
     letters: NDArray[np.uint8],
 ) -> tuple[int, int, int]:
-    """Go on behind `found` units, `types` types and `used` letters; returns these three, or `_FULL` if the table is."""
-    size, capacity = codes.size, slots.size
-    document, opening = -1, openings[0]
-    begin = 0
-    number = np.uint64(0)
-    is_open = in_word = False
-    flag = BROKEN
-    before, base_before = np.uint8(NEWLINE), np.uint32(0)
-    for i in range(size + 1):
-        code, kind, word = np.uint32(0), np.uint8(NEWLINE), False
-        base = code
-        if i < size:
+    """Go on behind `found` units, `types` types and `used` letters; returns these three.
+
+    Or `_FULL` if the table is, `_UNSEEN` if the kind of a character is not known yet.
+    """
+    capacity = slots.size
+    for document in range(begins.size - 1):
+        i, behind = begins[document], begins[document + 1]
+        flag = BROKEN | OPENS
+        while i < behind:
             code = codes[i]
-            base, kind = code, kinds[code]
-            if kind == EXTEND:  # a combining mark takes over kind and base of the character before, or stands alone behind white space
-                kind = np.uint8(OTHER)
-                if before != SPACE and before != NEWLINE:
-                    kind, base = before, base_before
+            kind = kinds[code]
+            if kind == _UNKNOWN:
+                return _UNSEEN, 0, 0
+            if kind in (SPACE, NEWLINE):
+                if kind == NEWLINE:
+                    flag |= BROKEN
+                elif flag & BROKEN == 0:
+                    flag |= SPACED
+                i += 1
+                continue
+            begin, number = i, np.uint64(0)
             if LETTER <= kind <= DIGIT:
-                word = True
-            elif joins[code] and LETTER <= before <= DIGIT and i + 1 < size:
-                after = kinds[codes[i + 1]]
-                if LETTER <= after <= DIGIT:
-                    if joins[code] == _DIGIT_JOINER:
-                        word = before == DIGIT and after == DIGIT
-                    elif joins[code] == _PERIOD:  # "end.Next" lacks a space
-                        word = not (before == LETTER and after == UPPER)
+                before = kind
+                while True:
+                    number = feed(number, code)
+                    i += 1
+                    if i == behind:
+                        break
+                    code = codes[i]
+                    kind = kinds[code]
+                    if LETTER <= kind <= DIGIT:
+                        before = kind
+                    elif kind == EXTEND:  # a combining mark takes over the kind of the character before
+                        continue
                     else:
-                        word = True
-        blank = kind in (SPACE, NEWLINE)
-        if is_open and (blank or word != in_word or (not word and base != base_before)):
+                        if not joins[code] or i + 1 == behind:
+                            break
+                        after = kinds[codes[i + 1]]
+                        if not LETTER <= after <= DIGIT:
+                            break
+                        if joins[code] == _DIGIT_JOINER and not (before == DIGIT and after == DIGIT):
+                            break
+                        if joins[code] == _PERIOD and before == LETTER and after == UPPER:  # "end.Next" lacks a space
+                            break
+            else:
+                base = code
+                while code == base or kind == EXTEND:
+                    number = feed(number, code)
+                    i += 1
+                    if i == behind:
+                        break
+                    code = codes[i]
+                    kind = kinds[code]
             place = np.int64((number ^ (number >> np.uint64(32))) & np.uint64(capacity - 1))
             while owners[place] and slots[place] != number:
                 place = (place + 1) & (capacity - 1)
@@ -163,29 +183,17 @@ def _scan(
                 if types + 1 >= ends.size or used + 4 * (i - begin) > letters.size:
                     return _FULL, 0, 0
                 for j in range(begin, i):
-                    used = _spell(letters, used, codes[j])
+                    used = write_utf8(letters, used, codes[j])
                 types += 1
                 slots[place], owners[place], ends[types] = number, types, used
             ids[found], flags[found] = owners[place] - 1, flag
             found += 1
-            is_open, flag = False, 0
-        if blank:
-            flag = BROKEN if kind == NEWLINE or flag & BROKEN else SPACED
-        else:
-            if not is_open:
-                is_open, in_word, number, begin = True, word, np.uint64(0), i
-                if i >= opening:
-                    flag |= OPENS
-                    while i >= opening:
-                        document += 1
-                        opening = openings[document + 1] if document + 1 < openings.size else size + 1
-            number = feed(number, code)
-        before, base_before = kind, base
+            flag = 0
     return found, types, used
 
 
 @njit(cache=True)
-def _spell(letters: NDArray[np.uint8], at: int, code: int) -> int:
+def write_utf8(letters: NDArray[np.uint8], at: int, code: int) -> int:
     """Write a character as UTF-8; returns where the next one goes."""
     if code < 0x80:
         letters[at] = code

@@ -6,6 +6,7 @@ of equal keys are added up. Sorting is stable, so that a run is in the order of 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -22,9 +23,11 @@ Pairs = NDArray[np.uint64]  # (events, 2): key, and small window << 32 | unit
 
 _PART = 1 << 13  # events in a part, about
 _DIGIT = 11  # bits by which a part is sorted at a time
+_ONE = np.uint64(1)
 _32 = np.uint64(32)
 _64 = np.uint64(64)
 _LOW = np.uint64((1 << 32) - 1)
+_MOST = 1 << 32
 _DIGITS = np.uint64((1 << _DIGIT) - 1)
 
 
@@ -34,7 +37,7 @@ class Rows:
 
     key: Hashes  # (rows,), rising
     unit: Units32  # (rows,): first unit at which it happens
-    counts: Ints  # (rows, 6): `COUNTS`
+    counts: NDArray[np.int64] | NDArray[np.uint32]  # (rows, 6): `COUNTS`
     single_key: Hashes  # (singles,), rising, of what occurs once
     single_unit: Units32  # (singles,)
     single_words: NDArray[np.uint16]  # (singles, 2): words of its small and of its large window
@@ -51,52 +54,103 @@ class Rows:
 
 
 class Buffers:
-    """Memory that tallies of one batch share: fresh pages cost more than what is done in them."""
+    """Memory that batches of a process share, one after the other: fresh pages cost as much as what is done in them.
 
-    def __init__(self, events: int) -> None:
-        self.pairs = np.empty((events, 2), np.uint64)
+    What `take` gave is overwritten behind the next `reset`.
+    """
+
+    def __init__(self) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the memory back."""
+        self._room, self._taken = np.empty(0, np.uint8), 0
+        self._pairs, self._mixed = np.empty((0, 2), np.uint64), np.empty(0, np.uint64)
+
+    def reset(self, events: int, bytes_an_event: int) -> None:
+        """Begin a batch. Pages that are never touched cost nothing."""
+        if len(self._mixed) < events:
+            self._pairs, self._mixed = np.empty((events, 2), np.uint64), np.empty(events, np.uint64)
+            self._room = np.empty(events * bytes_an_event + (1 << 16), np.uint8)
+        self._taken = 0
+
+    def events(self, number: int) -> tuple[Pairs, Hashes]:
+        """(pairs, keys) for so many events, until the next call."""
+        if len(self._mixed) < number:
+            self.reset(number, 0)
+        return self._pairs[:number], self._mixed[:number]
+
+    def take(self, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+        """An array, from the shared room as long as there is some."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        begin = -(-self._taken // 64) * 64
+        if begin + size > len(self._room):
+            return np.empty(shape, dtype)
+        self._taken = begin + size
+        return self._room[begin : self._taken].view(dtype).reshape(shape)
 
 
 def tally(
     hashes: Hashes,
-    counted: Flags | None,
-    at: NDArray[np.int32] | None,
+    counted: Flags,
     windows: Windows,
     buffers: Buffers,
     *,
+    at: NDArray[np.int32] | None = None,
     single: Flags | None = None,
     keep_singles: bool = True,
+    dtype: type[np.generic] = np.uint32,
 ) -> Rows:
     """Add up events by key.
 
     Args:
         hashes: (events,), in the order of the text; `mix` of them becomes the key.
-        counted: (events,): which of them are events; all if None.
-        at: (events,): unit at which each happens, rising; None: event i happens at unit i.
+        counted: (events,): which of them are events.
         windows: of the units.
-        buffers: for as many events at least.
+        buffers: to work in, and for the rows.
+        at: (events,): unit at which each happens, rising; None: event i happens at unit i.
         single: (units,), set where the key of the event occurs once; None if of no interest.
         keep_singles: False: of keys that occur once only their number is returned.
+        dtype: of the counts; where they do not fit, they are int64.
     """
-    chosen, places = _ALL if counted is None else counted, _EACH if at is None else at
-    events = len(hashes) if counted is None else int(np.count_nonzero(counted))
-    bits = _bits(events)
-    begins = np.zeros((1 << bits) + 1, np.int64)
-    pairs = buffers.pairs[:events]
-    _scatter(hashes, chosen, places, windows.of_unit, bits, pairs, begins)
+    bits = _bits(len(hashes))
+    begins = np.zeros((1 << bits) + 1, np.uint64)
+    pairs, mixed = buffers.events(len(hashes))
+    events = _scatter(hashes, counted, _EACH if at is None else at, windows.of_unit, np.uint64(min(64 - bits, 63)), mixed, pairs, begins)
+    pairs = pairs[:events]
     repeated = sort_parts(pairs, begins, bits)
-    key, unit, counts = np.empty(repeated, np.uint64), np.empty(repeated, np.uint32), np.empty((repeated, len(COUNTS)), np.int64)
+    key, unit = buffers.take((repeated,), np.uint64), buffers.take((repeated,), np.uint32)
+    counts = buffers.take((repeated, len(COUNTS)), dtype)
     tables = windows.large, windows.document, windows.small_words, windows.large_words
     singles = _add_up(pairs, *tables, key, unit, counts)
+    if singles < 0:
+        return tally(hashes, counted, windows, buffers, at=at, single=single, keep_singles=keep_singles, dtype=np.int64)
     if single is not None:
         _mark(pairs[:singles], single)
     kept = singles if keep_singles else 0
-    single_key, single_unit, words = np.empty(kept, np.uint64), np.empty(kept, np.uint32), np.empty((kept, 2), np.uint16)
+    single_key, single_unit = buffers.take((kept,), np.uint64), buffers.take((kept,), np.uint32)
+    words = buffers.take((kept, 2), np.uint16)
     _split(pairs[:kept], *tables, single_key, single_unit, words)
     return Rows(key, unit, counts, single_key, single_unit, words, singles - kept)
 
 
-_ALL, _EACH = np.empty(0, np.bool_), np.empty(0, np.int32)
+def tally_types(types: NDArray[np.int32], at: NDArray[np.int32] | None, number: int, windows: Windows) -> tuple[Ints, Ints, Ints]:
+    """Add up events that are of few types: (type, first unit, counts (rows, 6)) of those that occur, by type.
+
+    Args:
+        types: (events,), below `number`.
+        at: (events,): unit at which each happens, rising; None: event i happens at unit i.
+        number: of types.
+        windows: of the units.
+    """
+    state = np.zeros((number, _STATE), np.int64)
+    tables = windows.of_unit, windows.large, windows.document, windows.small_words, windows.large_words
+    _add_up_types(types, _EACH if at is None else at, *tables, state)
+    found = np.flatnonzero(state[:, 0])
+    return found, state[found, len(COUNTS)], state[found, : len(COUNTS)]
+
+
+_EACH = np.empty(0, np.int32)
 
 
 def _bits(events: int) -> int:
@@ -109,28 +163,28 @@ def sorted_keys(keys: Hashes) -> Pairs:
     low, high = (int(keys.min()), int(keys.max())) if len(keys) else (0, 0)
     shared = 64 - (low ^ high).bit_length()
     bits = min(_bits(len(keys)), 64 - shared)
-    begins, pairs = np.zeros((1 << bits) + 1, np.int64), np.empty((len(keys), 2), np.uint64)
-    _scatter_keys(keys, shared, bits, pairs, begins)
+    begins, pairs = np.zeros((1 << bits) + 1, np.uint64), np.empty((len(keys), 2), np.uint64)
+    _scatter_keys(keys, np.uint64(min(64 - shared - bits, 63)), pairs, begins)
     sort_parts(pairs, begins, shared + bits)
     return pairs
 
 
-@njit(cache=True)
-def _scatter_keys(keys: Hashes, shared: int, bits: int, pairs: Pairs, begins: Ints) -> None:
-    shift, mask = np.uint64(64 - shared - bits), np.uint64((1 << bits) - 1)
+@njit(cache=True, nogil=True)
+def _scatter_keys(keys: Hashes, shift: np.uint64, pairs: Pairs, begins: Hashes) -> None:
+    last = np.uint64(begins.size - 2)
     for i in range(keys.size):
-        begins[(np.int64((keys[i] >> shift) & mask) if bits else 0) + 1] += 1
+        begins[((keys[i] >> shift) & last) + _ONE] += _ONE
     for part in range(begins.size - 1):
         begins[part + 1] += begins[part]
     following = begins.copy()
     for i in range(keys.size):
-        part = np.int64((keys[i] >> shift) & mask) if bits else 0
+        part = (keys[i] >> shift) & last
         to = following[part]
         pairs[to, 0], pairs[to, 1] = keys[i], np.uint64(i)
-        following[part] = to + 1
+        following[part] = to + _ONE
 
 
-def sort_parts(pairs: Pairs, begins: Ints, bits: int) -> int:
+def sort_parts(pairs: Pairs, begins: Hashes, bits: int) -> int:
     """Sort each part by key, stably, in place; return how many keys occur more than once.
 
     Args:
@@ -142,31 +196,79 @@ def sort_parts(pairs: Pairs, begins: Ints, bits: int) -> int:
     return int(_sort(pairs, begins, min(bits, 64 - 2 * _DIGIT), np.empty((spare, 2), np.uint64)))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _scatter(
-    hashes: Hashes, counted: Flags, at: NDArray[np.int32], window: NDArray[np.int32], bits: int, pairs: Pairs, begins: Ints
-) -> None:
-    """Keys and places by the upper `bits` bits of the key; `begins` says where each part begins."""
-    shift = np.uint64(64 - bits)
+    hashes: Hashes,
+    counted: Flags,
+    at: NDArray[np.int32],
+    window: NDArray[np.int32],
+    shift: np.uint64,
+    mixed: Hashes,
+    pairs: Pairs,
+    begins: Hashes,
+) -> int:
+    """Keys and places by the bits of the key from `shift` up; `begins` says where each part begins. Returns the number of events."""
+    last = np.uint64(begins.size - 2)  # of one part, the number is 0 whatever the shift
     for i in range(hashes.size):
-        if not counted.size or counted[i]:
-            begins[(np.int64(mix(hashes[i]) >> shift) if bits else 0) + 1] += 1
+        mixed[i] = mix(hashes[i])
+        begins[((mixed[i] >> shift) & last) + _ONE] += np.uint64(counted[i])
     for part in range(begins.size - 1):
         begins[part + 1] += begins[part]
     following = begins.copy()
     for i in range(hashes.size):
-        if not counted.size or counted[i]:
-            mixed = mix(hashes[i])
-            part = np.int64(mixed >> shift) if bits else 0
-            unit = np.int64(at[i]) if at.size else i
+        if counted[i]:
+            part = (mixed[i] >> shift) & last
             to = following[part]
-            pairs[to, 0] = mixed
+            unit = np.int64(at[i]) if at.size else i
+            pairs[to, 0] = mixed[i]
             pairs[to, 1] = (np.uint64(window[unit]) << _32) | np.uint64(unit)
-            following[part] = to + 1
+            following[part] = to + _ONE
+    return int(begins[begins.size - 1])
 
 
-@njit(cache=True)
-def _sort(pairs: Pairs, begins: Ints, bits: int, spare: Pairs) -> int:
+_STATE = 10  # COUNTS; first unit; last window; events in it, and in the large one that it belongs to
+
+
+@njit(cache=True, nogil=True)
+def _add_up_types(
+    types: NDArray[np.int32],
+    at: NDArray[np.int32],
+    of_unit: NDArray[np.int32],
+    large: NDArray[np.int32],
+    document: NDArray[np.int32],
+    small_words: NDArray[np.int32],
+    large_words: NDArray[np.int32],
+    state: Ints,
+) -> None:
+    for i in range(types.size):
+        unit = np.int64(at[i]) if at.size else i
+        own, window = state[types[i]], np.int64(of_unit[unit])
+        if own[0] == 0:
+            own[6], own[7], own[1] = unit, window, 1
+        elif own[7] != window:
+            before = own[7]
+            own[2] += own[8] * own[8]
+            own[3] += own[8] * small_words[before]
+            if large[before] != large[window]:
+                own[4] += own[9] * own[9]
+                own[5] += own[9] * large_words[large[before]]
+                own[1] += document[before] != document[window]
+                own[9] = 0
+            own[7], own[8] = window, 0
+        own[0] += 1
+        own[8] += 1
+        own[9] += 1
+    for type_ in range(state.shape[0]):
+        own = state[type_]
+        if own[0]:
+            own[2] += own[8] * own[8]
+            own[3] += own[8] * small_words[own[7]]
+            own[4] += own[9] * own[9]
+            own[5] += own[9] * large_words[large[own[7]]]
+
+
+@njit(cache=True, nogil=True)
+def _sort(pairs: Pairs, begins: Hashes, bits: int, spare: Pairs) -> int:
     """Sort each part, stably; return how many keys occur more than once.
 
     Two digits of a radix sort separate nearly all keys, insertion the rest.
@@ -175,7 +277,7 @@ def _sort(pairs: Pairs, begins: Ints, bits: int, spare: Pairs) -> int:
     high, low = _64 - np.uint64(bits + _DIGIT), _64 - np.uint64(bits + 2 * _DIGIT)
     repeated = 0
     for part in range(begins.size - 1):
-        first, behind = begins[part], begins[part + 1]
+        first, behind = np.int64(begins[part]), np.int64(begins[part + 1])
         if behind - first > 64:
             number[:] = 0
             for i in range(first, behind):
@@ -209,7 +311,7 @@ def _sort(pairs: Pairs, begins: Ints, bits: int, spare: Pairs) -> int:
     return repeated
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _add_up(
     pairs: Pairs,
     large: NDArray[np.int32],
@@ -220,8 +322,11 @@ def _add_up(
     out_unit: Units32,
     out: Ints,
 ) -> int:
-    """Rows of keys that occur more than once go to `out_*`; the others move to the front of `pairs`. Returns their number."""
-    events = len(pairs)
+    """Rows of keys that occur more than once go to `out_*`; the others move to the front of `pairs`. Returns their number.
+
+    Or -1 where a moment does not fit 32 bits and `out` has no more.
+    """
+    events, fits = len(pairs), True
     i = rows = singles = 0
     while i < events:
         own = pairs[i, 0]
@@ -252,18 +357,20 @@ def _add_up(
             i += 1
         out[rows, 0], out[rows, 1] = count, documents
         out[rows, 2], out[rows, 3] = square + in_window * in_window, cross + in_window * small_words[window]
-        out[rows, 4], out[rows, 5] = wide_square + in_wide * in_wide, wide_cross + in_wide * large_words[wide]
+        wide_square, wide_cross = wide_square + in_wide * in_wide, wide_cross + in_wide * large_words[wide]
+        out[rows, 4], out[rows, 5] = wide_square, wide_cross
+        fits &= max(wide_square, wide_cross) < _MOST or out.itemsize == 8
         rows += 1
-    return singles
+    return singles if fits else -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _mark(pairs: Pairs, single: Flags) -> None:
     for i in range(len(pairs)):
         single[np.int64(pairs[i, 1] & _LOW)] = True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _split(
     pairs: Pairs,
     large: NDArray[np.int32],

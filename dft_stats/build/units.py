@@ -35,8 +35,9 @@ class Units:
 
 def read_units(texts: Sequence[str], segmenter: Segmenter, *, typography: str = "fold") -> Units:
     """Normalise and segment a batch of texts."""
-    plain = [normalise(text, typography=typography) for text in texts]
-    return _read_by_rule(plain) if segmenter.identity == RULE.identity else _read_by(plain, segmenter)
+    if segmenter.identity == RULE.identity:
+        return _read_by_rule(texts, typography)
+    return _read_by([normalise(text, typography=typography) for text in texts], segmenter)
 
 
 def _units(documents: int, vocabulary: pa.LargeStringArray, ids: NDArray[np.int32], kind: NDArray[np.int8], flags: Bytes) -> Units:
@@ -48,12 +49,12 @@ def _units(documents: int, vocabulary: pa.LargeStringArray, ids: NDArray[np.int3
 # --- by rule ----------------------------------------------------------------------------------------------------------------------
 
 
-def _read_by_rule(texts: Sequence[str]) -> Units:
-    ids, flags, vocabulary = scan(texts)
+def _read_by_rule(texts: Sequence[str], typography: str) -> Units:
+    ids, flags, vocabulary = scan(texts, typography=typography)
     of_type = np.fromiter(map(_flags, vocabulary.to_pylist()), np.int32, len(vocabulary))
-    _mark_ends(of_type[ids], (flags & SPACED) > 0, (flags & BROKEN) > 0, flags)
-    kinds = ((of_type >> KIND_SHIFT) + WORD - 1).astype(np.int8)
-    return _units(len(texts), vocabulary, ids, kinds[ids], flags)
+    kinds = np.empty(len(ids), np.int8)
+    _mark_ends(of_type, ids, flags, kinds)
+    return _units(len(texts), vocabulary, ids, kinds, flags)
 
 
 _KNOWN: dict[str, int] = {}
@@ -61,21 +62,36 @@ _MOST_KNOWN = 1 << 20
 _LISTED = frozenset(word.lower() for table in TABLES for word in table)
 _NUMERAL, _VOWELS = frozenset("ivxl"), frozenset("aeiou")
 _LOWER, _CAPITAL = unit_flags("zoomed"), unit_flags("Zoomed")
+_SHAPE = str.maketrans({chr(code): "o" if code >= 97 else "O" if code >= 65 else "0" for code in range(128) if chr(code).isalnum()})
 
 
 def _flags(unit: str) -> int:
-    """`unit_flags`, remembered from batch to batch. Of words of letters that no table has, the first letter says all."""
+    """`unit_flags`, remembered from batch to batch.
+
+    Of words of letters that no table has, the first letter says all; of "well-known", "Ann's" and "1,000" the shape does.
+    """
     found = _KNOWN.get(unit)
     if found is None:
         if len(_KNOWN) >= _MOST_KNOWN:
             _KNOWN.clear()
         word = unit.lower()
-        is_common = unit.isascii() and unit.isalpha() and len(unit) >= 4 and word not in _LISTED
-        if is_common and not _NUMERAL.issuperset(word) and not _VOWELS.isdisjoint(word) and (unit == word or unit[0] != word[0]):
-            found = _LOWER if unit == word else _CAPITAL
-        else:
+        found = _by_shape(unit, word) if unit.isascii() and word not in _LISTED else None
+        if found is None:
             found = unit_flags(unit)
         _KNOWN[unit] = found
+    return found
+
+
+def _by_shape(unit: str, word: str) -> int | None:
+    if unit.isalpha():
+        is_common = len(unit) >= 4 and not _NUMERAL.issuperset(word) and not _VOWELS.isdisjoint(word)
+        return (_LOWER if unit == word else _CAPITAL) if is_common and (unit == word or unit[0] != word[0]) else None
+    shape = unit.translate(_SHAPE)
+    if len(unit) < 3 or word.partition("'")[0] in _LISTED or ("." in unit and ("o" in shape or "O" in shape)):
+        return None
+    found = _KNOWN.get(shape)
+    if found is None:
+        _KNOWN[shape] = found = unit_flags(shape)
     return found
 
 
@@ -83,15 +99,22 @@ _sentence_end = njit(cache=True)(sentence_end)
 
 
 @njit(cache=True)
-def _mark_ends(of_unit: NDArray[np.int32], space: NDArray[np.bool_], broken: NDArray[np.bool_], flags: Bytes) -> None:
-    """Set ENDS by the rules of `dft_stats.sentences`, document by document."""
-    first, size = 0, flags.size
+def _mark_ends(of_type: NDArray[np.int32], ids: NDArray[np.int32], flags: Bytes, kinds: NDArray[np.int8]) -> None:
+    """Set ENDS by the rules of `dft_stats.sentences`, document by document, and the kinds."""
+    first, size, longest = 0, flags.size, 0
+    for i in range(size):
+        if flags[i] & OPENS:
+            longest, first = max(longest, i - first), i
+    longest, first = max(longest, size - first), 0
+    own, spaces, breaks = np.empty(longest, np.int32), np.empty(longest, np.bool_), np.empty(longest, np.bool_)
     while first < size:
-        behind = first + 1
-        while behind < size and not flags[behind] & OPENS:
-            behind += 1
-        length = behind - first
-        own, spaces, breaks = of_unit[first:behind], space[first:behind], broken[first:behind]
+        length = 0
+        while first + length < size and not (length and flags[first + length] & OPENS):
+            i = first + length
+            own[length] = of_type[ids[i]]
+            spaces[length], breaks[length] = flags[i] & SPACED != 0, flags[i] & BROKEN != 0
+            kinds[i] = (own[length] >> KIND_SHIFT) + WORD - 1
+            length += 1
         for i in range(length):
             if i and breaks[i]:
                 flags[first + i - 1] |= ENDS
@@ -99,8 +122,8 @@ def _mark_ends(of_unit: NDArray[np.int32], space: NDArray[np.bool_], broken: NDA
                 last = _sentence_end(own, spaces, breaks, i, length)
                 if last >= 0:
                     flags[first + last] |= ENDS
-        flags[behind - 1] |= ENDS
-        first = behind
+        flags[first + length - 1] |= ENDS
+        first += length
 
 
 # --- by any other segmenter -------------------------------------------------------------------------------------------------------

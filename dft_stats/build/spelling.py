@@ -1,0 +1,378 @@
+"""`dft_stats.spelling.Spelling`, compiled: the same rows of the same stretches.
+
+Texts are known by 64-bit numbers, as in `hashing`, here of their code points.
+"""
+
+from collections.abc import Iterator
+from math import log2
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numba import njit
+from numpy.typing import NDArray
+
+from dft_stats.build.hashing import Hashes, feed_byte, mix
+from dft_stats.build.scan import write_utf8
+from dft_stats.spelling import COST, DIGITS, LONGEST, SCHEMA, lowered
+
+_MARK, _LETTER, _DIGIT, _COMBINING, _UNKNOWN = range(5)
+_CLASSES = np.full(0x110000, _UNKNOWN, np.uint8)  # filled as characters turn up
+_LOWER = np.arange(0x110000, dtype=np.uint32)
+_CHUNK = 1 << 15  # bytes that are looked at together
+_SPACE, _NEWLINE = 32, 10
+_SEED = np.uint64(1)
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+Codes = NDArray[np.uint32]
+Arrays = tuple[Hashes, Ints, NDArray[np.int32], Ints]  # slots, counts, notes, used: of a `_Table`
+
+
+class _Table:
+    """Numbers of texts, each with a count and a note: open addressing; the number 0 is a free slot."""
+
+    def __init__(self, capacity: int = 1 << 12) -> None:
+        self.slots = np.zeros(capacity, np.uint64)  # a power of 2
+        self.counts = np.zeros(capacity, np.int64)
+        self.notes = np.zeros(capacity, np.int32)
+        self.used = np.zeros(1, np.int64)
+
+    def reserve(self, more: int) -> None:
+        """Make room for so many."""
+        capacity = len(self.slots)
+        while capacity < 2 * (self.used[0] + more):
+            capacity *= 2
+        if capacity > len(self.slots):
+            larger = _Table(capacity)
+            _move(self.arrays, larger.arrays)
+            self.slots, self.counts, self.notes = larger.slots, larger.counts, larger.notes
+
+    @property
+    def arrays(self) -> Arrays:
+        """As the kernels take them."""
+        return self.slots, self.counts, self.notes, self.used
+
+
+class Spelling:
+    """Collects the rows of the table, many stretches at a time."""
+
+    def __init__(self, *, is_whole: bool = False) -> None:
+        """`is_whole`: no stretch is cut."""
+        self._is_whole = is_whole
+        self._words, self._marks, self._pieces, self._rows = _Table(), _Table(), _Table(), _Table()
+        self._letters, self._ends = np.empty(1 << 16, np.uint8), np.zeros(1 << 12, np.int64)
+
+    def know(self, texts: pa.LargeStringArray) -> None:
+        """Take note of stretches and units that enough documents have."""
+        for data, ends in _chunks(texts):
+            self._words.reserve(len(data) + len(ends))
+            self._marks.reserve(len(data) + len(ends))
+            self._pieces.reserve(LONGEST * len(data))
+            _know(data, ends, _CLASSES, _LOWER, self._words.arrays, self._marks.arrays, self._pieces.arrays)
+
+    def add(self, stretches: pa.LargeStringArray, count: Ints, is_told: NDArray[np.bool_]) -> None:
+        """Count stretches of the table `surface`, whole if enough documents have them.
+
+        Args:
+            stretches: (rows,).
+            count: (rows,).
+            is_told: (rows,).
+        """
+        whole = np.ones_like(is_told) if self._is_whole else is_told
+        begin = 0
+        for data, ends in _chunks(stretches):
+            rows = slice(begin, begin + len(ends) - 1)
+            most = len(data) + 2 * len(ends)  # bytes of all rows together, and so of their parts
+            self._rows.reserve(most)
+            known = int(self._rows.used[0])
+            self._ends = _with_room(self._ends, known + most + 1)
+            self._letters = _with_room(self._letters, int(self._ends[known]) + most)
+            tables = self._words.arrays, self._marks.arrays, self._pieces.arrays, self._rows.arrays
+            _add(data, ends, count[rows], whole[rows], _CLASSES, _LOWER, *tables, self._letters, self._ends)
+            begin = rows.stop
+
+    def __len__(self) -> int:
+        """Rows so far."""
+        return int(self._rows.used[0])
+
+    def table(self) -> pa.Table:
+        """All rows, sorted."""
+        rows = self._rows
+        count, taken = np.empty(len(self), np.int64), rows.slots != 0
+        count[rows.notes[taken]] = rows.counts[taken]
+        texts = pa.LargeStringArray.from_buffers(len(self), pa.py_buffer(self._ends), pa.py_buffer(self._letters))
+        found = pl.DataFrame({"spelling": pl.Series(texts), "count": count}).sort("spelling")
+        return found.to_arrow().cast(SCHEMA).combine_chunks()
+
+
+def _chunks(texts: pa.LargeStringArray) -> Iterator[tuple[Bytes, Ints]]:
+    """(UTF-8, where each text begins in it and the last one ends) of the texts, some at a time; their characters are known."""
+    _, offsets, letters = texts.buffers()
+    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1] if len(texts) else np.zeros(1, np.int64)
+    data = np.frombuffer(letters or b"", np.uint8)
+    first = 0
+    while first < len(texts):
+        last = max(int(np.searchsorted(ends, ends[first] + _CHUNK, side="right")) - 1, first + 1)
+        own = data[ends[first] : ends[last]]
+        _learn(own)
+        yield own, ends[first : last + 1] - ends[first]
+        first = last
+
+
+def _learn(data: Bytes) -> None:
+    if len(data) and (data.max() >= 128 or _CLASSES[ord("a")] == _UNKNOWN):
+        for character in set(data.tobytes().decode()) | {chr(code) for code in range(128)}:
+            code = ord(character)
+            if _CLASSES[code] == _UNKNOWN:
+                if character.isdecimal():
+                    _CLASSES[code] = _DIGIT
+                elif character.isalnum():
+                    _CLASSES[code] = _LETTER
+                else:
+                    _CLASSES[code] = _COMBINING if "\u0300" <= character <= "\u036f" else _MARK
+                _LOWER[code] = ord(lowered(character))
+
+
+def _with_room(values: NDArray[Any], size: int) -> NDArray[Any]:
+    return values if size <= len(values) else np.concatenate([values, np.zeros(max(size, 2 * len(values)) - len(values), values.dtype)])
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------------------
+
+
+@njit(cache=True, nogil=True)
+def _place(slots: Hashes, number: np.uint64) -> int:
+    """Slot of a number, or the free one where it belongs."""
+    place = np.int64(number & np.uint64(slots.size - 1))
+    while slots[place] and slots[place] != number:
+        place = (place + 1) & (slots.size - 1)
+    return place  # type: ignore[return-value]
+
+
+@njit(cache=True, nogil=True)
+def _move(table: Arrays, larger: Arrays) -> None:
+    slots, counts, notes, _ = table
+    new_slots, new_counts, new_notes, _ = larger
+    for i in range(slots.size):
+        if slots[i]:
+            place = _place(new_slots, slots[i])
+            new_slots[place], new_counts[place], new_notes[place] = slots[i], counts[i], notes[i]
+
+
+@njit(cache=True, nogil=True)
+def _decode(data: Bytes, begin: int, behind: int, codes: Codes, at: int) -> int:
+    """UTF-8 to code points; returns where they end."""
+    i = begin
+    while i < behind:
+        first = np.uint32(data[i])
+        if first < 0x80:
+            code, size = first, 1
+        elif first < 0xE0:
+            code, size = first & np.uint32(31), 2
+        elif first < 0xF0:
+            code, size = first & np.uint32(15), 3
+        else:
+            code, size = first & np.uint32(7), 4
+        for j in range(1, size):
+            code = (code << np.uint32(6)) | (np.uint32(data[i + j]) & np.uint32(63))
+        codes[at] = code
+        at += 1
+        i += size
+    return at
+
+
+@njit(cache=True, nogil=True)
+def _finish(number: np.uint64) -> np.uint64:
+    mixed = np.uint64(mix(number))
+    return mixed if mixed else _SEED
+
+
+@njit(cache=True, nogil=True)
+def _number(codes: Codes, begin: int, end: int) -> np.uint64:
+    number = _SEED
+    for i in range(begin, end):
+        number = feed_byte(number, codes[i])
+    return np.uint64(_finish(number))
+
+
+@njit(cache=True, nogil=True)
+def _lower_number(codes: Codes, begin: int, end: int, lower: Codes) -> np.uint64:
+    number = _SEED
+    for i in range(begin, end):
+        number = feed_byte(number, lower[codes[i]])
+    return np.uint64(_finish(number))
+
+
+@njit(cache=True, nogil=True)
+def _run(codes: Codes, classes: Bytes, begin: int, end: int) -> tuple[int, int]:
+    """Where the word of a run begins, and where it ends: see `dft_stats.spelling.runs`."""
+    i = begin
+    while i < end and (classes[codes[i]] == _MARK or classes[codes[i]] == _COMBINING):
+        i += 1
+    word = i
+    if i < end and classes[codes[i]] == _DIGIT:
+        while i < end and classes[codes[i]] == _DIGIT:
+            i += 1
+    elif i < end:
+        while i < end and (classes[codes[i]] == _LETTER or classes[codes[i]] == _COMBINING):
+            i += 1
+    return word, i
+
+
+@njit(cache=True, nogil=True)
+def _strip(codes: Codes, begin: int, end: int) -> tuple[int, int]:
+    while begin < end and (codes[begin] == _SPACE or codes[begin] == _NEWLINE):
+        begin += 1
+    while begin < end and (codes[end - 1] == _SPACE or codes[end - 1] == _NEWLINE):
+        end -= 1
+    return begin, end
+
+
+@njit(cache=True, nogil=True)
+def _know(data: Bytes, ends: Ints, classes: Bytes, lower: Codes, words: Arrays, marks: Arrays, pieces: Arrays) -> None:
+    codes = np.empty(data.size, np.uint32)
+    for row in range(ends.size - 1):
+        i, end = _strip(codes, 0, _decode(data, ends[row], ends[row + 1], codes, 0))
+        while i < end:
+            word, behind = _run(codes, classes, i, end)
+            number = _number(codes, i, word)
+            place = _place(marks[0], number)
+            if not marks[0][place]:
+                marks[0][place] = number
+                marks[3][0] += 1
+            number = _lower_number(codes, word, behind, lower)
+            place = _place(words[0], number)
+            if not words[0][place]:
+                words[0][place] = number
+                words[3][0] += 1
+                if word < behind and classes[codes[word]] != _DIGIT:
+                    _know_pieces(codes, word, behind, lower, np.int32(words[3][0]), pieces)
+            i = behind
+
+
+@njit(cache=True, nogil=True)
+def _know_pieces(codes: Codes, begin: int, end: int, lower: Codes, word: np.int32, pieces: Arrays) -> None:
+    slots, counts, notes, used = pieces
+    for i in range(begin, end - 1):
+        number = feed_byte(_SEED, lower[codes[i]])
+        for j in range(i + 1, min(i + LONGEST, end)):
+            number = feed_byte(number, lower[codes[j]])
+            key = _finish(number)
+            place = _place(slots, key)
+            if not slots[place]:
+                slots[place] = key
+                used[0] += 1
+            if notes[place] != word:  # a word counts once
+                notes[place] = word
+                counts[place] += 1
+
+
+@njit(cache=True, nogil=True)
+def _add(
+    data: Bytes,
+    ends: Ints,
+    count: Ints,
+    whole: NDArray[np.bool_],
+    classes: Bytes,
+    lower: Codes,
+    words: Arrays,
+    marks: Arrays,
+    pieces: Arrays,
+    rows: Arrays,
+    letters: Bytes,
+    row_ends: Ints,
+) -> None:
+    longest = 0
+    for row in range(ends.size - 1):
+        longest = max(longest, ends[row + 1] - ends[row])
+    codes = np.empty(longest + 2, np.uint32)
+    best, back = np.empty(longest + 1, np.float64), np.empty(longest + 1, np.int64)
+    cuts = np.empty(longest + 3, np.int64)
+    codes[0] = codes[1] = _NEWLINE
+    for row in range(ends.size - 1):
+        first = 2 if data[ends[row]] == _SPACE else 0
+        size = _decode(data, ends[row], ends[row + 1], codes, 2)
+        if whole[row]:
+            _count(codes, first, size, count[row], rows, letters, row_ends)
+            continue
+        i, end = _strip(codes, first, size)
+        found = 0
+        while i < end:
+            word, behind = _run(codes, classes, i, end)
+            is_known = marks[0][_place(marks[0], _number(codes, i, word))] != 0
+            for j in range(i, word):
+                if j == i or not is_known:
+                    cuts[found] = j
+                    found += 1
+            number = found
+            if word < behind and classes[codes[word]] == _DIGIT:
+                for j in range(word, behind, DIGITS):
+                    cuts[found] = j
+                    found += 1
+            elif word < behind:
+                if words[0][_place(words[0], _lower_number(codes, word, behind, lower))]:
+                    cuts[found] = word
+                    found += 1
+                else:
+                    found = _cut(codes, word, behind, lower, pieces, best, back, cuts, found)
+            if is_known and i < word and word < behind:  # the marks stand before the first piece
+                for j in range(number, found - 1):
+                    cuts[j] = cuts[j + 1]
+                found -= 1
+            i = behind
+        cuts[found] = size
+        if found:
+            cuts[0] = first
+        for j in range(found):
+            _count(codes, cuts[j], cuts[j + 1], count[row], rows, letters, row_ends)
+
+
+@njit(cache=True, nogil=True)
+def _cut(
+    codes: Codes, begin: int, end: int, lower: Codes, pieces: Arrays, best: NDArray[np.float64], back: Ints, cuts: Ints, found: int
+) -> int:
+    """Where the pieces of `Known._cut` begin goes to `cuts`, behind the `found` that are there; returns how many then are."""
+    slots, counts = pieces[0], pieces[1]
+    size = end - begin
+    best[0] = 0.0
+    best[1 : size + 1] = np.inf
+    # From each begin forwards, so that the number of a piece follows from that of the one before; of equal sums the first begin stays.
+    for i in range(size):
+        number = feed_byte(_SEED, lower[codes[begin + i]])
+        for j in range(i + 1, min(i + LONGEST, size)):
+            number = feed_byte(number, lower[codes[begin + j]])
+            place = _place(slots, _finish(number))
+            if slots[place]:
+                cost = best[i] + COST - log2(counts[place] + 1)
+                if cost < best[j + 1]:
+                    best[j + 1], back[j + 1] = cost, i
+        if best[i] + COST < best[i + 1]:
+            best[i + 1], back[i + 1] = best[i] + COST, i
+    number_of_pieces, i = 0, size
+    while i:
+        i = back[i]
+        number_of_pieces += 1
+    at, i = found + number_of_pieces, size
+    while i:
+        i = back[i]
+        at -= 1
+        cuts[at] = begin + i
+    return found + number_of_pieces
+
+
+@njit(cache=True, nogil=True)
+def _count(codes: Codes, begin: int, end: int, count: int, rows: Arrays, letters: Bytes, row_ends: Ints) -> None:
+    slots, counts, notes, used = rows
+    number = _number(codes, begin, end)
+    place = _place(slots, number)
+    if not slots[place]:
+        row = used[0]
+        slots[place], notes[place] = number, row
+        at = row_ends[row]
+        for i in range(begin, end):
+            at = write_utf8(letters, at, codes[i])
+        row_ends[row + 1] = at
+        used[0] = row + 1
+    counts[place] += count
