@@ -36,7 +36,7 @@ LEAST_MEMORY = 500_000_000
 _BATCHES = 32
 """Counting a batch takes so many times its text in memory, about."""
 _LIBRARIES = 350_000_000  # bytes that a process takes before it has read anything
-_MOST_CHARACTERS = 62_000_000  # of a batch, however much memory there is: larger ones are slower
+_MOST_CHARACTERS = 12_000_000  # of a batch, however much memory there is: what is sorted should stay near
 _DONE = "shard.json"
 
 

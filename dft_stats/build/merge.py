@@ -35,6 +35,7 @@ PRUNED = (TOKEN_FREQUENCY.name, NGRAM_FREQUENCY.name, SURFACE.name)
 _ROW_BYTES = 120  # of memory, for each row that is being added up
 _RANGE_ROWS = 1 << 21  # added up at once, at the most: what is looked up stays near
 _KEPT_BYTES = 250  # of memory, for each row that is kept
+_LOW = 1 << 10  # counts below are many, and added up without sorting
 _32 = np.uint64(32)
 
 
@@ -199,8 +200,12 @@ def _summed(name: str, parts: Sequence[Part], memory: int, *, drops_singles: boo
 
 
 def _note(spectrum: dict[int, int], counts: Ints) -> None:
-    for count, number in zip(*(found.tolist() for found in np.unique(counts, return_counts=True)), strict=True):
-        spectrum[count] = spectrum.get(count, 0) + number
+    low = counts < _LOW
+    number = np.bincount(counts[low], minlength=1)
+    found = np.flatnonzero(number)
+    high, number_high = np.unique(counts[~low], return_counts=True)
+    for count, types in zip([*found.tolist(), *high.tolist()], [*number[found].tolist(), *number_high.tolist()], strict=True):
+        spectrum[count] = spectrum.get(count, 0) + types
 
 
 def _ranges(rows: Sequence[Rows], memory: int) -> list[tuple[Ints, Ints]]:

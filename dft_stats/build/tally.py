@@ -70,6 +70,7 @@ class Buffers:
     def reset(self, events: int, bytes_an_event: int) -> None:
         """Begin a batch. Pages that are never touched cost nothing."""
         if len(self._mixed) < events:
+            events += events // 4
             self._pairs, self._mixed = np.empty((events, 2), np.uint64), np.empty(events, np.uint64)
             self._room = np.empty(events * bytes_an_event + (1 << 16), np.uint8)
         self._taken = 0
