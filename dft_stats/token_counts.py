@@ -66,20 +66,36 @@ def read_streams(ids: Ints, lengths: Ints, table: TokenTable) -> dict[str, int]:
         lengths: (streams,), in tokens.
         table: how ids are read.
     """
-    one = np.ones(len(lengths))
-    chunks = Chunks(ids, lengths, one, one, one.astype(np.int64), [PARAGRAPH] * len(lengths))
+    chunks = _streams(ids, lengths)
     reading = read_chunks(chunks, table)
+    # To `read_chunks` a stretch stands in a text: an end before its first word ends a sentence. Before that of a stream there is none.
+    before = _before_words(chunks, table)
+    none = read_chunks(_streams(ids[before], np.bincount(chunks.owner[before], minlength=len(lengths))), table)
     types = table.entropy_type[table.fold[ids]]
     chosen = reading.begins & (types >= 0)
     centibits = _centibits(types[chosen].astype(np.int64), chunks.owner[chosen], ENTROPY_WINDOW)
     return {
         "words": round(reading.words),
-        "ends": round(reading.ends),
+        "ends": round(reading.ends - none.ends),
         **dict(zip(MARK_CLASSES, map(round, reading.marks.tolist()), strict=True)),
         "windows": len(centibits),
         "centibits": int(centibits.sum()),
         "squared_centibits": int((centibits**2).sum()),
     }
+
+
+def _streams(ids: Ints, lengths: Ints) -> Chunks:
+    one = np.ones(len(lengths))
+    return Chunks(ids, lengths, one, one, one.astype(np.int64), [PARAGRAPH] * len(lengths))
+
+
+def _before_words(chunks: Chunks, table: TokenTable) -> NDArray[np.bool_]:
+    """Tokens no part of which stands behind a word of their stream: those before its first word, and one that has it behind its marks."""
+    before, after = table.words_before[chunks.ids] > 0, table.words_after[chunks.ids] > 0
+    seen = np.cumsum(before | after) - (after & ~before)
+    begins = np.cumsum(chunks.lengths) - chunks.lengths
+    earlier = np.concatenate([[0], np.cumsum(before | after)])[begins]
+    return seen == earlier[chunks.owner]
 
 
 def _centibits(types: Ints, owner: Ints, window: int) -> Ints:

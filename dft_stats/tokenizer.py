@@ -209,7 +209,7 @@ def _end(surface: str, found: Sequence[Unit]) -> int:
 
 
 def _end_inside(surface: str, found: Sequence[Unit]) -> int:
-    """Of a token that joins words (". The"): the rule of texts, behind a word if it begins with none, says whether a sentence ends in it."""
+    """Of a token that joins words (". The"): the rule of texts, behind a word if it needs one, says whether a sentence ends in it."""
     if " " not in surface[1:] or not any(unit.text[0] in ENDS for unit in found):
         return 0
     if len(rule_sentences(surface if surface[0] == " " else "zoomed" + surface)) < 2:
