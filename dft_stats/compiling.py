@@ -333,11 +333,15 @@ def _counted_frequency(profile: "Profile", table: TokenTable, tokenizer: "Tokeni
 
 
 def _counted_ngrams(profile: "Profile", table: TokenTable) -> dict[str, Any]:
-    """Pairs of tokens the second of which begins a word or is one of `GLUED`; other marks and ends of sentences are left out, as above."""
+    """Pairs of tokens, each with a word or one of `GLUED` in it, where the second begins one: what is tracked is phrases, not spelling.
+
+    Other marks and ends of sentences are left out, as in `_ngram_frequency`.
+    """
     found, tokens = counted_pairs(profile, table, WINDOW), profile.counts("token_ids").total()
     first, second = found.ids.T
     glued = np.isin(np.arange(-1, len(MARK_CLASSES)), (-1, *GLUED))  # by mark + 1
-    plain = glued[table.first_mark + 1] & glued[table.last_mark + 1] & (table.end == 0)
+    said = (table.words_before + table.words_after > 0) | (table.first_mark >= 0)  # white space alone says nothing
+    plain = said & glued[table.first_mark + 1] & glued[table.last_mark + 1] & (table.end == 0)
     begun = table.words_before[second] - (table.glues[second] & table.open_ended[first]) + table.words_after[second]
     phrase = plain[first] & plain[second] & ((begun > 0) | (table.first_mark[second] >= 0))
     enough = (found.documents >= min(MIN_DOCUMENTS, profile.exposure.documents)) & (found.count >= MIN_FREQUENCY * tokens)

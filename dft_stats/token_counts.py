@@ -92,10 +92,11 @@ def _streams(ids: Ints, lengths: Ints) -> Chunks:
 def _before_words(chunks: Chunks, table: TokenTable) -> NDArray[np.bool_]:
     """Tokens no part of which stands behind a word of their stream: those before its first word, and one that has it behind its marks."""
     before, after = table.words_before[chunks.ids] > 0, table.words_after[chunks.ids] > 0
-    seen = np.cumsum(before | after) - (after & ~before)
+    seen: Ints = np.cumsum(before | after) - (after & ~before)
     begins = np.cumsum(chunks.lengths) - chunks.lengths
     earlier = np.concatenate([[0], np.cumsum(before | after)])[begins]
-    return seen == earlier[chunks.owner]
+    found: NDArray[np.bool_] = seen == earlier[chunks.owner]
+    return found
 
 
 def _centibits(types: Ints, owner: Ints, window: int) -> Ints:

@@ -21,7 +21,7 @@ from dft_stats.statistics.sentence_length import NO_NEXT, SENTENCE_LENGTH
 from dft_stats.text import MARK_CLASSES, WORD
 
 Integers = NDArray[np.int64]
-Columns = list[Integers]
+Columns = Sequence[NDArray[np.int64] | NDArray[np.int32]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from dft_stats.build.events import Part
 from dft_stats.build.parts import number_files
 from dft_stats.build.places import STRETCH, texts_at
 from dft_stats.build.tally import Ints, Pairs, Rows, sorted_keys
-from dft_stats.build.tokens import READING
+from dft_stats.build.tokens import READING_TABLE
 from dft_stats.counts import COUNTS, Counts, Exposure, of_table, schema, totals_schema
 from dft_stats.errors import CorpusError
 from dft_stats.spelling import SCHEMA, Spelling
@@ -367,7 +367,7 @@ def _pruned(statistic: Statistic, sums: duckdb.DuckDBPyConnection, keep: Keep, m
 
 def _reading(parts: Sequence[Part], folders: Sequence[Path]) -> dict[str, int]:
     """What the reader of tokens saw in all parts."""
-    tables = [pq.read_table(file) for file in number_files(folders, READING)] or [part.numbers[READING] for part in parts]
+    tables = [pq.read_table(file) for file in number_files(folders, READING_TABLE)] or [part.numbers[READING_TABLE] for part in parts]
     total: Counter[str] = Counter()
     for table in tables:
         total.update(dict(zip(table["event"].to_pylist(), table["count"].to_pylist(), strict=True)))

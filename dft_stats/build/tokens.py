@@ -1,6 +1,7 @@
 """Tokens of a batch counted in its running text: what `dft_stats.statistics.tokenised` says a token at a time."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -19,15 +20,16 @@ from dft_stats.sentences import RULE, Segmenter
 from dft_stats.statistics import TOKEN_IDS, TOKEN_PAIRS
 from dft_stats.statistics.surface import PARAGRAPH
 from dft_stats.text import normalise
-from dft_stats.token_counts import read_streams, reader_sha256
+from dft_stats.token_counts import READING, read_streams, reader_sha256
 from dft_stats.tokenizer import special_ids, surfaces, token_table, vocabulary_size
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-READING = "token_reading"
+READING_TABLE = "token_reading"
 """Table of a part beside those of statistics: what the reader saw, added up by event."""
-READING_SCHEMA = pa.schema([("event", pa.string()), ("count", pa.int64())])
+_READING_SCHEMA = pa.schema([("event", pa.string()), ("count", pa.int64())])
+_READ_AT_ONCE = 1 << 20  # tokens, about
 
 Ints = NDArray[np.int64]
 
@@ -51,7 +53,7 @@ def identity(tokenizer: str) -> str:
 def count_tokens(
     texts: Sequence[str], units: Units, tokenizer: str, segmenter: Segmenter, *, typography: str = "fold"
 ) -> dict[str, pa.Table]:
-    """Tables `token_ids`, `token_pairs` and `READING` of a batch.
+    """Tables `token_ids`, `token_pairs` and `READING_TABLE` of a batch.
 
     Args:
         texts: raw.
@@ -64,24 +66,35 @@ def count_tokens(
     special = np.array(special_ids(made), np.int64)
     ids, at, opens = _encode([normalise(text, typography=typography) for text in texts], units, made, segmenter)
     is_text = ~np.isin(ids, special)
-    run = np.cumsum(opens | ~is_text)[is_text]  # nothing reaches over a special token
+    run = np.cumsum(opens | ~is_text, dtype=np.int32)[is_text]  # nothing reaches over a special token
     ids, at = ids[is_text], at[is_text]
+    begins = np.flatnonzero(np.diff(run, prepend=-1))
     first = np.flatnonzero(run[1:] == run[:-1])
-    windows = read_windows(units)
-    _, lengths = np.unique(run, return_counts=True)
-    seen = read_streams(ids, lengths.astype(np.int64), table)
+    windows, seen = read_windows(units), _read(ids, begins, table)
     return {
         TOKEN_IDS.name: number_rows(TOKEN_IDS, [([ids], at)], windows, {}),
         TOKEN_PAIRS.name: number_rows(TOKEN_PAIRS, [([ids[first], ids[first + 1]], at[first])], windows, {}),
-        READING: pa.table([list(seen), list(seen.values())], schema=READING_SCHEMA),
+        READING_TABLE: pa.table([list(seen), list(seen.values())], schema=_READING_SCHEMA),
     }
+
+
+def _read(ids: NDArray[np.int32], begins: Ints, table: TokenTable) -> Counter[str]:
+    """What the reader sees in streams that begin so, some at a time: it takes much memory."""
+    seen: Counter[str] = Counter(dict.fromkeys(READING, 0))
+    ends, first = np.append(begins[1:], len(ids)), 0
+    while first < len(begins):
+        behind = max(first + 1, int(np.searchsorted(ends, begins[first] + _READ_AT_ONCE, side="right")))
+        part = ids[begins[first] : ends[behind - 1]].astype(np.int64)
+        seen.update(read_streams(part, ends[first:behind] - begins[first:behind], table))
+        first = behind
+    return seen
 
 
 def _encode(
     texts: Sequence[str], units: Units, tokenizer: "Tokenizer", segmenter: Segmenter
-) -> tuple[Ints, NDArray[np.int32], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
     """Of each token of normalised texts: its id, the unit in which it begins, whether it opens a document."""
-    ids, at, opens = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.bool_)]
+    ids, at, opens = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)]
     begin = 0
     for text, ends in zip(texts, _unit_ends(texts, units, segmenter), strict=True):
         if not len(ends):
@@ -89,11 +102,11 @@ def _encode(
         encoding = tokenizer.encode(text, add_special_tokens=False)
         starts = np.array(encoding.offsets, np.int64).reshape(-1, 2)[:, 0]
         unit = np.searchsorted(ends, np.maximum.accumulate(starts), side="right")  # behind white space the next one
-        ids.append(np.array(encoding.ids, np.int64))
-        at.append(begin + np.minimum(unit, len(ends) - 1))
+        ids.append(np.array(encoding.ids, np.int32))
+        at.append((begin + np.minimum(unit, len(ends) - 1)).astype(np.int32))
         opens.append(np.arange(len(starts)) == 0)
         begin += len(ends)
-    return np.concatenate(ids), np.concatenate(at).astype(np.int32), np.concatenate(opens)
+    return np.concatenate(ids), np.concatenate(at), np.concatenate(opens)
 
 
 def _unit_ends(texts: Sequence[str], units: Units, segmenter: Segmenter) -> Iterator[Ints]:
