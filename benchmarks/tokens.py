@@ -10,6 +10,7 @@ T5 has it, and Unigram without a pre-tokenizer, whose pieces join words. A row a
     exactness     bits of Jensen-Shannon divergence that it estimates from the profile alone
     by stretches  true divergence (bits) of the compiled token frequencies from those of the tokenised text (refused ones: inexact=True)
     counted       the same, compiled from a profile that was built with the tokenizer
+    pruned        the same with rows of PRUNED documents and more alone
     tokens/word   of the counted profile
     pairs, MB     rows and bytes that the tables of tokens add
     build, s      CPU seconds of building with the tokenizer, and without any
@@ -34,6 +35,7 @@ from dft_stats.text import normalise
 from dft_stats.tokenizer import resolve
 
 TRAINED_ON = 4_000_000  # characters
+PRUNED = 10
 
 
 def main() -> None:
@@ -49,27 +51,31 @@ def main() -> None:
     chosen = [(path.parent.name if path.name == "tokenizer.json" else path.name, resolve(path)) for path in given.tokenizers]
     chosen += trained(plain, given.vocabulary)
     print(f"{len(texts)} documents, {sum(map(len, plain)) / 1e6:.1f} MB\n")
-    print("| tokenizer | compile | exactness | by stretches | counted | tokens/word | pairs | MB | build, s | without |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("| tokenizer | compile | exactness | by stretches | counted | pruned | tokens/word | pairs | MB | build, s | without |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         build(plain[:1], out=Path(folder) / "first", name="first")  # compiles the kernels
         bare, without = built(plain, Path(folder) / "bare", None)
         for number, (name, tokenizer) in enumerate(chosen):
             counted, seconds = built(plain, Path(folder) / str(number), tokenizer)
-            print(f"| {name} | " + " | ".join(row(bare, counted, tokenizer, plain)) + f" | {seconds:.1f} | {without:.1f} |", flush=True)
+            pruned, _ = built(plain, Path(folder) / f"{number}-pruned", tokenizer, PRUNED)
+            print(
+                f"| {name} | " + " | ".join(row(bare, counted, pruned, tokenizer, plain)) + f" | {seconds:.1f} | {without:.1f} |",
+                flush=True,
+            )
 
 
-def built(texts: Sequence[str], out: Path, tokenizer: Tokenizer | None) -> tuple[Profile, float]:
+def built(texts: Sequence[str], out: Path, tokenizer: Tokenizer | None, least: int = 1) -> tuple[Profile, float]:
     """A profile, and the CPU seconds that it took."""
     began = time.process_time()
-    profile = build(texts, out=out, name="texts", max_order=3, tokenizer=tokenizer)
+    profile = build(texts, out=out, name="texts", max_order=3, tokenizer=tokenizer, min_documents=least)
     return profile, time.process_time() - began
 
 
-def row(bare: Profile, counted: Profile, tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
+def row(bare: Profile, counted: Profile, pruned: Profile, tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
     """What there is to say of one tokenizer but the time."""
     by_stretches = compile_profile(bare, tokenizer, cache=False, inexact=True)
-    direct = compile_profile(counted, tokenizer, cache=False)
+    direct, kept = (compile_profile(profile, tokenizer, cache=False) for profile in (counted, pruned))
     true = tokenised(by_stretches, tokenizer, texts)
     refused = by_stretches.exactness_bits > MAX_INEXACT_BITS
     size = sum(entry["bytes"] for entry in counted.manifest["tables"] if entry["name"].startswith("token_") and "freq" not in entry["name"])
@@ -78,6 +84,7 @@ def row(bare: Profile, counted: Profile, tokenizer: Tokenizer, texts: Sequence[s
         f"{by_stretches.exactness_bits:.4f}",
         f"{jensen_shannon_bits(true, by_stretches.token_frequency):.5f}",
         f"{jensen_shannon_bits(true, direct.token_frequency):.5f}",
+        f"{jensen_shannon_bits(true, kept.token_frequency):.5f}",
         f"{direct.tokens_per_word:.3f}",
         f"{len(counted.table('token_pairs')):,}",
         f"{size / 1e6:.1f}",
