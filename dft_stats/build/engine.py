@@ -25,6 +25,7 @@ from dft_stats.build.merge import Counted, Keep, add_up
 from dft_stats.build.parts import FORMAT, Draft, read_part, write_part
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
+from dft_stats.build.token_sums import with_tokens
 from dft_stats.build.tokens import count_tokens, identity
 from dft_stats.build.units import read_units
 from dft_stats.errors import CorpusError
@@ -59,11 +60,6 @@ class Job:
         given.append(self.batch_characters if self.skip_faults else None)  # longer texts are left out
         given += [] if self.tokenizer is None else [identity(self.tokenizer)]
         return hashlib.sha256(json.dumps(given).encode()).hexdigest()[:16]
-
-    @property
-    def has_tokens(self) -> bool:
-        """Whether tokens are counted as well."""
-        return self.tokenizer is not None
 
     @property
     def batch_characters(self) -> int:
@@ -263,7 +259,7 @@ def _in_memory(shards: Sequence[Shard | Texts], job: Job, keep: Keep) -> tuple[C
     for text in texts:
         sample.add(text)
     part = job.count(texts, keep_singles=not keep.drops_singles)
-    return add_up([part], [], keep, job.memory, has_tokens=job.has_tokens), sample, faults, characters
+    return _counted([part], [], job, keep), sample, faults, characters
 
 
 def _added_up(folders: Sequence[Path], job: Job, keep: Keep) -> tuple[Counted, Sample, Faults]:
@@ -274,8 +270,13 @@ def _added_up(folders: Sequence[Path], job: Job, keep: Keep) -> tuple[Counted, S
         sample.read(folder / "sample.parquet")
         parts += [folder / str(number + 1) for number in range(facts["parts"])]
     if not parts:
-        return add_up([job.count([])], [], keep, job.memory, has_tokens=job.has_tokens), sample, faults
-    return add_up([read_part(part) for part in parts], parts, keep, job.memory, has_tokens=job.has_tokens), sample, faults
+        return _counted([job.count([])], [], job, keep), sample, faults
+    return _counted([read_part(part) for part in parts], parts, job, keep), sample, faults
+
+
+def _counted(parts: Sequence[Part], folders: Sequence[Path], job: Job, keep: Keep) -> Counted:
+    counted = add_up(parts, folders, keep, job.memory)
+    return with_tokens(counted, parts, folders, keep, job.memory) if job.tokenizer is not None else counted
 
 
 def _chain(head: list[Shard | Texts], tail: Iterator[Shard | Texts]) -> Iterator[Shard | Texts]:

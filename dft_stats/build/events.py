@@ -21,7 +21,7 @@ from dft_stats.statistics.sentence_length import NO_NEXT, SENTENCE_LENGTH
 from dft_stats.text import MARK_CLASSES, WORD
 
 Integers = NDArray[np.int64]
-Columns = Sequence[NDArray[np.int64] | NDArray[np.int32]]
+Columns = list[Integers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def _stretches(
 # --- numbers ----------------------------------------------------------------------------------------------------------------------
 
 
-def number_rows(
+def _rows(
     statistic: Statistic, blocks: Sequence[tuple[Columns, NDArray[np.int32]]], windows: Windows, names: Mapping[str, pa.Array]
 ) -> pa.Table:
     """Rows of events that are given column by column, each value -1 or more; `names` spells columns of numbers.
@@ -211,7 +211,7 @@ def _sentence_length(units: Units, windows: Windows) -> pa.Table:
         ([np.full(len(first), 1), size, none], at),
         ([np.full(len(first), 2), words, none], at),
     ]
-    return number_rows(SENTENCE_LENGTH, blocks, windows, {"series": pa.array(["pairs", "units", "words"])})
+    return _rows(SENTENCE_LENGTH, blocks, windows, {"series": pa.array(["pairs", "units", "words"])})
 
 
 def marks(units: Units, windows: Windows) -> tuple[Integers, Integers, Integers, Integers]:
@@ -233,7 +233,7 @@ def _punctuation_rhythm(units: Units, windows: Windows) -> pa.Table:
     blocks = [([np.full(len(at), 0), previous, gap, mark], places), ([np.full(len(at), 1), nothing, no_gap, mark], places)]
     spelt = pa.array([*MARK_CLASSES, OPENING, ""])
     names = {"series": pa.array(["gaps", "marks"]), "previous": spelt, "mark": spelt}
-    return number_rows(PUNCTUATION_RHYTHM, blocks, windows, names)
+    return _rows(PUNCTUATION_RHYTHM, blocks, windows, names)
 
 
 def entropies(units: Units, windows: Windows) -> dict[int, tuple[Integers, Integers, Integers]]:
@@ -256,7 +256,7 @@ def _entropy(units: Units, windows: Windows) -> pa.Table:
         ([np.full(len(first), window), types, centibits], first.astype(np.int32))
         for window, (first, types, centibits) in entropies(units, windows).items()
     ]
-    return number_rows(ENTROPY, blocks, windows, {})
+    return _rows(ENTROPY, blocks, windows, {})
 
 
 @njit(cache=True)

@@ -5,17 +5,15 @@ once, each range as small as the memory demands: every row is read once, however
 added up by DuckDB, which spills to disk.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numba import njit
 from numpy.typing import NDArray
 
@@ -23,14 +21,13 @@ from dft_stats.build.events import Part
 from dft_stats.build.parts import number_files
 from dft_stats.build.places import STRETCH, texts_at
 from dft_stats.build.tally import Ints, Pairs, Rows, sorted_keys
-from dft_stats.build.tokens import READING_TABLE
 from dft_stats.counts import COUNTS, Counts, Exposure, of_table, schema, totals_schema
 from dft_stats.errors import CorpusError
 from dft_stats.spelling import SCHEMA, Spelling
-from dft_stats.statistics import COUNTED, NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY, TOKEN_STATISTICS, Statistic
+from dft_stats.statistics import COUNTED, NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY, Statistic
 
 PRUNED = (TOKEN_FREQUENCY.name, NGRAM_FREQUENCY.name, SURFACE.name)
-"""Tables of texts whose rare rows may be left out; those of tokens are the others."""
+"""Tables whose rare rows may be left out."""
 
 _ROW_BYTES = 120  # of memory, for each row that is being added up
 _RANGE_ROWS = 1 << 21  # added up at once, at the most: what is looked up stays near
@@ -84,7 +81,7 @@ class _Found:
     spectrum: Mapping[int, int]  # count -> number of rows that were not kept
 
 
-def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: int, *, has_tokens: bool = False) -> Counted:
+def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: int) -> Counted:
     """The counts of all parts together: equal to those of one part with all the documents.
 
     Args:
@@ -92,7 +89,6 @@ def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: i
         folders: where they lie on disk; empty for parts in memory.
         keep: what to prune.
         memory: bytes, for rows that are being added up and for those that are kept.
-        has_tokens: whether tokens were counted as well.
 
     Raises:
         CorpusError: what is to be kept does not fit into `memory`.
@@ -107,13 +103,9 @@ def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: i
                 kept += len(found[name].counts)
             counts[statistic.name] = _counts(statistic, found)
         else:
-            with _sums(statistic, parts, folders, memory) as sums:
-                counts[statistic.name] = of_table(statistic, _rows(statistic, sums, "SELECT * FROM sums ORDER BY ALL"))
-    for statistic in TOKEN_STATISTICS if has_tokens else ():
-        with _sums(statistic, parts, folders, memory) as sums:
-            counts[statistic.name] = _pruned(statistic, sums, keep, memory, memory - kept * _KEPT_BYTES)
-        kept += len(counts[statistic.name].table)
-    return Counted(exposure, counts, _spelling(parts, keep, memory), _reading(parts, folders) if has_tokens else {})
+            tables = [part.numbers[statistic.name] for part in parts] if not folders else []
+            counts[statistic.name] = _numbers(statistic, tables, number_files(folders, statistic.name), memory)
+    return Counted(exposure, counts, _spelling(parts, keep, memory))
 
 
 # --- rows of text -----------------------------------------------------------------------------------------------------------------
@@ -132,7 +124,11 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: int) 
         _note(spectrum, counts[~keeps, 0])
         kept += int(keeps.sum())
         if kept * _KEPT_BYTES > room:
-            raise CorpusError(f"{name}: {kept:,} rows and more are to be kept, {_no_room(memory)}")
+            raise CorpusError(
+                f"{name}: {kept:,} rows and more are to be kept, and with what is kept already that does not fit into "
+                f"{memory / 1e9:.1f} GB of memory; "
+                "keep only those of more documents (--min-documents), or give more memory (--memory). What is counted is not lost"
+            )
     if singles:
         spectrum[1] = spectrum.get(1, 0) + singles
         total, types = total + singles, types + singles
@@ -144,13 +140,6 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: int) 
         _note(spectrum, counts[~best, 0])
         place, counts = place[best], counts[best]
     return _Found(_spelt(parts, place, units), counts, total, types, spectrum)
-
-
-def _no_room(memory: int) -> str:
-    return (
-        f"and with what is kept already that does not fit into {memory / 1e9:.1f} GB of memory; "
-        "keep only those of more documents (--min-documents), or give more memory (--memory). What is counted is not lost"
-    )
 
 
 def _units(name: str) -> int:
@@ -321,54 +310,18 @@ def _table(columns: pa.Schema, rows: Sequence[Sequence[int]]) -> pa.Table:
 # --- tables of numbers ------------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _sums(statistic: Statistic, parts: Sequence[Part], folders: Sequence[Path], memory: int) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database with the table `sums`: the rows of all parts added up by key, in no order."""
+def _numbers(statistic: Statistic, tables: Sequence[pa.Table], files: Sequence[str], memory: int) -> Counts:
     keys = ", ".join(f'"{key}"' for key in statistic.keys)
-    columns = ", ".join(f"sum({column})::BIGINT AS {column}" for column in COUNTS)
+    sums = ", ".join(f"sum({column})::BIGINT AS {column}" for column in COUNTS)
     with duckdb.connect() as engine:
         engine.execute("SET memory_limit = ?", [f"{max(memory // 4, 1 << 26)}B"])
         engine.execute("SET threads = 1")
-        if folders:
-            engine.execute("SET temp_directory = ?", [str(folders[0])])
-            files = number_files(folders, statistic.name)
-            engine.execute(f"CREATE TEMP TABLE sums AS SELECT {keys}, {columns} FROM read_parquet(?) GROUP BY {keys}", [files])
+        if files:
+            engine.execute("SET temp_directory = ?", [str(Path(files[0]).parent)])
+            source: Any = "read_parquet(?)"
+            query = engine.sql(f"SELECT {keys}, {sums} FROM {source} GROUP BY {keys} ORDER BY {keys}", params=[list(files)])
         else:
-            engine.register("given", pa.concat_tables([part.numbers[statistic.name] for part in parts]))
-            engine.execute(f"CREATE TEMP TABLE sums AS SELECT {keys}, {columns} FROM given GROUP BY {keys}")
-        yield engine
-
-
-def _rows(statistic: Statistic, sums: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
-    return sums.sql(query).to_arrow_table().cast(schema(statistic)).combine_chunks()
-
-
-def _pruned(statistic: Statistic, sums: duckdb.DuckDBPyConnection, keep: Keep, memory: int, room: int) -> Counts:
-    """Rows of tokens as `keep` says; of equal counts those of lower ids. In the database, for there may be many more than are kept."""
-    limit = keep.max_rows.get(statistic.name)
-    order = ", ".join(f'"{key}"' for key in statistic.keys)
-    sums.execute(
-        f"CREATE TEMP TABLE kept AS SELECT * FROM sums WHERE documents >= {keep.min_documents} AND count >= {keep.min_count}"
-        + (f" ORDER BY count DESC, {order} LIMIT {limit}" if limit is not None else "")
-    )
-    ((number,),) = sums.sql("SELECT count(*) FROM kept").fetchall()
-    if number * _KEPT_BYTES > room:
-        raise CorpusError(f"{statistic.name}: {number:,} rows are to be kept, {_no_room(memory)}")
-    totals = sums.sql("SELECT coalesce(sum(count), 0)::BIGINT, count(*) FROM sums").fetchall()
-    spectrum = sums.sql(
-        "SELECT count, sum(types)::BIGINT AS types FROM (SELECT count, 1 AS types FROM sums UNION ALL SELECT count, -1 FROM kept) "
-        "GROUP BY count HAVING sum(types) > 0 ORDER BY count"
-    ).fetchall()
-    columns = totals_schema(statistic, ("count", "types"))
-    return Counts(
-        statistic, _rows(statistic, sums, f"SELECT * FROM kept ORDER BY {order}"), _table(columns, totals), _table(columns, spectrum)
-    )
-
-
-def _reading(parts: Sequence[Part], folders: Sequence[Path]) -> dict[str, int]:
-    """What the reader of tokens saw in all parts."""
-    tables = [pq.read_table(file) for file in number_files(folders, READING_TABLE)] or [part.numbers[READING_TABLE] for part in parts]
-    total: Counter[str] = Counter()
-    for table in tables:
-        total.update(dict(zip(table["event"].to_pylist(), table["count"].to_pylist(), strict=True)))
-    return dict(total)
+            rows = pa.concat_tables(tables)
+            engine.register("rows", rows)
+            query = engine.sql(f"SELECT {keys}, {sums} FROM rows GROUP BY {keys} ORDER BY {keys}")
+        return of_table(statistic, query.to_arrow_table().cast(schema(statistic)).combine_chunks())

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dft_stats.build.events import number_rows
+from dft_stats.build.events import _rows as number_rows
 from dft_stats.build.scan import BROKEN, OPENS, SPACED
 from dft_stats.build.units import Units
 from dft_stats.build.windows import read_windows
@@ -70,10 +70,11 @@ def count_tokens(
     ids, at = ids[is_text], at[is_text]
     begins = np.flatnonzero(np.diff(run, prepend=-1))
     first = np.flatnonzero(run[1:] == run[:-1])
+    pairs = ids[first].astype(np.int64), ids[first + 1].astype(np.int64)
     windows, seen = read_windows(units), _read(ids, begins, table)
     return {
-        TOKEN_IDS.name: number_rows(TOKEN_IDS, [([ids], at)], windows, {}),
-        TOKEN_PAIRS.name: number_rows(TOKEN_PAIRS, [([ids[first], ids[first + 1]], at[first])], windows, {}),
+        TOKEN_IDS.name: number_rows(TOKEN_IDS, [([ids.astype(np.int64)], at)], windows, {}),
+        TOKEN_PAIRS.name: number_rows(TOKEN_PAIRS, [([pairs[0], pairs[1]], at[first])], windows, {}),
         READING_TABLE: pa.table([list(seen), list(seen.values())], schema=_READING_SCHEMA),
     }
 
