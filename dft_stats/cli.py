@@ -78,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--min-documents", type=_positive, default=1, metavar="N", help="keep words and n-grams of so many documents")
     build.add_argument("--min-count", type=_positive, default=1, metavar="N", help="keep words and n-grams that occur so often")
     build.add_argument("--spelling-documents", type=_positive, metavar="N", help="tell in parts what fewer have (--min-documents)")
+    build.add_argument("--tokenizer", type=Path, metavar="PATH", help="count its tokens as well: a tokenizer.json or its folder")
+    build.add_argument("--tokenizer-name", default="", metavar="NAME", help="what the manifest calls it")
     build.add_argument("--max-order", type=int, default=5, choices=(2, 3, 4, 5), help="longest n-grams")
     build.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes")
     build.add_argument("--memory", metavar="SIZE", help="of one process, such as 2GB; default: half of all")
@@ -185,7 +187,7 @@ def _build(given: argparse.Namespace) -> int:
 
     paths = [path if "://" in path else Path(path) for path in given.paths]
     how = {"segmenter": given.segmenter, "typography": given.typography, "max_order": given.max_order, "text_column": given.text_column}
-    how |= {"memory": given.memory, "parts": given.parts, "skip_faults": given.skip_faults}
+    how |= {"memory": given.memory, "parts": given.parts, "skip_faults": given.skip_faults, "tokenizer": given.tokenizer}
     if given.dry_run:
         from dft_stats.build.build import dry_run
 
@@ -200,6 +202,7 @@ def _build(given: argparse.Namespace) -> int:
         min_documents=given.min_documents,
         min_count=given.min_count,
         spelling_documents=given.spelling_documents,
+        tokenizer_name=given.tokenizer_name,
         workers=given.workers,
         licence=given.licence,
         progress=teller(),

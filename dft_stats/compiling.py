@@ -2,7 +2,8 @@
 
 The stretches between white space (tables `surface` and `spelling`) are encoded once each, in context, and weighted by their counts. That
 is exact for tokenizers that never merge across white space, which is all of those in wide use; others are refused, see `exactness`. Mass
-is conserved under pruning, see `chunks`.
+is conserved under pruning, see `chunks`. A profile that was built with the tokenizer holds its tokens themselves, counted in the running
+text: then these are taken, whatever the tokenizer does, see `token_counts`.
 
 Marks, words and sentence ends are read from the ids as the loss will read them (`dft_stats.stream`), so that the reader's own mistakes
 ("3.14" in three tokens) stand in the target as well as in what is measured.
@@ -26,6 +27,7 @@ from dft_stats.exactness import Exactness, measure, probe_texts
 from dft_stats.measures import expected_entropy_bits, mean_sd
 from dft_stats.statistics.punctuation_rhythm import OPENING
 from dft_stats.text import MARK_CLASS, MARK_CLASSES, WORD, Unit, unit_kind, units
+from dft_stats.token_counts import ENTROPY_WINDOW, as_reading, counted_pairs, counted_reading, counted_tokens, is_counted, window_entropy
 from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces, token_table, vocabulary_size
 
 if TYPE_CHECKING:
@@ -33,9 +35,8 @@ if TYPE_CHECKING:
 
     from dft_stats.profile import Profile
 
-COMPILER = 3  # part of the cache's key: raise it with every change of what is computed here
+COMPILER = 4  # part of the cache's key: raise it with every change of what is computed here
 WINDOW = 128  # words; the noise between windows of this length whitens the loss
-ENTROPY_WINDOW = 32  # words; the longest that fits into short samples
 MIN_DOCUMENTS = 20  # fewer do not tell a word of the domain from a word of its author
 MIN_FREQUENCY = 1e-5  # per token: below it a training run never sees enough to tell
 MAX_NGRAMS = 8_000
@@ -62,7 +63,7 @@ def compile_profile(
         profile: any profile.
         tokenizer: a `tokenizers.Tokenizer`, a fast tokenizer of transformers, or the path of a `tokenizer.json` or its folder.
         cache: keep the result in `cache_folder()`, under the hashes of profile and tokenizer, and take it from there.
-        inexact: compile for a tokenizer that joins words, too; how far off that is, `CompiledProfile.exactness` says.
+        inexact: compile for a tokenizer that joins words and was not counted, too; how far off that is, `CompiledProfile.exactness` says.
 
     Raises:
         CompiledProfileError: the tokenizer cannot be used, or joins words, or the profile has no words.
@@ -74,9 +75,12 @@ def compile_profile(
     path = cache_folder() / "compiled" / f"{profile.sha256[:32]}-{identity[:32]}-{COMPILER}.npz"
     compiled = _cached(path) if cache else None
     if compiled is None:
-        exactness = measure(resolved, probe_texts(profile))
+        spelt = surfaces(resolved, vocabulary_size(resolved))
+        table = token_table(spelt, special_ids(resolved))
+        counted = counted_reading(profile, resolved, table)
+        exactness = measure(resolved, probe_texts(profile)) if counted is None else Exactness(1.0, 0.0, "")
         if exactness.divergence_bits <= MAX_INEXACT_BITS or inexact:
-            compiled = _compile(profile, resolved, identity, exactness)
+            compiled = _compile(profile, resolved, identity, exactness, spelt, table, counted)
             if cache:
                 compiled.save(path)
     if compiled is None or (compiled.exactness_bits > MAX_INEXACT_BITS and not inexact):
@@ -85,9 +89,19 @@ def compile_profile(
             "this tokenizer does not keep the stretches between white space apart (it joins words, or reads a word by its neighbours): "
             f"encoded by stretches, {1 - agreement:.1%} of the tokens differ from those of the running text, {bits:.3f} bits of "
             f"Jensen-Shannon divergence, and {MAX_INEXACT_BITS} are allowed. A profile holds no running text, so it cannot be compiled "
-            "exactly; to have the approximation, compile with inexact=True"
+            f"exactly{_counted_other(profile, resolved)}. Build it with this tokenizer (`dft-stats build --tokenizer`); or, to have the "
+            "approximation, compile with inexact=True"
         )
     return compiled
+
+
+def _counted_other(profile: "Profile", tokenizer: "Tokenizer") -> str:
+    """Why the tokens that a profile holds are of no use here."""
+    if not profile.has_tokens:
+        return ""
+    if is_counted(profile, tokenizer):
+        return "; it holds this tokenizer's tokens, but another version of dft_stats read words and marks from them"
+    return "; the tokens that it holds are those of another tokenizer"
 
 
 def _cached(path: Path) -> CompiledProfile | None:
@@ -100,27 +114,37 @@ def _cached(path: Path) -> CompiledProfile | None:
         return None
 
 
-def _compile(profile: "Profile", tokenizer: "Tokenizer", identity: str, exactness: Exactness) -> CompiledProfile:
-    size = vocabulary_size(tokenizer)
-    spelt = surfaces(tokenizer, size)
-    table = token_table(spelt, special_ids(tokenizer))
-    chunks = encode_profile(profile, tokenizer, WINDOW)
-    reading = read_chunks(chunks, table)
+def _compile(
+    profile: "Profile",
+    tokenizer: "Tokenizer",
+    identity: str,
+    exactness: Exactness,
+    spelt: Sequence[str],
+    table: TokenTable,
+    counted: Mapping[str, int] | None,
+) -> CompiledProfile:
+    own: dict[str, Any]
+    if counted is None:
+        chunks = encode_profile(profile, tokenizer, WINDOW)
+        reading, tokens = read_chunks(chunks, table), chunks.tokens
+        own = _token_frequency(profile, chunks, table, spelt) | _ngram_frequency(profile, chunks, table, tokenizer, spelt)
+        own |= _entropy(profile, chunks, table, reading)
+    else:
+        reading, tokens = as_reading(counted), float(profile.counts("token_ids").total())
+        own = _counted_frequency(profile, table, tokenizer) | _counted_ngrams(profile, table) | _counted_entropy(counted)
     return CompiledProfile(
         profile=f"{profile.name}@{profile.version}",
         profile_sha256=profile.sha256,
         tokenizer_sha256=identity,
-        vocab_size=size,
+        vocab_size=len(table.fold),
         window_words=WINDOW,
-        tokens_per_word=chunks.tokens / reading.words,
+        tokens_per_word=tokens / reading.words,
         exactness=exactness.agreement,
         exactness_bits=exactness.divergence_bits,
         tokens=table,
-        **_token_frequency(profile, chunks, table, spelt),
-        **_ngram_frequency(profile, chunks, table, tokenizer, spelt),
+        **own,
         **_sentence_length(profile, reading),
         **_punctuation_rhythm(profile, reading),
-        **_entropy(profile, chunks, table, reading),
     )
 
 
@@ -285,3 +309,53 @@ def _entropy(profile: "Profile", chunks: Chunks, table: TokenTable, reading: Rea
         return {"entropy_window": ENTROPY_WINDOW, "entropy_bits": of_pieces, "entropy_sd": float("inf")}
     mean, sd = mean_sd((rows["centibits"].to_numpy() + 0.5) / 100, rows["count"].to_numpy())
     return {"entropy_window": ENTROPY_WINDOW, "entropy_bits": mean + of_pieces - of_words, "entropy_sd": sd}
+
+
+# --- of a tokenizer that was counted ----------------------------------------------------------------------------------------------
+
+
+def _counted_frequency(profile: "Profile", table: TokenTable, tokenizer: "Tokenizer") -> dict[str, Any]:
+    """What pruning took is spread over the ids that the table lacks, as the stretches say."""
+
+    def shape() -> Floats:
+        chunks = encode_profile(profile, tokenizer, WINDOW)
+        weights: Floats = np.bincount(table.fold[chunks.ids], chunks.weights[chunks.owner], len(table.fold)).astype(np.float64)
+        return weights
+
+    found = counted_tokens(profile, table, WINDOW, shape)
+    tokens = found.count.sum()
+    enough = found.documents >= min(MIN_DOCUMENTS, profile.exposure.documents)
+    return {
+        "token_frequency": found.count / tokens,
+        "token_sd": np.sqrt(found.variance) * profile.exposure.words / tokens,
+        "token_tracked": enough & (found.count >= MIN_FREQUENCY * tokens) & ~table.special,
+    }
+
+
+def _counted_ngrams(profile: "Profile", table: TokenTable) -> dict[str, Any]:
+    """Pairs of tokens, each with a word or one of `GLUED` in it, where the second begins one: what is tracked is phrases, not spelling.
+
+    Other marks and ends of sentences are left out, as in `_ngram_frequency`.
+    """
+    found, tokens = counted_pairs(profile, table, WINDOW), profile.counts("token_ids").total()
+    first, second = found.ids.T
+    glued = np.isin(np.arange(-1, len(MARK_CLASSES)), (-1, *GLUED))  # by mark + 1
+    said = (table.words_before + table.words_after > 0) | (table.first_mark >= 0)  # white space alone says nothing
+    plain = said & glued[table.first_mark + 1] & glued[table.last_mark + 1] & (table.end == 0)
+    begun = table.words_before[second] - (table.glues[second] & table.open_ended[first]) + table.words_after[second]
+    phrase = plain[first] & plain[second] & ((begun > 0) | (table.first_mark[second] >= 0))
+    enough = (found.documents >= min(MIN_DOCUMENTS, profile.exposure.documents)) & (found.count >= MIN_FREQUENCY * tokens)
+    chosen = np.flatnonzero(phrase & enough)
+    chosen = chosen[np.argsort(-found.count[chosen], kind="stable")][:MAX_NGRAMS]
+    return {
+        "ngrams": found.ids[chosen].astype(np.int32).reshape(-1, 2),
+        "ngram_frequency": found.count[chosen] / tokens,
+        "ngram_sd": np.sqrt(found.variance[chosen]) * profile.exposure.words / tokens,
+    }
+
+
+def _counted_entropy(counted: Mapping[str, int]) -> dict[str, Any]:
+    if not counted["windows"]:  # no document is as long as a window
+        return {"entropy_window": ENTROPY_WINDOW, "entropy_bits": 0.0, "entropy_sd": float("inf")}
+    mean, sd = window_entropy(counted)
+    return {"entropy_window": ENTROPY_WINDOW, "entropy_bits": mean, "entropy_sd": sd}

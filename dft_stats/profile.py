@@ -9,6 +9,8 @@
       data/spectrum.parquet           how often the pruned rows occurred
       data/documents.parquet          features of sampled documents
       data/floor.parquet              what two random halves of the corpus differ by, by statistic and sample size
+      data/token_ids.parquet          of a profile that was built with a tokenizer: its tokens, counted,
+      data/token_pairs.parquet        and which follows which
 
 Files are written to a folder beside the target and moved into place; the manifest is written last. `docs/format.md` has the contract.
 """
@@ -32,7 +34,18 @@ import pyarrow.parquet as pq
 from dft_stats import counts as counting
 from dft_stats.counts import WINDOWS, Counts, Exposure
 from dft_stats.errors import IntegrityError, ProfileFormatError
-from dft_stats.tables import FLOOR_SCHEMA, STATISTIC, TABLES, grouped, table_path, verify_table, write_table
+from dft_stats.tables import (
+    FLOOR_SCHEMA,
+    SCHEMAS,
+    STATISTIC,
+    TABLES,
+    TOKEN_STATISTIC,
+    TOKEN_TABLES,
+    grouped,
+    table_path,
+    verify_table,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from dft_stats.compiled import CompiledProfile
@@ -40,6 +53,9 @@ if TYPE_CHECKING:
 __all__ = ["FLOOR_SCHEMA", "Profile", "check_name", "read_manifest", "read_profile", "write_profile"]
 
 FORMAT, FORMAT_VERSION = "dft-stats-profile", 2
+TOKENS_VERSION = 3  # of a profile with tables of tokens, which readers of version 2 do not know
+TOKENIZER = "tokenizer"
+"""Entry of the manifest of such a profile, see `dft_stats.token_counts`."""
 MANIFEST, CARD = "manifest.json", "README.md"
 SELF = "manifest_sha256"
 """Entry of the manifest that holds the hash of all its other entries."""
@@ -78,19 +94,36 @@ class Profile:
         windows, squares = ({w: given[f"{kind}_{w}"] for w in WINDOWS} for kind in ("windows", "square"))
         return Exposure(given["documents"], given["words"], given["sentences"], windows, squares)
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether it was built with a tokenizer, whose tokens were counted."""
+        return TOKENIZER in self.manifest
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of its tables."""
+        return tuple(SCHEMAS if self.has_tokens else TABLES)
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Names of its tables that are statistics."""
+        return tuple(STATISTIC | TOKEN_STATISTIC if self.has_tokens else STATISTIC)
+
     def table(self, name: str) -> pa.Table:
         """One table, whole, with an int64 column `count` where it is one of counts.
 
         Args:
-            name: a statistic ("token_frequency", ...), or "surface", "spelling", "totals", "spectrum", "documents", "floor".
+            name: a statistic ("token_frequency", ...), or "surface", "spelling", "totals", "spectrum", "documents", "floor"; of a profile
+                that was built with a tokenizer "token_ids", "token_pairs" as well.
         """
-        if name not in TABLES:
-            raise KeyError(f"a profile has no table {name!r}; it has {', '.join(TABLES)}")
-        return pq.read_table(self.path / table_path(name), schema=TABLES[name])
+        if name not in self.tables:
+            hint = "; build with a tokenizer to have it" if name in TOKEN_TABLES else ""
+            raise KeyError(f"a profile has no table {name!r}; it has {', '.join(self.tables)}{hint}")
+        return pq.read_table(self.path / table_path(name), schema=SCHEMAS[name])
 
     def counts(self, name: str) -> Counts:
         """One statistic as `Counts`: its table with totals and the spectrum of what was pruned."""
-        statistic = STATISTIC[name]
+        statistic = (STATISTIC | TOKEN_STATISTIC)[name]
         group = statistic.groups[0] if statistic.groups else None
 
         def own(table: str) -> pa.Table:
@@ -134,7 +167,8 @@ def write_profile(
 
     Args:
         folder: where to; an existing profile there is replaced, anything else is refused.
-        facts: the manifest without what this function adds (format, exposure, tables). Needs name, version, segmenter, normaliser.
+        facts: the manifest without what this function adds (format, exposure, tables). Needs name, version, segmenter, normaliser; and
+            `tokenizer` if `counts` has those of tokens.
         exposure: how much was counted.
         counts: the counts of every statistic and of "surface", by name.
         spelling: what pruning took from the counts of "surface", see `dft_stats.spelling`.
@@ -150,13 +184,15 @@ def write_profile(
     try:
         draft.chmod(0o755)
         (draft / "data").mkdir()
-        tables = {name: counts[name].table for name in STATISTIC} | {"spelling": spelling, "documents": documents, "floor": floor}
+        names = SCHEMAS if TOKENIZER in facts else TABLES
+        tables = {name: found.table for name, found in counts.items()} | {"spelling": spelling, "documents": documents, "floor": floor}
         tables["totals"] = grouped(counts, "totals")
         tables["spectrum"] = grouped(counts, "spectrum")
-        entries = [write_table(draft, name, tables[name].cast(TABLES[name])) for name in TABLES]
+        entries = [write_table(draft, name, tables[name].cast(SCHEMAS[name])) for name in names]
         measured = {"documents": exposure.documents, "words": exposure.words, "sentences": exposure.sentences}
         measured |= {f"windows_{w}": exposure.windows[w] for w in WINDOWS} | {f"square_{w}": exposure.squares[w] for w in WINDOWS}
-        manifest = {**facts, "format": FORMAT, "format_version": FORMAT_VERSION, "exposure": measured, "tables": entries}
+        version = TOKENS_VERSION if TOKENIZER in facts else FORMAT_VERSION
+        manifest = {**facts, "format": FORMAT, "format_version": version, "exposure": measured, "tables": entries}
         manifest["card_sha256"] = hashlib.sha256(card.encode()).hexdigest()
         manifest[SELF] = _self_sha256(manifest)
         (draft / CARD).write_bytes(card.encode())
@@ -200,12 +236,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         version = manifest["format_version"]
     except (ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ProfileFormatError(f"{path} is no manifest of a profile ({error}); fetch or build the profile again") from error
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, TOKENS_VERSION):
         raise ProfileFormatError(
-            f"{folder} is of profile format {version}, this dft_stats reads {FORMAT_VERSION}; "
+            f"{folder} is of profile format {version}, this dft_stats reads {FORMAT_VERSION} and {TOKENS_VERSION}; "
             "upgrade with `pip install -U dft-stats`, or rebuild the profile"
         )
-    missing = {"name", "version", "exposure", "tables", "segmenter", "normaliser", SELF} - manifest.keys()
+    has_tokens = version == TOKENS_VERSION
+    missing = {"name", "version", "exposure", "tables", "segmenter", "normaliser", SELF, *([TOKENIZER] * has_tokens)} - manifest.keys()
     if missing:
         raise ProfileFormatError(f"{path} lacks {', '.join(sorted(missing))}; rebuild the profile")
     if manifest[SELF] != _self_sha256(manifest):
@@ -215,9 +252,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         lacking = EXPOSURE - manifest["exposure"].keys()
     except (KeyError, TypeError, AttributeError) as error:
         raise ProfileFormatError(f"{path} has an entry of another shape than expected ({error!r}); rebuild the profile") from error
-    if found != sorted(TABLES) or lacking:
-        what = f"lacks {sorted(lacking)} in its exposure" if lacking else f"names the tables {found}, a profile has {sorted(TABLES)}"
+    expected = sorted(SCHEMAS if has_tokens else TABLES)
+    if found != expected or lacking:
+        what = f"lacks {sorted(lacking)} in its exposure" if lacking else f"names the tables {found}, a profile has {expected}"
         raise ProfileFormatError(f"{path} {what}; rebuild the profile")
+    if has_tokens != (TOKENIZER in manifest):
+        raise ProfileFormatError(f"{path} is of format {version} and yet names a tokenizer; rebuild the profile")
     return manifest
 
 

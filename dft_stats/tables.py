@@ -15,9 +15,11 @@ from dft_stats.counts import Counts
 from dft_stats.errors import IntegrityError, ProfileFormatError
 from dft_stats.features import SCHEMA as DOCUMENTS_SCHEMA
 from dft_stats.spelling import SCHEMA as SPELLING_SCHEMA
-from dft_stats.statistics import COUNTED
+from dft_stats.statistics import COUNTED, TOKEN_STATISTICS
 
 STATISTIC = {statistic.name: statistic for statistic in COUNTED}
+TOKEN_STATISTIC = {statistic.name: statistic for statistic in TOKEN_STATISTICS}
+"""Of a profile that was built with a tokenizer; the others have no such tables."""
 TOTALS_SCHEMA = pa.schema([("table", pa.string()), ("group", pa.string()), ("count", pa.int64()), ("types", pa.int64())])
 FLOOR_SCHEMA = pa.schema([("statistic", pa.string()), ("words", pa.int64()), ("mean", pa.float64()), ("sd", pa.float64())])
 TABLES = {
@@ -28,6 +30,8 @@ TABLES = {
     "documents": DOCUMENTS_SCHEMA,
     "floor": FLOOR_SCHEMA,
 }
+TOKEN_TABLES = {name: counting.schema(statistic) for name, statistic in TOKEN_STATISTIC.items()}
+SCHEMAS = TABLES | TOKEN_TABLES
 
 
 HARD, FAST, FEW_ROWS = 12, 3, 200_000
@@ -94,14 +98,14 @@ def verify_table(folder: Path, entry: Mapping[str, Any]) -> None:
     if digest != entry.get("sha256"):
         raise IntegrityError(f"{path} has sha256 {digest}, the manifest says {entry.get('sha256')}; fetch or build the profile again")
     schema = pq.read_schema(path)
-    if not schema.equals(TABLES[str(entry["name"])]):
-        raise ProfileFormatError(f"{path} has the columns {schema.names}, expected {TABLES[str(entry['name'])].names}")
+    if not schema.equals(SCHEMAS[str(entry["name"])]):
+        raise ProfileFormatError(f"{path} has the columns {schema.names}, expected {SCHEMAS[str(entry['name'])].names}")
 
 
 def grouped(counts: Mapping[str, Counts], part: str) -> pa.Table:
     """The totals, or the spectra, of all statistics as one table."""
     pieces = []
-    for name, statistic in STATISTIC.items():
+    for name, statistic in (STATISTIC | {name: found for name, found in TOKEN_STATISTIC.items() if name in counts}).items():
         rows: pa.Table = getattr(counts[name], part)
         group = rows[statistic.groups[0]].cast(pa.string()) if statistic.groups else pa.chunked_array([[""] * len(rows)], pa.string())
         label = pa.chunked_array([[name] * len(rows)], pa.string())

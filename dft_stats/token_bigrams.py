@@ -10,6 +10,8 @@ Two kinds of pair are *covered*, that is, computed from counts of just these pla
 What n-grams do not tell (pairs that were pruned, and those across the end of a sentence or paragraph, where no n-gram reaches) has its
 mass and its two marginals from the stretches: left over are the last and first tokens that no covered pair took. `frequency` of a pair
 adds their product, so that all pairs of the vocabulary together sum to one.
+
+A profile that was built with the tokenizer has the pairs themselves: covered are those that were not pruned.
 """
 
 from collections import defaultdict
@@ -26,6 +28,7 @@ from dft_stats.chunks import encode_profile
 from dft_stats.encoding import encode_in_context
 from dft_stats.sentences import BOUND, CLOSERS, SHORT, TERMINATORS, unit_flags
 from dft_stats.text import Unit, units
+from dft_stats.token_counts import is_counted
 from dft_stats.tokenizer import resolve, vocabulary_size
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ class TokenBigrams:
 
     pairs: NDArray[np.int32]  # (pairs, 2), sorted
     covered: Floats  # (pairs,): share that is computed from counts of the places where the pair occurs
-    rests: tuple[Rest, ...]  # the others: across a space, across a blank line
+    rests: tuple[Rest, ...]  # the others: across a space, across a blank line; or those that were pruned from counted pairs
 
     @property
     def coverage(self) -> float:
@@ -84,6 +87,8 @@ def token_bigrams(profile: "Profile", tokenizer: "Tokenizer | Any") -> TokenBigr
     """
     resolved = resolve(tokenizer)
     size = vocabulary_size(resolved)
+    if is_counted(profile, resolved):
+        return _counted(profile, size)
     chunks = encode_profile(profile, resolved, WINDOW)
     owner = chunks.owner
     inner = np.flatnonzero(owner[1:] == owner[:-1])
@@ -114,6 +119,16 @@ def token_bigrams(profile: "Profile", tokenizer: "Tokenizer | Any") -> TokenBigr
         count / total,
         tuple(Rest(mass / total, _share(left), _share(right)) for mass, left, right in rests),
     )
+
+
+def _counted(profile: "Profile", size: int) -> TokenBigrams:
+    counts, ids = profile.counts("token_pairs"), profile.table("token_ids")
+    first, second, number = (counts.table[name].to_numpy() for name in ("first", "second", "count"))
+    total = max(counts.total(), 1)
+    each = np.bincount(ids["id"].to_numpy(), ids["count"].to_numpy(), size)
+    left, right = (each - np.bincount(column, number, size) for column in (first, second))
+    rest = Rest((counts.total() - int(number.sum())) / total, _share(left), _share(right))
+    return TokenBigrams(np.stack([first, second], 1).astype(np.int32), number / total, (rest,))
 
 
 def _share(given: NDArray[Any]) -> Floats:

@@ -1,6 +1,7 @@
 """A tokenizer seen from the text: what each id spells, and how it is read."""
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from dft_stats.sentences import (
     SHORT,
     SHORT_AS_NAMES,
     SHORT_IN_ANY_CASE,
+    rule_sentences,
     unit_flags,
 )
 from dft_stats.text import DIGIT_JOINERS, MARK_CLASSES, WORD, WORD_CHARACTERS, Unit, character_kind, normalise, units
@@ -71,6 +73,24 @@ def resolve(tokenizer: "Tokenizer | str | Path | Any") -> "Tokenizer":
 def fingerprint(tokenizer: "Tokenizer") -> str:
     """Hash of everything that the tokenizer does."""
     return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
+
+
+def encoding_fingerprint(tokenizer: "Tokenizer") -> str:
+    """Hash of what decides into which ids a text is encoded, special tokens left out.
+
+    How a library writes down the rest (templates, decoder, offsets) differs between the ways of loading one and the same tokenizer.
+    """
+    parts = json.loads(tokenizer.to_str())
+    encoding = {name: _without_offsets(parts[name]) for name in ("added_tokens", "normalizer", "pre_tokenizer", "model")}
+    return hashlib.sha256(json.dumps(encoding, sort_keys=True).encode()).hexdigest()
+
+
+def _without_offsets(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: _without_offsets(value) for name, value in part.items() if name != "trim_offsets"}
+    if isinstance(part, list) and part and isinstance(part[0], dict):
+        return [_without_offsets(value) for value in part]
+    return part
 
 
 def vocabulary_size(tokenizer: "Tokenizer") -> int:
@@ -185,7 +205,16 @@ def _end(surface: str, found: Sequence[Unit]) -> int:
     for i, unit in enumerate(found):
         if unit.text[0] in ENDS and unit.kind != ELLIPSIS and all(after.text[0] in CLOSERS | ENDS for after in found[i + 1 :]):
             return 1 if unit.text == "." and i + 1 == len(found) else 2
-    return 0
+    return _end_inside(surface, found)
+
+
+def _end_inside(surface: str, found: Sequence[Unit]) -> int:
+    """Of a token that joins words (". The"): the rule of texts, behind a word if it needs one, says whether a sentence ends in it."""
+    if " " not in surface[1:] or not any(unit.text[0] in ENDS for unit in found):
+        return 0
+    if len(rule_sentences(surface if surface[0] == " " else "zoomed" + surface)) < 2:
+        return 0
+    return 1 if found[0].text == "." else 2
 
 
 def _folds(spelt: Sequence[str], special: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.int32]]:

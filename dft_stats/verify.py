@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from dft_stats.counts import MOMENTS, Counts
 from dft_stats.errors import ProfileFormatError
 from dft_stats.profile import CARD, MANIFEST, Profile, canonical, read_profile
-from dft_stats.tables import STATISTIC, TABLES, logical_sha256, table_path
+from dft_stats.tables import logical_sha256, table_path
+from dft_stats.token_counts import READING
 
 
 def problems(folder: Path) -> list[str]:
@@ -27,16 +28,17 @@ def problems(folder: Path) -> list[str]:
         return [
             *_files(profile),
             *_entries(profile),
-            *(line for name in STATISTIC for line in _rows(profile, name)),
+            *(line for name in profile.counted for line in _rows(profile, name)),
             *_spelling(profile),
             *_exposure(profile),
+            *(_tokens(profile) if profile.has_tokens else ()),
         ]
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
         return [f"{folder / MANIFEST} has an entry of another shape than expected: {error!r}"]
 
 
 def _files(profile: Profile) -> Iterator[str]:
-    known = {MANIFEST, CARD, *map(table_path, TABLES)}
+    known = {MANIFEST, CARD, *map(table_path, profile.tables)}
     found = {path.relative_to(profile.path).as_posix() for path in profile.path.rglob("*") if path.is_file()}
     yield from (f"{name} is no part of a profile" for name in sorted(found - known))
     if (profile.path / MANIFEST).read_bytes() != canonical(profile.manifest):
@@ -127,3 +129,26 @@ def _exposure(profile: Profile) -> Iterator[str]:
     words = sum(length * count for length, count in zip(*(lengths.rows("words")[c].to_pylist() for c in ("length", "count")), strict=True))
     if words != exposed.words:
         yield f"the sentences of sentence_length have {words} words, the manifest says {exposed.words}"
+
+
+def _tokens(profile: Profile) -> Iterator[str]:
+    """Ids are of the vocabulary; there is a pair less than there are tokens at least, and no token is in more pairs than it has places."""
+    entry = profile.manifest["tokenizer"]
+    ids, pairs = profile.counts("token_ids"), profile.counts("token_pairs")
+    for counts in (ids, pairs):
+        for key in counts.statistic.keys:
+            if len(counts.table) and not 0 <= pc.min(counts.table[key]).as_py() <= pc.max(counts.table[key]).as_py() < entry["vocabulary"]:
+                yield f"{counts.statistic.name}: {key} has ids outside the vocabulary of {entry['vocabulary']}"
+    if not pairs.total() <= max(0, ids.total() - 1):
+        yield f"token_pairs has {pairs.total()} pairs of {ids.total()} tokens"
+    count = dict(zip(ids.table["id"].to_pylist(), ids.table["count"].to_pylist(), strict=True))
+    for key in pairs.statistic.keys:
+        grouped = pairs.table.group_by(key).aggregate([("count", "sum")])
+        found = zip(grouped[key].to_pylist(), grouped["count_sum"].to_pylist(), strict=True)
+        if any(number > count.get(id, number) for id, number in found):
+            yield f"token_pairs: an id is {key} more often than token_ids has it"
+    reading = entry["reading"]
+    if sorted(reading) != sorted(READING) or not all(isinstance(number, int) and number >= 0 for number in reading.values()):
+        yield f"the reading of the tokenizer names {sorted(reading)}, not a number of {sorted(READING)} each"
+    elif profile.exposure.words and reading["words"] < 1:
+        yield "the reading of the tokenizer has no words"

@@ -9,7 +9,7 @@ import pytest
 HEAVY = ("torch", "polars", "duckdb", "spacy", "transformers", "datasets")
 CORE = (
     "cells", "chunks", "compare", "compiled", "compiling", "counts", "errors", "features", "keyness", "measures", "profile", "registry",
-    "statistics", "stream", "summary", "tables", "text", "tokenizer", "verify",
+    "statistics", "stream", "summary", "tables", "text", "token_counts", "tokenizer", "verify",
 )  # fmt: skip
 
 

@@ -123,8 +123,8 @@ def test_what_is_no_manifest_is_refused(folder: Path, content: bytes) -> None:
 
 
 def test_a_newer_format_is_refused_with_the_remedy(folder: Path) -> None:
-    forge(folder, format_version=3)
-    with pytest.raises(ProfileFormatError, match=r"format 3.*pip install -U"):
+    forge(folder, format_version=4)
+    with pytest.raises(ProfileFormatError, match=r"format 4.*pip install -U"):
         read_profile(folder)
 
 

@@ -15,12 +15,15 @@ from dft_stats.build.engine import Job, Progress, Runner, count_shards, default_
 from dft_stats.build.features import features_of
 from dft_stats.build.floor import human_floor
 from dft_stats.build.formats import Faults
-from dft_stats.build.merge import Keep
+from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.shards import Shard, Texts, plan
+from dft_stats.build.tokens import opened
 from dft_stats.errors import CorpusError, ProfileFormatError
-from dft_stats.profile import MANIFEST, Profile, check_name, write_profile
+from dft_stats.profile import MANIFEST, TOKENIZER, Profile, check_name, write_profile
 from dft_stats.sentences import RULE, Segmenter
 from dft_stats.text import NORMALISER
+from dft_stats.token_counts import tokenizer_entry
+from dft_stats.tokenizer import resolve
 
 Corpus = str | Path | Iterable[Any]
 
@@ -40,6 +43,8 @@ def build(
     max_rows: Mapping[str, int] | None = None,
     surface_documents: int = 1,
     spelling_documents: int | None = None,
+    tokenizer: Any = None,
+    tokenizer_name: str = "",
     workers: int = 1,
     memory: int | str | None = None,
     parts: str | Path | None = None,
@@ -69,6 +74,9 @@ def build(
         surface_documents: keep rows of stretches that this many documents have, if that is more than `min_documents`. What the table
             `surface` lacks goes to `spelling`, which has no second moments and takes a quarter of the bytes.
         spelling_documents: what fewer documents have is told there in parts only; `min_documents` if None.
+        tokenizer: count its tokens in the running text as well, so that compiling for it takes nothing for granted: a `tokenizer.json`,
+            its folder, a `tokenizers.Tokenizer`, or a fast tokenizer of transformers. None: no tokens are counted.
+        tokenizer_name: what the manifest calls it.
         workers: processes.
         memory: of one process: bytes, or "2GB"; half of the machine's, shared by the workers, if None.
         parts: folder where the counts of each file stay, so that the next build counts only what is new. If None they lie beside `out`
@@ -84,6 +92,7 @@ def build(
     Raises:
         CorpusError: nothing to read, or unreadable.
         ProfileFormatError: `out` is taken.
+        CompiledProfileError: the tokenizer cannot be read.
     """
     check_name(name, version)
     target = Path(out)
@@ -92,7 +101,7 @@ def build(
     if target.exists() and not (target / MANIFEST).exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ProfileFormatError(f"{target} exists and is no profile; give another folder")
     size = default_memory(workers) if memory is None else as_bytes(memory)
-    job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, size, skip_faults)
+    job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, size, skip_faults, _as_text(tokenizer))
     told = min_documents if spelling_documents is None else spelling_documents
     keep = Keep(min_documents, min_count, dict(max_rows or {}), surface_documents, told)
     tell = progress or (lambda line: None)
@@ -119,6 +128,7 @@ def build(
         faults.add(begun)
     if not counted.exposure.words:
         raise CorpusError(f"{counted.exposure.documents} documents were read and not one word found in them; is this the text column?")
+    tokens = _tokenizer_entry(job, counted, tokenizer_name)
     for fault, (number, first) in faults.found.items():
         tell(f"left out: {fault}: {number:,} (the first: {first})")
 
@@ -143,6 +153,7 @@ def build(
         },
         "excluded": {fault: number for fault, (number, _) in sorted(faults.found.items())},
         "built_with": f"dft-stats {importlib.metadata.version('dft-stats')}",
+        **tokens,
         **(facts or {}),
     }
     profile = write_profile(
@@ -157,6 +168,19 @@ def build(
     )
     tell(f"wrote {profile!r} to {target}")
     return profile
+
+
+def _as_text(tokenizer: Any) -> str | None:
+    return None if tokenizer is None else resolve(tokenizer).to_str()
+
+
+def _tokenizer_entry(job: Job, counted: Counted, name: str) -> dict[str, Any]:
+    """What the manifest says of the tokenizer."""
+    if job.tokenizer is None:
+        return {}
+    if not counted.reading["words"]:
+        raise CorpusError("the tokenizer reads not one word in the corpus: all of it is unknown to it; is this the right one?")
+    return {TOKENIZER: tokenizer_entry(*opened(job.tokenizer), counted.reading, name)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +203,7 @@ def dry_run(
     memory: int | str | None = None,
     parts: str | Path | None = None,
     skip_faults: bool = False,
+    tokenizer: Any = None,
 ) -> list[PlannedShard]:
     """The shards that `build` with these arguments would count or has counted. Reads no text.
 
@@ -186,7 +211,7 @@ def dry_run(
         CorpusError: nothing to read, or unreadable; or texts were given, of which there is no plan.
     """
     size = default_memory(1) if memory is None else as_bytes(memory)
-    job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, size, skip_faults)
+    job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, size, skip_faults, _as_text(tokenizer))
     faults = Faults(skip_faults)
     found = sources(paths, text_column, faults)
     if not isinstance(found, list):

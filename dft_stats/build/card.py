@@ -83,6 +83,7 @@ def card_of(facts: Mapping[str, Any], counts: Mapping[str, Counts], exposure: Ex
         f"Licence: {facts.get('licence', 'unspecified')}. The tables hold counts, no text longer than {facts['keep']['max_order']} words.",
         *_told(facts["keep"]),
         *([f"Text up to {facts['cut_off']}."] if facts.get("cut_off") else []),
+        *_tokens(facts.get("tokenizer")),
         f"Counted by {facts['built_with']} with the segmenter {facts['segmenter']['name']} {facts['segmenter']['version']} "
         f"and the normaliser {facts['normaliser']} (typography: {facts['typography']}).",
         "",
@@ -97,6 +98,14 @@ def _told(keep: Mapping[str, Any]) -> list[str]:
         return []
     parts = f", what fewer have in parts of words and groups of {DIGITS} digits" if whole > 1 else ""
     return [f"Words and n-grams of fewer than {least} documents are left out; stretches of {whole} are told whole in `spelling`{parts}."]
+
+
+def _tokens(entry: Mapping[str, Any] | None) -> list[str]:
+    """Whose tokens were counted."""
+    if entry is None:
+        return []
+    name = f"the tokenizer {entry['name']}" if "name" in entry else "a tokenizer"
+    return [f"Tokens and their pairs are those of {name} of {entry['vocabulary']:,} ids (sha256 {entry['sha256'][:16]})."]
 
 
 def _number(value: float | None) -> str:

@@ -3,6 +3,7 @@
 import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +14,8 @@ from dft_stats.build.sample import MAX_DOCUMENTS
 from dft_stats.compare import check_comparable
 from dft_stats.counts import Exposure, merge
 from dft_stats.errors import IncomparableError
-from dft_stats.profile import FLOOR_SCHEMA, Profile, write_profile
+from dft_stats.profile import FLOOR_SCHEMA, TOKENIZER, Profile, write_profile
 from dft_stats.spelling import SCHEMA
-from dft_stats.statistics import COUNTED
 
 
 def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version: str = "1.0.0", title: str = "") -> Profile:
@@ -35,7 +35,7 @@ def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version:
 
     Raises:
         ValueError: fewer than two profiles.
-        IncomparableError: they were counted by different rules.
+        IncomparableError: they were counted by different rules, or with different tokenizers.
         ProfileFormatError: `out` is taken.
     """
     if len(profiles) < 2:
@@ -48,8 +48,9 @@ def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version:
             raise IncomparableError(
                 f"{first.name} has n-grams of up to {orders[0]} units, {other.name} of up to {orders[1]}; build one again"
             )
+    tokens = _tokenizer(profiles)
     exposure = sum((profile.exposure for profile in profiles), Exposure())
-    counts = {statistic.name: merge(profile.counts(statistic.name) for profile in profiles) for statistic in COUNTED}
+    counts = {name: merge(profile.counts(name) for profile in profiles) for name in first.counted}
     floor, documents = _floor(profiles), _documents(profiles)
     licences = sorted({str(profile.manifest.get("licence", "unspecified")) for profile in profiles})
     facts = {
@@ -61,11 +62,40 @@ def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version:
         **{key: first.manifest[key] for key in ("segmenter", "normaliser", "typography") if key in first.manifest},
         "keep": {"max_order": first.manifest.get("keep", {}).get("max_order", 5)},
         "merged": [{"name": profile.name, "version": profile.version, "sha256": profile.sha256} for profile in profiles],
+        **tokens,
         "undercount": _undercount(profiles),
         "built_with": f"dft-stats {importlib.metadata.version('dft-stats')}",
     }
     tables = {"counts": counts, "spelling": _spelling(profiles), "documents": documents, "floor": floor}
     return write_profile(Path(out), facts=facts, exposure=exposure, card=card_of(facts, counts, exposure, floor), **tables)
+
+
+def _tokenizer(profiles: Sequence[Profile]) -> dict[str, Any]:
+    """The entry of the tokenizer that all were counted with, nothing if none was counted with any."""
+    first = profiles[0]
+    for other in profiles[1:]:
+        ours, theirs = (_identity(profile) for profile in (first, other))
+        if ours != theirs:
+            raise IncomparableError(
+                f"{first.name} has {_said(first)}, {other.name} has {_said(other)}; build one again, with the same tokenizer (--tokenizer)"
+            )
+    if not first.has_tokens:
+        return {}
+    readings = [profile.manifest[TOKENIZER]["reading"] for profile in profiles]
+    return {TOKENIZER: {**first.manifest[TOKENIZER], "reading": {event: sum(r[event] for r in readings) for event in readings[0]}}}
+
+
+def _identity(profile: Profile) -> tuple[str, str] | None:
+    entry = profile.manifest.get(TOKENIZER)
+    return None if entry is None else (entry["sha256"], entry["reader"])
+
+
+def _said(profile: Profile) -> str:
+    identity = _identity(profile)
+    if identity is None:
+        return "no tokens counted"
+    name = profile.manifest[TOKENIZER].get("name", "a tokenizer")
+    return f"the tokens of {name} (sha256 {identity[0][:8]}, read by {identity[1][:8]})"
 
 
 def _undercount(profiles: Sequence[Profile]) -> dict[str, int]:
@@ -74,10 +104,11 @@ def _undercount(profiles: Sequence[Profile]) -> dict[str, int]:
     for profile in profiles:
         own = profile.manifest.get("undercount", {})  # of one that was added up itself
         bound["documents"] += int(own.get("documents", profile.manifest.get("keep", {}).get("min_documents", 1) - 1))
-        for statistic in COUNTED:
-            if statistic.kind == "categorical":
-                pruned = pc.max(profile.counts(statistic.name).spectrum["count"]).as_py() or 0
-                bound[statistic.name] = bound.get(statistic.name, 0) + int(own.get(statistic.name, pruned))
+        for name in profile.counted:
+            counts = profile.counts(name)
+            if counts.statistic.kind == "categorical":
+                pruned = pc.max(counts.spectrum["count"]).as_py() or 0
+                bound[name] = bound.get(name, 0) + int(own.get(name, pruned))
     return bound
 
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from dft_stats.build.parts import FORMAT, Draft, read_part, write_part
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.tally import Buffers
+from dft_stats.build.token_sums import with_tokens
+from dft_stats.build.tokens import count_tokens, identity
 from dft_stats.build.units import read_units
 from dft_stats.errors import CorpusError
 from dft_stats.sentences import RULE, Segmenter
@@ -54,12 +56,14 @@ class Job:
     text_column: str | None = None
     memory: int = MEMORY  # bytes, of one process
     skip_faults: bool = False
+    tokenizer: str | None = None  # JSON text of one whose tokens are counted as well
 
     @property
     def key(self) -> str:
         """Hash of all that a part depends on but the texts. How they are cut into batches is none of it."""
         given: list[Any] = [FORMAT, self.segmenter.identity, NORMALISER, self.typography, self.max_order, self.text_column]
         given.append(self.batch_characters if self.skip_faults else None)  # longer texts are left out
+        given += [] if self.tokenizer is None else [identity(self.tokenizer)]
         return hashlib.sha256(json.dumps(given).encode()).hexdigest()[:16]
 
     @property
@@ -72,7 +76,11 @@ class Job:
         units = read_units(texts, self.segmenter, typography=self.typography)
         # Units of the rule follow from the text. Those of another segmenter may not, so that other units make the same text once more.
         keep_singles = keep_singles or self.segmenter.identity != RULE.identity
-        return count_units(units, max_order=self.max_order, keep_singles=keep_singles, buffers=buffers)
+        part = count_units(units, max_order=self.max_order, keep_singles=keep_singles, buffers=buffers)
+        if self.tokenizer is None:
+            return part
+        tokens = count_tokens(texts, units, self.tokenizer, self.segmenter, typography=self.typography)
+        return replace(part, numbers={**part.numbers, **tokens})
 
     def faults(self) -> Faults:
         """What to do about damaged files and texts."""
@@ -222,6 +230,7 @@ def count_corpus(
     memory: int = MEMORY,
     keep: Keep | None = None,
     progress: Callable[[Progress], None] | None = None,
+    tokenizer: str | None = None,
 ) -> Counted:
     """Count texts that are at hand: equal to `dft_stats.counts.count` of all of them, pruned as `keep` says.
 
@@ -234,8 +243,9 @@ def count_corpus(
         memory: bytes, of one process.
         keep: what to prune.
         progress: told after each batch.
+        tokenizer: JSON text of one whose tokens are counted as well.
     """
-    job = Job(segmenter, typography, max_order, memory=memory)
+    job = Job(segmenter, typography, max_order, memory=memory, tokenizer=tokenizer)
     shards = (Texts(texts, number) for number, texts in enumerate(batches))
     with tempfile.TemporaryDirectory(prefix="dft-stats-") as folder:
         return count_shards(shards, job, Path(folder), keep=keep, workers=workers, progress=progress)[0]
@@ -254,7 +264,7 @@ def _in_memory(shards: Sequence[Shard | Texts], job: Job, keep: Keep) -> tuple[C
                 return None
     sample.add(texts)
     part = job.count(texts, keep_singles=not keep.drops_singles)
-    return add_up([part], [], keep, job.memory), sample, faults, characters
+    return _counted([part], [], job, keep), sample, faults, characters
 
 
 def _added_up(folders: Sequence[Path], job: Job, keep: Keep, threads: int) -> tuple[Counted, Sample, Faults]:
@@ -265,8 +275,13 @@ def _added_up(folders: Sequence[Path], job: Job, keep: Keep, threads: int) -> tu
         sample.read(folder / "sample.parquet")
         parts += [folder / str(number + 1) for number in range(facts["parts"])]
     if not parts:
-        return add_up([job.count([])], [], keep, job.memory), sample, faults
-    return add_up([read_part(part) for part in parts], parts, keep, job.memory, threads=threads), sample, faults
+        return _counted([job.count([])], [], job, keep), sample, faults
+    return _counted([read_part(part) for part in parts], parts, job, keep, threads), sample, faults
+
+
+def _counted(parts: Sequence[Part], folders: Sequence[Path], job: Job, keep: Keep, threads: int = 1) -> Counted:
+    counted = add_up(parts, folders, keep, job.memory, threads=threads)
+    return with_tokens(counted, parts, folders, keep, job.memory) if job.tokenizer is not None else counted
 
 
 def _chain(head: list[Shard | Texts], tail: Iterator[Shard | Texts]) -> Iterator[Shard | Texts]:

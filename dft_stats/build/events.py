@@ -187,7 +187,7 @@ def _stretches(
 _MOST_TYPES = 1 << 17
 
 
-def _rows(
+def rows_of(
     statistic: Statistic, blocks: Sequence[tuple[Columns, NDArray[np.int32]]], windows: Windows, names: Mapping[str, pa.Array]
 ) -> pa.Table:
     """Rows of events that are given column by column, each value -1 or more; `names` spells columns of numbers.
@@ -239,7 +239,7 @@ def _sentence_length(units: Units, windows: Windows) -> pa.Table:
         ([np.full(len(first), 1), size, none], at),
         ([np.full(len(first), 2), words, none], at),
     ]
-    return _rows(SENTENCE_LENGTH, blocks, windows, {"series": pa.array(["pairs", "units", "words"])})
+    return rows_of(SENTENCE_LENGTH, blocks, windows, {"series": pa.array(["pairs", "units", "words"])})
 
 
 def marks(units: Units, windows: Windows) -> tuple[Integers, Integers, Integers, Integers]:
@@ -261,7 +261,7 @@ def _punctuation_rhythm(units: Units, windows: Windows) -> pa.Table:
     blocks = [([np.full(len(at), 0), previous, gap, mark], places), ([np.full(len(at), 1), nothing, no_gap, mark], places)]
     spelt = pa.array([*MARK_CLASSES, OPENING, ""])
     names = {"series": pa.array(["gaps", "marks"]), "previous": spelt, "mark": spelt}
-    return _rows(PUNCTUATION_RHYTHM, blocks, windows, names)
+    return rows_of(PUNCTUATION_RHYTHM, blocks, windows, names)
 
 
 def entropies(units: Units, windows: Windows) -> dict[int, tuple[Integers, Integers, Integers]]:
@@ -291,7 +291,7 @@ def _entropy(units: Units, windows: Windows) -> pa.Table:
         ([np.full(len(first), window), types, centibits], first.astype(np.int32))
         for window, (first, types, centibits) in entropies(units, windows).items()
     ]
-    return _rows(ENTROPY, blocks, windows, {})
+    return rows_of(ENTROPY, blocks, windows, {})
 
 
 @njit(cache=True)

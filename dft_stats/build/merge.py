@@ -41,7 +41,7 @@ _32 = np.uint64(32)
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Which rows of the tables in `PRUNED` a profile keeps; the others stay in totals and spectrum."""
+    """Which rows of the tables in `PRUNED` and of tokens a profile keeps; the others stay in totals and spectrum."""
 
     min_documents: int = 1
     min_count: int = 1
@@ -69,8 +69,9 @@ class Counted:
     """What a corpus has."""
 
     exposure: Exposure
-    counts: Mapping[str, Counts]  # by name, of all in `COUNTED`
+    counts: Mapping[str, Counts]  # by name, of all in `COUNTED`, and in `TOKEN_STATISTICS` if tokens were counted
     spelling: pa.Table  # of what pruning took from `surface`, see `dft_stats.spelling`
+    reading: Mapping[str, int] = field(default_factory=dict)  # what the reader of tokens saw, see `dft_stats.token_counts`
 
 
 @dataclass(frozen=True, slots=True)

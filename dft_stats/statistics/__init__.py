@@ -11,10 +11,14 @@ from dft_stats.statistics.punctuation_rhythm import PUNCTUATION_RHYTHM
 from dft_stats.statistics.sentence_length import SENTENCE_LENGTH
 from dft_stats.statistics.surface import SURFACE
 from dft_stats.statistics.token_frequency import TOKEN_FREQUENCY
+from dft_stats.statistics.token_ids import TOKEN_IDS
+from dft_stats.statistics.token_pairs import TOKEN_PAIRS
 
 STATISTICS = (TOKEN_FREQUENCY, NGRAM_FREQUENCY, SENTENCE_LENGTH, PUNCTUATION_RHYTHM, ENTROPY)
 COUNTED = (*STATISTICS, SURFACE)
 """All tables of counts of a profile: the five statistics, and the spelling that compiling to a tokenizer needs."""
+TOKEN_STATISTICS = (TOKEN_IDS, TOKEN_PAIRS)
+"""Tables that a profile has beside these if it was built with a tokenizer."""
 
 __all__ = [
     "COUNTED",
@@ -25,5 +29,8 @@ __all__ = [
     "STATISTICS",
     "SURFACE",
     "TOKEN_FREQUENCY",
+    "TOKEN_IDS",
+    "TOKEN_PAIRS",
+    "TOKEN_STATISTICS",
     "Statistic",
 ]
