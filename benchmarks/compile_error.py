@@ -9,8 +9,9 @@ document, up to --megabytes, nothing pruned, and measured on these; and PROFILE,
     compile, s     process time of compiling, nothing cached
     JS             Jensen-Shannon divergence (bits) of token frequencies, compiled against counted on the tokenised text
     noise          the same between two halves of the text
-    TV pairs       total variation of pairs of neighbouring tokens, on what the profile covers: pairs inside a stretch, and pairs across a
-                   space whose two units are a row of `ngram_frequency`; `coverage`, the share of all pairs that this is
+    TV pairs       total variation of pairs of neighbouring tokens, on what the profile covers: pairs inside a stretch, or inside a part
+                   of one that is told in parts, and pairs across a space whose two units are a row of `ngram_frequency`; `coverage`, the
+                   share of all pairs that this is
     W1 lengths     Wasserstein-1 (words) between the sentence lengths that `count_stream` reads from the ids and those of the text
     W1 gaps        the same for gaps between marks (words, within the buckets of the compiled profile)
 """
@@ -19,10 +20,13 @@ import argparse
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dft_stats import load
@@ -34,6 +38,7 @@ from dft_stats.counts import count
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.profile import Profile
 from dft_stats.sentences import documents, rule_sentences
+from dft_stats.spelling import Known, opened
 from dft_stats.statistics import PUNCTUATION_RHYTHM, SENTENCE_LENGTH
 from dft_stats.stream import count_stream
 from dft_stats.text import normalise
@@ -45,6 +50,60 @@ Floats = NDArray[np.float64]
 READ = 300_000
 """Characters that `count_stream` reads: it is the slow reference."""
 LONGEST_GAP = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Stretches of a text, or the parts in which a profile tells them: line ends belong to the one before, spaces to the one behind."""
+
+    begins: NDArray[np.int64]  # (places,), character
+    covered: NDArray[np.bool_]  # (places,), whether the profile has the pair of units across the space before it
+
+
+class Cuts:
+    """Where a profile cuts stretches that few documents have."""
+
+    def __init__(self, profile: Profile, whole: Profile) -> None:
+        """`whole`: of the same texts, nothing pruned."""
+        keep = profile.manifest["keep"]
+        self.least = {"documents": max(keep["min_documents"], keep["surface_documents"]), "count": keep["min_count"]}
+        self.floor = keep["spelling_documents"]
+        surface, units = whole.table("surface"), whole.table("token_frequency")
+        self.rows = dict(zip(surface["surface"].to_pylist(), surface.select(["documents", "count"]).to_pylist(), strict=True))
+        common = [text for text, row in self.rows.items() if row["documents"] >= self.floor]
+        common += units.filter(pc.greater_equal(units["documents"], self.floor))["unit"].to_pylist()
+        self.known = Known(common)
+
+    def inside(self, stretch: str) -> list[int]:
+        """Offsets at which its parts begin, but for the first."""
+        row = self.rows[stretch]
+        is_kept = all(row[name] >= least for name, least in self.least.items())
+        if is_kept or row["documents"] >= self.floor:
+            return []
+        before = len(opened(stretch)) - len(stretch)
+        return [end - before for end in accumulate(map(len, self.known.parts(stretch)))][:-1]
+
+
+def places_of(texts: Sequence[str], profile: Profile, cuts: Cuts | None = None) -> list[Places]:
+    """The places of normalised texts."""
+    rows = {ngram for ngram in profile.counts("ngram_frequency").rows(2)["ngram"].to_pylist() if " " in ngram}
+    return [_places(text, rows, cuts) for text in texts]
+
+
+def _places(text: str, rows: set[str], cuts: Cuts | None) -> Places:
+    begins, covered = list[int](), list[bool]()
+    for sentence in rule_sentences(text):
+        for i, unit in enumerate(sentence):
+            if unit.space or unit.break_before:
+                begins.append(unit.start - unit.space)
+                covered.append(unit.space and i > 0 and f"{sentence[i - 1].text} {unit.text}" in rows)
+    if cuts is not None:
+        for begin, end in list(pairwise([*begins, len(text)])):
+            inside = cuts.inside(text[begin:end])
+            begins += [begin + offset for offset in inside]
+            covered += [False] * len(inside)
+    order = np.argsort(begins, kind="stable")
+    return Places(np.array(begins, np.int64)[order], np.array(covered, bool)[order])
 
 
 def main() -> None:
@@ -69,14 +128,18 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         full = build(some, out=Path(folder) / "full", name="full", max_order=3)
+        measured = [("full", full, some, places_of(some, full))]
+        if not given.full_only:
+            cuts = Cuts(profile, build(texts, out=Path(folder) / "all", name="all", max_order=2))
+            measured.append(("given", profile, texts, places_of(texts, profile, cuts)))
         for path in given.tokenizers:
-            for which, chosen, measured in (("full", full, some), ("given", profile, texts))[: 1 if given.full_only else 2]:
-                row = measure(chosen, path, measured, some)
+            for which, chosen, own, covered in measured:
+                row = measure(chosen, path, own, covered, some)
                 name = path.parent.name if path.name == "tokenizer.json" else path.name
                 print(f"| {name} | {which} | " + " | ".join(row) + " |", flush=True)
 
 
-def measure(profile: Profile, path: Path, texts: Sequence[str], some: Sequence[str]) -> list[str]:
+def measure(profile: Profile, path: Path, texts: Sequence[str], covered: Sequence[Places], some: Sequence[str]) -> list[str]:
     """One row: tokens and their pairs on `texts`, lengths and gaps on `some` of them."""
     began = time.process_time()
     compiled = compile_profile(profile, path, cache=False, inexact=True)
@@ -88,7 +151,7 @@ def measure(profile: Profile, path: Path, texts: Sequence[str], some: Sequence[s
             halves[i % 2] += np.bincount(compiled.tokens.fold[encoding.ids], minlength=compiled.vocab_size)
     halves[:, compiled.tokens.special] = 0
     divergence = jensen_shannon_bits(halves.sum(0), compiled.token_frequency)
-    variation, coverage = pair_variation(profile, tokenizer, texts)
+    variation, coverage = pair_variation(profile, tokenizer, texts, covered)
     lengths, gaps = distances(compiled, tokenizer, some)
     return [
         f"{seconds:.1f}", f"{divergence:.5f}", f"{jensen_shannon_bits(halves[0], halves[1]):.5f}", f"{variation:.4f}", f"{coverage:.3f}",
@@ -96,44 +159,34 @@ def measure(profile: Profile, path: Path, texts: Sequence[str], some: Sequence[s
     ]  # fmt: skip
 
 
-def pair_variation(profile: Profile, tokenizer: Any, texts: Sequence[str]) -> tuple[float, float]:
+def pair_variation(profile: Profile, tokenizer: Any, texts: Sequence[str], places: Sequence[Places]) -> tuple[float, float]:
     """Total variation of covered pairs, and which share of all pairs is covered."""
     found = token_bigrams(profile, tokenizer)
-    rows = {ngram for ngram in profile.counts("ngram_frequency").rows(2)["ngram"].to_pylist() if " " in ngram}
     size = len(found.rests[0].first)
     keys, everything = [], 0
-    for text in texts:
-        ids, covered = covered_pairs(text, tokenizer, rows)
+    for text, own in zip(texts, places, strict=True):
+        ids, covered = covered_pairs(text, tokenizer, own)
         keys.append((ids[:-1] * size + ids[1:])[covered])
         everything += len(covered)
     key, number = np.unique(np.concatenate(keys), return_counts=True)
     direct = number / number.sum()
     compiled = found.covered / found.coverage
-    own = found.pairs[:, 0].astype(np.int64) * size + found.pairs[:, 1]
-    both = np.union1d(key, own)
+    own_key = found.pairs[:, 0].astype(np.int64) * size + found.pairs[:, 1]
+    both = np.union1d(key, own_key)
     difference = np.zeros(len(both))
     difference[np.searchsorted(both, key)] += direct
-    difference[np.searchsorted(both, own)] -= compiled
+    difference[np.searchsorted(both, own_key)] -= compiled
     return float(np.abs(difference).sum() / 2), float(number.sum() / everything)
 
 
-def covered_pairs(text: str, tokenizer: Any, rows: set[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Ids of a text, and for each pair of neighbours whether it lies in one stretch or across a space that an n-gram of `rows` spans."""
+def covered_pairs(text: str, tokenizer: Any, places: Places) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Ids of a text, and for each pair of neighbours whether it lies in one place or across a covered begin of one."""
     encoding = tokenizer.encode(text, add_special_tokens=False)
     ids = np.array(encoding.ids, np.int64)
-    stretch = np.zeros(len(text) + 1, np.int64)  # of each character: line ends belong to the stretch before, spaces to the one behind
-    known = [False]  # whether the pair across the white space before a stretch is covered
-    for sentence in rule_sentences(text):
-        for i, unit in enumerate(sentence):
-            if unit.space or unit.break_before:
-                stretch[unit.start - unit.space] = 1
-                spaced = unit.space and i > 0
-                known.append(spaced and f"{sentence[i - 1].text} {unit.text}" in rows)
-    stretch = np.cumsum(stretch)
     last = np.array([end - 1 for _, end in encoding.offsets], np.int64)
-    home = stretch[np.maximum(last, 0)]
+    home = np.searchsorted(places.begins, np.maximum(last, 0), side="right")
     inside, follows = home[1:] == home[:-1], home[1:] == home[:-1] + 1
-    return ids, inside | (follows & np.array(known)[home[1:]])
+    return ids, inside | (follows & np.concatenate([[False], places.covered])[home[1:]])
 
 
 def distances(compiled: CompiledProfile, tokenizer: Any, texts: Sequence[str]) -> tuple[float, float]:
