@@ -76,12 +76,16 @@ def test_sample_is_bounded_and_takes_the_lowest_hashes(monkeypatch: pytest.Monke
 
 def test_excerpts_are_whole_paragraphs_of_enough_words() -> None:
     paragraphs = [f"{'word ' * 99}end{i}." for i in range(100)]
-    found = excerpts("\n\n".join(paragraphs))
+    found = list(excerpts("\n\n".join(paragraphs)))
     assert len(found) == EXCERPTS_A_DOCUMENT
+    assert [int(excerpt.split("\n\n")[0].split("end")[1][:-1]) for excerpt in found] == [0, 13, 26, 38, 51, 63, 76, 88]
     for excerpt in found:
         assert len(excerpt.split()) >= EXCERPT_WORDS
         assert set(excerpt.split("\n\n")) <= set(paragraphs)
-    assert excerpts("short") == ["short"]
+    assert list(excerpts("short")) == ["short"]
+    assert len(list(excerpts("\r\n\r\n".join(paragraphs[:7])))) == 2
+    seen = [paragraph for excerpt in excerpts("\n\n".join(paragraphs[:20])) for paragraph in excerpt.split("\n\n")]
+    assert len(set(seen)) == len(seen)
 
 
 @pytest.mark.parametrize("most", [30, 10_000])

@@ -266,16 +266,17 @@ def _punctuation_rhythm(units: Units, windows: Windows) -> pa.Table:
 
 def entropies(units: Units, windows: Windows) -> dict[int, tuple[Integers, Integers, Integers]]:
     """By words of a window: (first unit, types, entropy in centibits) of each full window."""
-    at = np.flatnonzero(units.kind == WORD)
     lowered = _lowered(units.vocabulary).dictionary_encode()
-    kinds = lowered.indices.to_numpy(zero_copy_only=False).astype(np.int32)[units.id[at]]
-    document = windows.document[windows.of_unit[at]]
-    begins = np.concatenate([[0], np.flatnonzero(document[1:] != document[:-1]) + 1, [len(at)]])
+    kind_of = lowered.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    at, kinds = np.empty(len(units.id), np.int32), np.empty(len(units.id), np.int32)
+    begins = np.zeros(units.documents + 1, np.int64)
+    words, documents = _word_kinds(units.id, units.kind, units.flags, kind_of, at, kinds, begins)
+    at, kinds, begins = at[:words], kinds[:words], begins[: documents + 1]
     found = {}
     for window in WINDOW_WORDS:
         c_log_c = np.array([0, *map(scaled_c_log_c, range(1, window + 1))], np.int64)
         first, types, surplus = _surplus(kinds, begins, window, c_log_c, np.zeros(len(lowered.dictionary), np.int32))
-        found[window] = at[first], types, 100 * (scaled_c_log_c(window) - surplus) // (window * BITS)
+        found[window] = at[first].astype(np.int64), types, 100 * (scaled_c_log_c(window) - surplus) // (window * BITS)
     return found
 
 
@@ -292,6 +293,29 @@ def _entropy(units: Units, windows: Windows) -> pa.Table:
         for window, (first, types, centibits) in entropies(units, windows).items()
     ]
     return rows_of(ENTROPY, blocks, windows, {})
+
+
+@njit(cache=True)
+def _word_kinds(
+    ids: NDArray[np.int32],
+    kind: NDArray[np.int8],
+    flags: NDArray[np.uint8],
+    kind_of: NDArray[np.int32],
+    at: NDArray[np.int32],
+    kinds: NDArray[np.int32],
+    begins: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Unit and lower-cased type of each word, and the word with which each document begins; returns how many there are of both."""
+    words = documents = 0
+    for i in range(ids.size):
+        if flags[i] & OPENS:
+            begins[documents] = words
+            documents += 1
+        if kind[i] == WORD:
+            at[words], kinds[words] = i, kind_of[ids[i]]
+            words += 1
+    begins[documents] = words
+    return words, documents
 
 
 @njit(cache=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,22 +39,15 @@ class Sample:
         hashes = [_hash(text) for text in texts]
         for document, text in zip(hashes, texts, strict=True):
             _keep(self._documents, (-document, text[:DOCUMENT_CHARACTERS]), MAX_DOCUMENTS)
-            if not self._is_full(document >> 8):
-                self._keep_excerpt(document, 0, first_excerpt(text))
-        for document, text in zip(hashes, texts, strict=True):
-            if self._is_full((document >> 8) + (1 << 52)):
-                continue
-            for i, excerpt in enumerate(excerpts(text)):
-                if i:
-                    self._keep_excerpt(document, i, excerpt)
-
-    def _is_full(self, key: int) -> bool:
-        """Whether all of the excerpts rank before this one."""
-        return len(self._excerpts) == MAX_EXCERPTS and -self._excerpts[0][0] < key
-
-    def _keep_excerpt(self, document: int, i: int, excerpt: str) -> None:
         # Few excerpts of many documents before many of few: the rank of an excerpt is the higher, the later it is drawn.
-        _keep(self._excerpts, (-((document >> 8) + (i << 52)), document, excerpt), MAX_EXCERPTS)
+        drawn = [(document, excerpts(text)) for document, text in zip(hashes, texts, strict=True)]
+        for i in range(EXCERPTS_A_DOCUMENT):
+            for document, following in drawn:
+                key = (document >> 8) + (i << 52)
+                if len(self._excerpts) < MAX_EXCERPTS or -self._excerpts[0][0] > key:
+                    excerpt = next(following, None)
+                    if excerpt is not None:
+                        _keep(self._excerpts, (-key, document, excerpt), MAX_EXCERPTS)
 
     def write(self, path: Path) -> None:
         """Write what was collected."""
@@ -100,33 +93,27 @@ class Sample:
         return [Excerpt(document, text) for _, document, text in sorted(self._excerpts, reverse=True)]
 
 
-def first_excerpt(text: str) -> str:
-    """The first of `excerpts`, without looking at the rest of the document."""
-    words, end = 0, -2
-    text = text[: 2 * EXCERPT_CHARACTERS].replace("\r\n", "\n") if len(text) > 2 * EXCERPT_CHARACTERS else text.replace("\r\n", "\n")
-    while words < EXCERPT_WORDS:
-        begin, end = end + 2, text.find("\n\n", end + 2)
-        words += text.count(" ", begin, end if end >= 0 else len(text)) + 1
-        if end < 0:
-            return text[:EXCERPT_CHARACTERS]
-    return text[: min(end, EXCERPT_CHARACTERS)]
+def excerpts(text: str) -> Iterator[str]:
+    """Excerpts spread over the document: one from the first paragraph in each of `EXCERPTS_A_DOCUMENT` equal parts of it.
 
-
-def excerpts(text: str) -> list[str]:
-    """Up to `EXCERPTS_A_DOCUMENT` excerpts, spread evenly over the document."""
-    found: list[str] = []
-    paragraphs: list[str] = []
-    words = 0
-    for paragraph in text.replace("\r\n", "\n").split("\n\n"):
-        paragraphs.append(paragraph)
-        words += paragraph.count(" ") + 1
-        if words >= EXCERPT_WORDS:
-            found.append("\n\n".join(paragraphs)[:EXCERPT_CHARACTERS])
-            paragraphs, words = [], 0
-    if not found:
-        return [text[:EXCERPT_CHARACTERS]]
-    step = max(1, len(found) // EXCERPTS_A_DOCUMENT)
-    return found[::step][:EXCERPTS_A_DOCUMENT]
+    An excerpt begins behind the one before, and has `EXCERPT_WORDS` words at least; of a document that is shorter there is one, all of it.
+    """
+    text = text.replace("\r\n", "\n")
+    end = 0
+    for i in range(EXCERPTS_A_DOCUMENT):
+        begin = 0
+        if i:
+            begin = text.find("\n\n", max(end, i * len(text) // EXCERPTS_A_DOCUMENT)) + 2
+            if begin < 2:
+                return
+        words, paragraph, end = 0, begin, begin
+        while words < EXCERPT_WORDS and end < len(text):
+            end = text.find("\n\n", paragraph)
+            end = len(text) if end < 0 else end
+            words += text.count(" ", paragraph, end) + 1
+            paragraph = end + 2
+        if i == 0 or words >= EXCERPT_WORDS:
+            yield text[begin : min(end, begin + EXCERPT_CHARACTERS)]
 
 
 def _keep(heap: list, item: tuple, limit: int) -> None:  # type: ignore[type-arg]
