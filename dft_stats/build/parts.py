@@ -58,7 +58,8 @@ class _Mapped(Mapping[str, Rows]):
 
     def __getitem__(self, name: str) -> Rows:
         files = [self.folder / f"{_slug(name)}.{field}.npy" for field in _ARRAYS]
-        return Rows(*(np.asarray(np.load(file, mmap_mode="r")) for file in files))  # plain arrays: slices of others cost more
+        arrays: list[Any] = [np.asarray(np.load(file, mmap_mode="r")) for file in files]  # plain: slices of memory maps cost more
+        return Rows(*arrays)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
