@@ -47,7 +47,7 @@ from dft_stats.tokenizer import resolve
 from pipelines.recipe import plan, read_recipe
 
 Floats = NDArray[np.float64]
-READ = 300_000
+READ = 2_000_000
 """Characters that `count_stream` reads: it is the slow reference."""
 LONGEST_GAP = 60
 
@@ -191,12 +191,8 @@ def covered_pairs(text: str, tokenizer: Any, places: Places) -> tuple[NDArray[np
 
 def distances(compiled: CompiledProfile, tokenizer: Any, texts: Sequence[str]) -> tuple[float, float]:
     """Wasserstein-1 distance, in words, of sentence lengths and of gaps between marks: read from ids, and counted on the text."""
-    chosen, size = [], 0
-    for text in texts:
-        chosen.append(text[:20_000])
-        size += len(chosen[-1])
-        if size > READ:
-            break
+    sizes = np.cumsum([len(text) for text in texts])
+    chosen = texts[: 1 + int(np.searchsorted(sizes, READ))]
     streams = [count_stream(compiled, tokenizer.encode(text, add_special_tokens=False).ids) for text in chosen]
     found = documents(chosen)
     ends = sum(streams[1:], streams[0]).ends

@@ -6,7 +6,7 @@ paragraph, a trailing one where they end it, and neither space nor blank line in
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dft_stats.compiled import TokenTable
 from dft_stats.counts import Counts, Exposure, rate, rate_sd
+from dft_stats.doubts import CONTINUES, DIGIT_TAIL, LETTER_TAIL, LINKS, NO_TAIL
 from dft_stats.encoding import LINE, encode_between, encode_spaced
 from dft_stats.spelling import opened
 from dft_stats.statistics.surface import PARAGRAPH
@@ -75,7 +76,6 @@ class Reading:
     """What the loss's reader of tokens sees in weighted stretches."""
 
     words: float
-    ends: float
     marks: Floats  # (classes,)
     begins: NDArray[np.bool_]  # (tokens,): a word begins in this token
 
@@ -192,30 +192,29 @@ def encode_profile(profile: "Profile", tokenizer: "Tokenizer", window: int) -> C
 
 
 def read_chunks(chunks: Chunks, table: TokenTable) -> Reading:
-    """Words, sentence ends and marks by the rules of `dft_stats.stream`.
+    """Words and marks by the rules of `dft_stats.stream`, with all that it takes back: no stretch takes back what the one before counted.
 
-    Each stretch is read as if it followed a word: directly if it continues one, otherwise behind white space. An end counts where a word
-    stands between it and the end before it; the first of a stretch always does.
+    Each stretch is read as if it followed a word: directly if it continues one, otherwise behind white space.
     """
     ids, owner = chunks.ids, chunks.owner
+
+    def before(values: NDArray[Any]) -> NDArray[Any]:
+        shifted = np.zeros_like(values)
+        shifted[1:] = np.where(owner[1:] == owner[:-1], values[:-1], 0)
+        return shifted
+
     first = np.diff(owner, prepend=-1) != 0
-    previous = np.concatenate([[0], ids[:-1]]) if len(ids) else ids
-    follows_open = np.where(first, chunks.continues[owner], table.open_ended[previous])
-    begun = np.maximum(0, table.words_before[ids] - (table.glues[ids] & follows_open)).astype(np.int64)
-    behind = table.words_after[ids].astype(np.int64)
-    excused = (table.end[ids] == 1) & ~first & table.abbreviation[previous]
-    end = np.flatnonzero((table.end[ids] > 0) & ~excused)
-    words = np.cumsum(begun + behind)
-    since = np.diff(words[end] - behind[end], prepend=0) + np.concatenate([[0], behind[end][:-1]]) if len(end) else end
-    counts = (np.diff(owner[end], prepend=-1) != 0) | (since > 0)
+    opens_with_digit = np.array([text[0].isdecimal() for text in chunks.texts], bool)
+    outside = np.where(chunks.continues, np.where(opens_with_digit, LETTER_TAIL, DIGIT_TAIL), NO_TAIL)  # as `encode_stretches` has it
+    tail = np.where(first, outside[owner], before(table.tail[ids]))
+    continues = CONTINUES[before(LINKS[table.joiner[ids], tail]), table.head[ids]]
+    begun = np.maximum(0, table.words_before[ids] - (table.glues[ids] & ((tail > 0) | continues))).astype(np.int64)
+    begun += table.words_after[ids]
+    stands = np.ones(len(ids), bool)
+    stands[:-1] = ~continues[1:]
     marks = np.zeros(len(MARK_CLASSES))
     weights = chunks.weights[owner]
-    for column, seen in ((table.first_mark, table.first_mark >= 0), (table.last_mark, table.last_mark != table.first_mark)):
-        chosen = seen[ids]
+    for column in (table.first_mark, table.last_mark):
+        chosen = (column[ids] >= 0) & stands
         marks += np.bincount(column[ids[chosen]], weights[chosen], len(MARK_CLASSES))
-    return Reading(
-        words=float(weights @ (begun + behind)),
-        ends=float(weights[end] @ counts),
-        marks=marks,
-        begins=begun + behind > 0,
-    )
+    return Reading(words=float(weights @ begun), marks=marks, begins=begun > 0)

@@ -18,25 +18,30 @@ from numpy.typing import NDArray
 
 from dft_stats.errors import CompiledProfileError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenTable:
-    """What each token id does to the text, one row per id, shape (vocab,).
+    """What each token id does to the text, one row per id, shape (vocab,), and for pairs of them.
 
     A token is read as `words_before` word beginnings, then its marks, then `words_after` word beginnings. `glues` says that its
-    first word continues the word of the token before, if that one is `open_ended` (then it begins one word less).
+    first word continues the word of the token before, if that one has a `tail` (then it begins one word less).
     """
 
     words_before: NDArray[np.int16]
     words_after: NDArray[np.int16]
     glues: NDArray[np.bool_]
-    open_ended: NDArray[np.bool_]
+    head: NDArray[np.int8]  # how it begins, for what stands before it; values of this and the next four in `dft_stats.doubts`
+    tail: NDArray[np.int8]  # its last character, if a word can go on behind it, otherwise 0
+    joiner: NDArray[np.int8]  # a mark that is part of a word if it stands inside one, 0: none
+    abbreviation: NDArray[np.int8]  # what its last word says of a period behind it, if that word begins in it
+    pairs: NDArray[np.int64]  # (pairs, 3), sorted: a token, the one that ends its word, and what that word says of a period
+    numbering: NDArray[np.int8]  # 1: a number, a letter or a Roman numeral, or the last of one, 2: a word such as "Section" before it
     first_mark: NDArray[np.int16]  # index into text.MARK_CLASSES, -1: no mark
-    last_mark: NDArray[np.int16]
-    end: NDArray[np.int8]  # 0: none, 1: a period that an abbreviation before it excuses, 2: any other sentence end
-    abbreviation: NDArray[np.bool_]  # as the token before a period: that period ends no sentence
+    last_mark: NDArray[np.int16]  # if there are several, otherwise -1
+    end: NDArray[np.int8]  # 0: none, 1: a period, 2: any other stop, 3: one that nothing takes back, such as a line end
+    trails: NDArray[np.bool_]  # it ends in a space
     entropy_type: NDArray[np.int32]  # id that stands for the token's first word in windowed entropy, -1: begins no word
     fold: NDArray[np.int32]  # id of the token with plain typography (curly quote -> straight), usually itself
     special: NDArray[np.bool_]  # never counted: BOS, EOS, padding, chat markers

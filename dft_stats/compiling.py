@@ -5,8 +5,9 @@ is exact for tokenizers that never merge across white space, which is all of tho
 is conserved under pruning, see `chunks`. A profile that was built with the tokenizer holds its tokens themselves, counted in the running
 text: then these are taken, whatever the tokenizer does, see `token_counts`.
 
-Marks, words and sentence ends are read from the ids as the loss will read them (`dft_stats.stream`), so that the reader's own mistakes
-("3.14" in three tokens) stand in the target as well as in what is measured.
+Words and marks are read from the ids as the loss will read them (`dft_stats.stream`), so that what that reader cannot see (three marks in
+one token) stands in the target as well as in what is measured. Sentence lengths are the profile's own: where sentences end, the reader says
+as the text's rule does, but for a few in a thousand (`benchmarks/compile_error.py`).
 """
 
 import os
@@ -143,7 +144,7 @@ def _compile(
         exactness_bits=exactness.divergence_bits,
         tokens=table,
         **own,
-        **_sentence_length(profile, reading),
+        **_sentence_length(profile),
         **_punctuation_rhythm(profile, reading),
     )
 
@@ -231,7 +232,7 @@ def _share(part: Sequence[Unit], ids: Sequence[int], occurs: Floats, bare: Mappi
     return share
 
 
-def _sentence_length(profile: "Profile", reading: Reading) -> dict[str, Any]:
+def _sentence_length(profile: "Profile") -> dict[str, Any]:
     """Hazards: of the sentences that reached this age in words, how many end at it."""
     rows = profile.counts("sentence_length").rows("words")
     length, count = rows["length"].to_numpy(), rows["count"].to_numpy()
@@ -242,9 +243,8 @@ def _sentence_length(profile: "Profile", reading: Reading) -> dict[str, Any]:
     bucket = np.clip(np.searchsorted(LENGTH_EDGES, np.arange(longest + 1), side="right") - 1, 0, buckets - 1)
     bucket_ends, at_risk = (np.bincount(bucket[1:], values[1:], buckets) for values in (ends, reached))
     with np.errstate(invalid="ignore", divide="ignore"):
-        hazard = np.where(at_risk > 0, bucket_ends / at_risk, 0) * reading.ends / ends.sum()
+        hazard = np.where(at_risk > 0, bucket_ends / at_risk, 0)
     share = at_risk / at_risk.sum()
-    hazard = np.minimum(hazard, 1)
     noise = hazard * (1 - hazard) * _design_effect(profile) / np.maximum(WINDOW * share, 1e-9)
     return {"length_edges": LENGTH_EDGES, "hazard": hazard, "hazard_sd": np.sqrt(noise), "at_risk": share}
 
@@ -342,7 +342,7 @@ def _counted_ngrams(profile: "Profile", table: TokenTable) -> dict[str, Any]:
     glued = np.isin(np.arange(-1, len(MARK_CLASSES)), (-1, *GLUED))  # by mark + 1
     said = (table.words_before + table.words_after > 0) | (table.first_mark >= 0)  # white space alone says nothing
     plain = said & glued[table.first_mark + 1] & glued[table.last_mark + 1] & (table.end == 0)
-    begun = table.words_before[second] - (table.glues[second] & table.open_ended[first]) + table.words_after[second]
+    begun = table.words_before[second] - (table.glues[second] & (table.tail[first] > 0)) + table.words_after[second]
     phrase = plain[first] & plain[second] & ((begun > 0) | (table.first_mark[second] >= 0))
     enough = (found.documents >= min(MIN_DOCUMENTS, profile.exposure.documents)) & (found.count >= MIN_FREQUENCY * tokens)
     chosen = np.flatnonzero(phrase & enough)

@@ -2,77 +2,172 @@
 
 A token is `words_before` word beginnings, its marks, a sentence end perhaps, then `words_after` word beginnings (see `TokenTable`). What is
 read depends on four things that stand before it: the age of the sentence in words, the previous mark, the gap in words since that mark,
-and whether the previous token ended inside a word or was an abbreviation.
+and whether a word is open that the token may continue.
+
+Whether a stop ends a sentence and whether a mark stands inside a word ("3.14") only the next token tells. It is counted where it stands, as
+it looks there, and the next token takes it back (see `dft_stats.doubts`): counts are sums of events of weight 1 and -1.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log2
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dft_stats.compiled import CompiledProfile, TokenTable
+from dft_stats.doubts import (
+    CAPTION,
+    CONTINUES,
+    GLUED_DIGIT,
+    GLUED_LOWER,
+    LINKS,
+    NO_ABBREVIATION,
+    NO_DOUBT,
+    NO_STOP,
+    NUMBER,
+    PERIOD_DOUBTS,
+    SHORT,
+    STAYS,
+    STAYS_APART,
+    STOP,
+    STOP_OF_WORD,
+    TURNS,
+)
 from dft_stats.text import MARK_CLASSES
 
 OPENING = len(MARK_CLASSES)
 """Index of the mark that every document begins with."""
-NO_END, PERIOD, FULL_END = 0, 1, 2  # values of TokenTable.end
+COLON, SEMICOLON = MARK_CLASSES.index("colon"), MARK_CLASSES.index("semicolon")
+CONTEXT = 8
+"""Tokens that a state remembers: n-grams are shorter than that."""
+NO_END, PERIOD, OTHER_STOP, LINE_END = range(4)  # values of TokenTable.end
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class State:
     """What a reader knows before a token."""
 
     age: int = 0  # words since the last sentence end
+    opening: int = 0  # words, captions apart, since a line, an item or a sentence may have begun
     previous: int = OPENING  # class of the last mark
     gap: int = 0  # words since that mark
-    token: int = -1  # the token before, -1 at the opening of a document
-    context: tuple[int, ...] = ()  # folded ids since the opening of the document
+    tail: int = 0  # of the word that is open
+    abbreviation: int = NO_ABBREVIATION  # what the last word says of a period
+    numbering: bool = False  # the last word is a number, or the last of one
+    first: int = -1  # the last token, if a word begins in it
+    context: tuple[int, ...] = ()  # folded ids since the opening of the document, the last `CONTEXT` of them
+
+    # What the token may prove wrong.
+    doubt: int = NO_DOUBT  # about a stop
+    other_age: int = 0  # if it does
+    spaced: bool = False  # a space stands between the stop and the token
+    noted: bool = False  # nothing but the digits of a footnote may, as in "law.12"
+    link: int = 0  # row of CONTINUES
+    behind: tuple[int, int, int, int] = (OPENING, 0, 0, 0)  # previous mark, gap, opening and tail before the last mark
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one token does at one state."""
+    """What one token does at one state. Last in the events: 1, or -1 where one is taken back."""
 
     before: int  # word beginnings before its marks
     after: int  # and behind them
-    events: tuple[tuple[int, int, int], ...]  # (previous mark, gap in words, mark)
-    length: int  # words of the sentence that it ends, 0: it ends none
+    marks: tuple[tuple[int, int, int, int], ...]  # (previous mark, gap in words, mark, sign)
+    ends: tuple[tuple[int, int], ...]  # (length of the sentence in words, sign)
+
+
+def reread(table: TokenTable, state: State, token: int) -> State:
+    """The state before `token` as it shows it to be."""
+    head = table.head[token]
+    if TURNS[state.doubt, int(state.spaced), head]:
+        state = replace(state, age=state.other_age)
+    if CONTINUES[state.link, head]:
+        previous, gap, opening, tail = state.behind
+        state = replace(state, previous=previous, gap=gap, opening=opening, tail=tail)
+    stays = head in (STAYS, STAYS_APART) or (state.noted and _is_note(table, token))
+    return state if stays else replace(state, doubt=NO_DOUBT)
+
+
+def is_excused(state: State) -> bool:
+    """Whether a period, as far as one can see, ends no sentence here."""
+    return state.abbreviation >= SHORT or is_numbering(state)
+
+
+def is_numbering(state: State) -> bool:
+    """Whether the last word is a number alone in front of what it numbers."""
+    return state.numbering and state.opening == 1 and not state.noted
+
+
+def _is_note(table: TokenTable, token: int) -> bool:
+    return bool(table.head[token] == GLUED_DIGIT and table.numbering[token] == NUMBER)
 
 
 def effect(table: TokenTable, state: State, token: int) -> Effect:
     """What `token` does after `state`. Special tokens do nothing."""
     if table.special[token]:
-        return Effect(0, 0, (), 0)
-    follows_open = state.token >= 0 and bool(table.open_ended[state.token])
-    before = max(0, int(table.words_before[token]) - int(bool(table.glues[token]) and follows_open))
+        return Effect(0, 0, (), ())
+    read, marks, ends = reread(table, state, token), list[tuple[int, int, int, int]](), list[tuple[int, int]]()
+    if CONTINUES[state.link, table.head[token]]:
+        marks.append((*state.behind[:2], state.previous, -1))
+    if read.age != state.age:
+        ends.append((max(read.age, state.age), 1 if state.doubt == NO_STOP else -1))
+    before = max(0, int(table.words_before[token]) - int(bool(table.glues[token]) and read.tail > 0))
     first, last = int(table.first_mark[token]), int(table.last_mark[token])
-    events: tuple[tuple[int, int, int], ...] = ()
     if first >= 0:
-        events = ((state.previous, state.gap + before, first),)
-        if last != first:
-            events += ((first, 0, last),)
-    excused = table.end[token] == PERIOD and state.token >= 0 and bool(table.abbreviation[state.token])
-    ends = table.end[token] != NO_END and not excused
-    return Effect(before, int(table.words_after[token]), events, state.age + before if ends else 0)
+        marks.append((read.previous, read.gap + before, first, 1))
+    if last >= 0:
+        marks.append((first, 0, last, 1))
+    if _ends(table, read, token) and read.age + before:
+        ends.append((read.age + before, 1))
+    return Effect(before, int(table.words_after[token]), tuple(marks), tuple(ends))
+
+
+def _ends(table: TokenTable, read: State, token: int) -> bool:
+    return bool(table.end[token] > PERIOD or (table.end[token] == PERIOD and not is_excused(read)))
 
 
 def advance(table: TokenTable, state: State, token: int) -> State:
     """The state behind `token`. A special token opens a document."""
     if table.special[token]:
         return State()
-    done = effect(table, state, token)
-    excused = table.end[token] == PERIOD and state.token >= 0 and bool(table.abbreviation[state.token])
-    ends = table.end[token] != NO_END and not excused
+    read, done = reread(table, state, token), effect(table, state, token)
+    head, end, first, last = (int(row[token]) for row in (table.head, table.end, table.first_mark, table.last_mark))
+    stops, ends = end in (PERIOD, OTHER_STOP), _ends(table, read, token)
+    kind = int(PERIOD_DOUBTS[read.abbreviation, read.tail]) if end == PERIOD else STOP if stops else NO_DOUBT
+    opens = end == LINE_END or first in (COLON, SEMICOLON) or kind in (STOP, STOP_OF_WORD)
+    doubt, other_age = NO_DOUBT if end == LINE_END else read.doubt, read.other_age
+    if stops:
+        was_ended = read.doubt not in (NO_DOUBT, NO_STOP)
+        doubt = NO_DOUBT if end == PERIOD and is_numbering(read) else kind
+        other_age = 0 if not ends else read.other_age if was_ended else read.age + done.before
+    counts = table.numbering[token] != CAPTION
+    lengthens = GLUED_LOWER <= head <= GLUED_DIGIT and not done.before and not CONTINUES[state.link, head]
     return State(
-        age=(0 if ends else state.age + done.before) + done.after,
-        previous=int(table.last_mark[token]) if done.events else state.previous,
-        gap=done.after if done.events else state.gap + done.before + done.after,
-        token=token,
-        context=(*state.context, int(table.fold[token])),
+        age=(0 if ends else read.age + done.before) + done.after,
+        previous=last if last >= 0 else first if first >= 0 else read.previous,
+        gap=done.after if first >= 0 else read.gap + done.before + done.after,
+        opening=(0 if opens else read.opening + done.before * counts) + done.after * counts,
+        tail=int(table.tail[token]),
+        abbreviation=pair_abbreviation(table, state.first, token) if lengthens else int(table.abbreviation[token]),
+        numbering=table.numbering[token] == NUMBER,
+        first=token if done.before + done.after > 0 else -1,
+        context=(*state.context, int(table.fold[token]))[-CONTEXT:],
+        doubt=doubt,
+        other_age=other_age,
+        spaced=doubt != NO_DOUBT and bool(table.trails[token] or (not stops and (read.spaced or head == STAYS_APART))),
+        noted=kind == STOP_OF_WORD or (state.noted and _is_note(table, token)),
+        link=int(LINKS[table.joiner[token], read.tail]),
+        behind=(read.previous, read.gap + done.before, read.opening, read.tail),
     )
+
+
+def pair_abbreviation(table: TokenTable, first: int, second: int) -> int:
+    """What a word of two tokens says of a period behind it."""
+    index = int(np.searchsorted(table.pairs[:, 0] * len(table.fold) + table.pairs[:, 1], first * len(table.fold) + second))
+    found = index < len(table.pairs) and tuple(table.pairs[index, :2]) == (first, second)
+    return int(table.pairs[index, 2]) if found else NO_ABBREVIATION
 
 
 def word_type(table: TokenTable, state: State, token: int) -> int:
@@ -182,11 +277,13 @@ def _count_token(
         if len(state.context) >= n - 1:
             for feature in features.get((*state.context[len(state.context) - n + 1 :], folded), ()):
                 found.ngrams[feature] += 1
-    for previous, gap, mark in done.events:
-        found.marks[mark] += 1
-        found.rhythm[previous, bucket(compiled.gap_edges, gap), mark] += 1
-    found.ends[done.length] += done.length > 0
+    for previous, gap, mark, sign in done.marks:
+        found.marks[mark] += sign
+        found.rhythm[previous, bucket(compiled.gap_edges, gap), mark] += sign
+    for length, sign in done.ends:
+        found.ends[length] += sign
     found.words += done.before + done.after
-    found.reached[state.age + 1 : state.age + done.before + 1] += 1
+    age = reread(compiled.tokens, state, token).age
+    found.reached[age + 1 : age + done.before + 1] += 1
     behind = advance(compiled.tokens, state, token).age
     found.reached[behind - done.after + 1 : behind + 1] += 1

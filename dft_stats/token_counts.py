@@ -6,7 +6,7 @@ Beside the tables `token_ids` and `token_pairs` that is an entry `tokenizer` of 
     vocabulary    one more than the largest id
     name          if one was given
     reader        hash of how the ids are read as words and marks: the token table, and the version of the reader
-    reading       what this reader saw in the ids of the corpus: words, sentence ends, marks by class, entropies of windows
+    reading       what this reader saw in the ids of the corpus: words, marks by class, entropies of windows
 
 A profile serves for a tokenizer directly if both hashes are right; otherwise its tokens are compiled from stretches, as those of any other.
 """
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from dft_stats.profile import Profile
 
-READER = 1  # raise it with every change of how ids are read (`stream`, `chunks.read_chunks`) that is none of the token table
+READER = 2  # raise it with every change of how ids are read (`stream`, `chunks.read_chunks`) that is none of the token table
 ENTROPY_WINDOW = 32  # words; the longest that fits into short samples
-READING = ("words", "ends", *MARK_CLASSES, "windows", "centibits", "squared_centibits")
+READING = ("words", *MARK_CLASSES, "windows", "centibits", "squared_centibits")
 """What is added up over a corpus; the last three are the number of windows and sums over their entropies, see `statistics.entropy`."""
 
 Floats = NDArray[np.float64]
@@ -68,15 +68,11 @@ def read_streams(ids: Ints, lengths: Ints, table: TokenTable) -> dict[str, int]:
     """
     chunks = _streams(ids, lengths)
     reading = read_chunks(chunks, table)
-    # To `read_chunks` a stretch stands in a text: an end before its first word ends a sentence. Before that of a stream there is none.
-    before = _before_words(chunks, table)
-    none = read_chunks(_streams(ids[before], np.bincount(chunks.owner[before], minlength=len(lengths))), table)
     types = table.entropy_type[table.fold[ids]]
     chosen = reading.begins & (types >= 0)
     centibits = _centibits(types[chosen].astype(np.int64), chunks.owner[chosen], ENTROPY_WINDOW)
     return {
         "words": round(reading.words),
-        "ends": round(reading.ends - none.ends),
         **dict(zip(MARK_CLASSES, map(round, reading.marks.tolist()), strict=True)),
         "windows": len(centibits),
         "centibits": int(centibits.sum()),
@@ -87,16 +83,6 @@ def read_streams(ids: Ints, lengths: Ints, table: TokenTable) -> dict[str, int]:
 def _streams(ids: Ints, lengths: Ints) -> Chunks:
     one = np.ones(len(lengths))
     return Chunks(ids, lengths, one, one, one.astype(np.int64), [PARAGRAPH] * len(lengths))
-
-
-def _before_words(chunks: Chunks, table: TokenTable) -> NDArray[np.bool_]:
-    """Tokens no part of which stands behind a word of their stream: those before its first word, and one that has it behind its marks."""
-    before, after = table.words_before[chunks.ids] > 0, table.words_after[chunks.ids] > 0
-    seen: Ints = np.cumsum(before | after) - (after & ~before)
-    begins = np.cumsum(chunks.lengths) - chunks.lengths
-    earlier = np.concatenate([[0], np.cumsum(before | after)])[begins]
-    found: NDArray[np.bool_] = seen == earlier[chunks.owner]
-    return found
 
 
 def _centibits(types: Ints, owner: Ints, window: int) -> Ints:
@@ -129,9 +115,9 @@ def counted_reading(profile: "Profile", tokenizer: "Tokenizer", table: TokenTabl
 
 
 def as_reading(reading: Mapping[str, int]) -> Reading:
-    """Words, ends and marks, as compiling takes them."""
+    """Words and marks, as compiling takes them."""
     marks = np.array([reading[name] for name in MARK_CLASSES], np.float64)
-    return Reading(words=float(reading["words"]), ends=float(reading["ends"]), marks=marks, begins=np.zeros(0, bool))
+    return Reading(words=float(reading["words"]), marks=marks, begins=np.zeros(0, bool))
 
 
 def window_entropy(reading: Mapping[str, int]) -> tuple[float, float]:

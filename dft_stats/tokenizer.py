@@ -8,31 +8,45 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dft_stats import doubts, sentences
 from dft_stats.compiled import TokenTable
 from dft_stats.errors import CompiledProfileError
-from dft_stats.sentences import (
-    ALWAYS_BOUND,
-    BOUND,
-    BOUND_AS_TITLES,
-    BOUND_IN_LOWER_CASE,
-    CLOSERS,
-    SHORT,
-    SHORT_AS_NAMES,
-    SHORT_IN_ANY_CASE,
-    rule_sentences,
-    unit_flags,
+from dft_stats.sentences import CAPTIONS, CLOSERS, OPENERS, STARTERS, TERMINATORS, rule_sentences, unit_flags
+from dft_stats.text import (
+    DIGIT,
+    DIGIT_JOINERS,
+    LETTER,
+    UPPER,
+    WORD,
+    Unit,
+    character_kind,
+    normalise,
+    units,
 )
-from dft_stats.text import DIGIT_JOINERS, MARK_CLASSES, WORD, WORD_CHARACTERS, Unit, character_kind, normalise, units
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-ENDS = frozenset(".!?。！？")
-ELLIPSIS = MARK_CLASSES.index("ellipsis")
 _MARKER = re.compile(r"<.*>|\[.*\]", re.DOTALL)
 _BATCH = 20_000
-_ABBREVIATIONS = ALWAYS_BOUND | BOUND_IN_LOWER_CASE | BOUND_AS_TITLES | SHORT_IN_ANY_CASE | SHORT_AS_NAMES
+_ABBREVIATIONS = frozenset[str]().union(
+    sentences.ALWAYS_BOUND,
+    sentences.BOUND_IN_LOWER_CASE,
+    sentences.BOUND_AS_TITLES,
+    sentences.SHORT_IN_ANY_CASE,
+    sentences.SHORT_AS_NAMES,
+    sentences.BEFORE_NUMBER,
+    sentences.LOOSE,
+)
+_LONGEST = 1 + max(map(len, _ABBREVIATIONS))
+_TAILS = {LETTER: doubts.LETTER_TAIL, UPPER: doubts.UPPER_TAIL, DIGIT: doubts.DIGIT_TAIL}
+_JOINERS = {
+    ".": doubts.JOINS_AS_PERIOD,
+    **dict.fromkeys(",:–", doubts.JOINS_DIGITS),  # "1990–1995" is folded to a hyphen
+    **dict.fromkeys("'’-‐‑", doubts.JOINS),
+}
 _TYPESET = re.compile(r"[\s\x00-\x1f\x7f`'.-]")  # ASCII that `normalise` may change
 _CONSONANTS = re.compile("[A-Z][b-df-hj-np-tv-xz]{1,5}")  # "Mfg", "Hwy"
 
@@ -130,31 +144,39 @@ def token_table(spelt: Sequence[str], specials: Sequence[int]) -> TokenTable:
     columns = dict(zip(nothing._fields, zip(*rows, strict=True), strict=True))
     first: dict[str, int] = {}
     kinds = [first.setdefault(word, id) if word else -1 for id, word in enumerate(columns.pop("word"))]
-    types = {"glues": np.bool_, "open_ended": np.bool_, "end": np.int8, "abbreviation": np.bool_}
+    types: dict[str, Any] = {"glues": np.bool_, "trails": np.bool_} | dict.fromkeys(
+        ("head", "tail", "joiner", "abbreviation", "numbering", "end"), np.int8
+    )
     fields: dict[str, Any] = {name: np.array(values, types.get(name, np.int16)) for name, values in columns.items()}
-    return TokenTable(**fields, entropy_type=np.array(kinds, np.int32), fold=_folds(spelt, special), special=special)
+    return TokenTable(
+        **fields, pairs=_pairs(spelt, special), entropy_type=np.array(kinds, np.int32), fold=_folds(spelt, special), special=special
+    )
 
 
 class _Row(NamedTuple):
     words_before: int = 0
     words_after: int = 0
     glues: bool = False
-    open_ended: bool = False
+    head: int = doubts.APART
+    tail: int = doubts.NO_TAIL
+    joiner: int = doubts.NO_JOINER
+    abbreviation: int = doubts.NO_ABBREVIATION
+    numbering: int = doubts.NO_NUMBERING
     first_mark: int = -1
     last_mark: int = -1
     end: int = 0
-    abbreviation: bool = False
+    trails: bool = False
     word: str = ""
 
 
 def _read(surface: str) -> _Row:
     if "\ufffd" in surface:  # bytes of a character: neither word nor mark
-        return _Row()
-    bare = surface[1:] if surface[0] == " " else surface
+        return _Row(head=doubts.STAYS)
+    spaced = surface[0] == " "
+    bare = surface[1:] if spaced else surface
+    tail = _TAILS.get(character_kind(surface[-1]), doubts.NO_TAIL)
     if bare.isalpha():  # nine of ten tokens: letters, with a space or without
-        return _Row(1, 0, surface[0] != " ", True, -1, -1, 0, _abbreviates(surface), bare.lower())
-    if surface in ("-", "'", "’"):  # glued to a word, it joins: "well-known", "don't"; the dash proper is folded to an em dash
-        return _Row(glues=True, open_ended=True)
+        return _Row(1, 0, not spaced, _head(surface), tail, 0, _abbreviation(bare), _numbering(bare), word=bare.lower())
     anchor = _anchor(surface)
     found = units(anchor + surface)
     glues = bool(anchor) and len(found[0].text) > 1
@@ -163,23 +185,26 @@ def _read(surface: str) -> _Row:
     marks = [i for i, unit in enumerate(found) if unit.kind >= 0]
     words = [i for i, unit in enumerate(found) if unit.kind == WORD]
     words_before = sum(not marks or i < marks[0] for i in words)
-    open_ended = character_kind(surface[-1]) in WORD_CHARACTERS
     row = _Row(
         words_before,
         len(words) - words_before,
         glues and bool(words) and words[0] == 0,
-        open_ended,
-        found[marks[0]].kind if marks else -1,
-        found[marks[-1]].kind if marks else -1,
-        _end(surface, found),
+        _head(surface),
+        tail,
+        _JOINERS.get(surface, doubts.NO_JOINER),
+        first_mark=found[marks[0]].kind if marks else -1,
+        last_mark=found[marks[-1]].kind if len(marks) > 1 else -1,
+        end=_end(surface, found),
+        trails=surface[-1] == " ",
     )
     if not words:
         return row
     first, last = found[words[0]].text, found[-1].text
-    return row._replace(
-        word=(first.removeprefix(anchor) if row.glues else first).lower(),
-        abbreviation=open_ended and _abbreviates(last.removeprefix(anchor) if len(found) == 1 and row.glues else " " + last),
-    )
+    row = row._replace(word=(first.removeprefix(anchor) if row.glues else first).lower())
+    if not tail:
+        return row
+    last = last.removeprefix(anchor) if len(found) == 1 and row.glues else last
+    return row._replace(abbreviation=_abbreviation(last), numbering=_numbering(last))
 
 
 def _anchor(surface: str) -> str:
@@ -189,35 +214,81 @@ def _anchor(surface: str) -> str:
     return "0" if surface[0] in DIGIT_JOINERS and surface[1:2].isdigit() else "A"
 
 
-def _abbreviates(surface: str) -> bool:
-    """Whether a period behind it ends no sentence; in lower case and without a space it is the end of a word, as in "finish|ed"."""
-    word = surface.strip()
-    if surface[0] != " " and word[0].islower():
-        return False
+def _head(surface: str) -> int:
+    """How the token begins: see `dft_stats.doubts`."""
+    spaced = surface[0].isspace() and surface[0] != "\n"
+    core = surface.lstrip(" \t")
+    if not core:
+        return doubts.STAYS_APART
+    line = core.split("\n", 1)[0]
+    if all(character in (OPENERS - {"("} if spaced else CLOSERS | TERMINATORS) for character in line):
+        return doubts.APART if "\n" in core else doubts.STAYS_APART if spaced else doubts.STAYS
+    word = re.split("['’]", core)[0]
+    kind = character_kind(core[0])
+    if kind == DIGIT:
+        head = doubts.GLUED_DIGIT
+    elif kind == UPPER:
+        head = doubts.GLUED_STARTER if word.lower() in STARTERS else doubts.GLUED_CAPITAL
+    elif kind == LETTER:  # a word that is not all in lower case, or has no case, is no small word
+        head = doubts.GLUED_LOWER if not spaced or (core[0].islower() and word == word.lower()) else doubts.GLUED_CAPITAL
+    else:
+        head = doubts.GLUED_MARK
+    return head + doubts.SPACED * spaced
+
+
+def _abbreviation(word: str) -> int:
+    """What a word, or what stands of it in a token, says of a period behind it."""
     # `unit_flags` is slow, and few words are such as it could call abbreviations.
-    likely = len(word) == 1 or "." in word or word.lower() in _ABBREVIATIONS or _CONSONANTS.fullmatch(word) is not None
-    return likely and bool(unit_flags(word) & (BOUND | SHORT))
+    if not (len(word) == 1 or "." in word or word.lower() in _ABBREVIATIONS or _CONSONANTS.fullmatch(word) is not None):
+        return doubts.NO_ABBREVIATION
+    flags = unit_flags(word)
+    if flags & sentences.BOUND:
+        return doubts.BOUND
+    if flags & sentences.SHORT:
+        return doubts.SHORT
+    return doubts.BEFORE_NUMBER if flags & (sentences.NUMBERED | sentences.ENDS_LOOSELY) else doubts.NO_ABBREVIATION
+
+
+def _pairs(spelt: Sequence[str], special: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Abbreviations of two tokens: first id, second id, what they say of a period behind them."""
+    ids: dict[str, list[int]] = {}
+    for id, text in enumerate(spelt):
+        if len(text) <= _LONGEST and not special[id]:
+            ids.setdefault(text, []).append(id)
+    found = set[tuple[int, int, int]]()
+    for word in _ABBREVIATIONS:
+        for written in {word, word.capitalize(), word.upper()}:
+            for cut in range(1, len(written)):
+                firsts = (*ids.get(" " + written[:cut], ()), *ids.get(written[:cut], ()))
+                found |= {(first, second, _abbreviation(written)) for first in firsts for second in ids.get(written[cut:], ())}
+    return np.array(sorted(row for row in found if row[2]), np.int64).reshape(-1, 3)
+
+
+def _numbering(word: str) -> int:
+    if word in CAPTIONS:
+        return doubts.CAPTION
+    likely = len(word) == 1 or not word.isalpha() or set(word.lower()) <= set("ivxl")
+    return doubts.NUMBER if likely and unit_flags(word) & sentences.NUMBERING else doubts.NO_NUMBERING
 
 
 def _end(surface: str, found: Sequence[Unit]) -> int:
     if "\n" in surface:
-        return 2
+        return 3
     for i, unit in enumerate(found):
-        if unit.text[0] in ENDS and unit.kind != ELLIPSIS and all(after.text[0] in CLOSERS | ENDS for after in found[i + 1 :]):
-            return 1 if unit.text == "." and i + 1 == len(found) else 2
-    return _end_inside(surface, found)
+        if unit.text[0] in TERMINATORS and all(after.text[0] in CLOSERS | TERMINATORS for after in found[i + 1 :]):
+            excused = unit.text == "." and i > 0 and found[i - 1].kind == WORD and _abbreviation(found[i - 1].text) >= doubts.SHORT
+            return 1 if surface == "." else 0 if excused else 2
+    return 3 if _ends_inside(surface, found) else 0
 
 
-def _end_inside(surface: str, found: Sequence[Unit]) -> int:
+def _ends_inside(surface: str, found: Sequence[Unit]) -> bool:
     """Of a token that joins words (". The"): the rule of texts, behind a word if it needs one, says whether a sentence ends in it."""
-    if " " not in surface[1:] or not any(unit.text[0] in ENDS for unit in found):
-        return 0
-    if len(rule_sentences(surface if surface[0] == " " else "zoomed" + surface)) < 2:
-        return 0
-    return 1 if found[0].text == "." else 2
+    if " " not in surface[1:] or not any(unit.text[0] in TERMINATORS for unit in found):
+        return False
+    return len(rule_sentences(surface if surface[0] == " " else "zoomed" + surface)) > 1
 
 
-def _folds(spelt: Sequence[str], special: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.int32]]:
+def _folds(spelt: Sequence[str], special: NDArray[np.bool_]) -> NDArray[np.int32]:
     """The id with plain typography, where the vocabulary has it as one token; otherwise the id itself."""
     first: dict[str, int] = {}
     for id, text in enumerate(spelt):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dft_stats.compiled import CompiledProfile
 from dft_stats.compiling import compile_profile
+from dft_stats.doubts import STAYS, STAYS_APART
 from dft_stats.loss import DistributionLoss
 from dft_stats.text import MARK_CLASSES, normalise
 from dft_stats.tokenizer import token_table
@@ -25,6 +26,7 @@ KINDS = (*ALL, "handmade")
 SPELT = (
     *("<s>", " the", " The", " cat", " ran", " Dr", " of", "s", "-", "known", " U", ".S", "'"),
     *(",", ";", ":", ".", "!", "?", '."', "...", "\n\n", ' "', '"', " (see", ")", " —", "”", ",”", ".\n\n", "?\n\nThe", "\ufffd", " §"),
+    *("3", "14", "S", " 5", " ", "The", " No", " Sup", "p", " Section", "II", "12", " J"),
 )
 
 
@@ -94,9 +96,14 @@ def telling(kind: str) -> tuple[int, ...]:
     words = np.flatnonzero(table.words_before > 0)
     groups = (
         table.first_mark >= 0,
-        table.first_mark != table.last_mark,
+        table.last_mark >= 0,
         table.end > 0,
-        table.abbreviation,
+        table.abbreviation > 0,
+        table.numbering > 0,
+        table.joiner > 0,
+        table.head == STAYS,
+        table.head == STAYS_APART,
+        np.isin(np.arange(len(table.fold)), table.pairs[:, :2]),
         table.glues,
         table.words_after > 0,
         table.fold != np.arange(len(table.fold)),

@@ -74,12 +74,12 @@ def expect(made: CompiledProfile, p: Floats, tokens: Sequence[Sequence[int]], co
                         if len(begin) == n - 1 and (*begin, folded) in features:
                             shares["ngram_frequency"].append((features[(*begin, folded)], b, t, v, 1.0))
                     done = effect(table, state, v)
-                    if done.length:
-                        shares["sentence_length"].append((bucket(made.length_edges, done.length), b, t, v, 1.0))
-                    for previous, gap, mark in done.events:
-                        shares["marks"].append((mark, b, t, v, 1.0))
+                    for length, sign in done.ends:
+                        shares["sentence_length"].append((bucket(made.length_edges, length), b, t, v, sign))
+                    for previous, gap, mark, sign in done.marks:
+                        shares["marks"].append((mark, b, t, v, sign))
                         cell = (previous * gaps + bucket(made.gap_edges, gap)) * classes + mark
-                        shares["rhythm"].append((cell, b, t, v, 1.0))
+                        shares["rhythm"].append((cell, b, t, v, sign))
                 kind = word_type(table, state, token)
                 if kind >= 0:
                     window.append((t, state, kind))

@@ -1,6 +1,7 @@
 """Value, components and gradient of the loss: the float64 reference, gradcheck, and law 4, no pull where the statistics agree."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dft_stats.loss import TERMS, DistributionLoss
 from dft_stats.loss.family import Exposure
-from tests.compiled_for_tests import compiled, handmade, measured, text_rows
+from tests.compiled_for_tests import compiled, handmade, ids_of, measured, text_rows
 from tests.float64_loss import Float64Loss, softmax, through_softmax
 
 SIZE = len(handmade().tokens.fold)
@@ -113,7 +114,7 @@ def test_a_step_against_the_gradient_brings_the_term_nearer(term: str) -> None:
     loss = DistributionLoss(handmade(), weights={name: float(name == term) for name in TERMS}, dead_zone=0.0).eval()
     logits, labels = batch(4, rows=4, length=40)
     before = None
-    for _ in range(8):
+    for _ in range(12):
         value, components = loss(logits, labels, shifted=True)
         before = components[f"dist/{term}"] if before is None else before
         (slope,) = torch.autograd.grad(value, logits)
@@ -121,6 +122,21 @@ def test_a_step_against_the_gradient_brings_the_term_nearer(term: str) -> None:
             logits -= 0.3 * slope / slope.abs().max()
     assert before is not None
     assert components[f"dist/{term}"] < 0.9 * before
+
+
+def test_who_predicts_a_stop_and_who_proves_it_wrong_are_steered_alike() -> None:
+    """Where too many sentences end at two words, the stop is to become rarer and what takes it back more frequent; else the other way."""
+    made = handmade()
+    stop, small, large = ids_of(".", " ran", " The")
+    weights = {name: float(name == "sentence_length") for name in TERMS}
+    for then, target, sign in ((large, 0.0, 1), (small, 1.0, -1)):
+        row = torch.tensor([[*ids_of(" The", " cat"), stop, then]] * 4)
+        loss = DistributionLoss(replace(made, hazard=np.full(5, target)), weights=weights, dead_zone=0.0).eval()
+        logits = 5 * torch.nn.functional.one_hot(row, SIZE).double()  # the text is what the model would write
+        loss(logits.requires_grad_(), row, shifted=True)[0].backward()
+        slope = sign * gradient(logits)[0]
+        assert slope[2, stop] > 0 > slope[2, small]
+        assert slope[3, small] < 0 < slope[3, large]
 
 
 # --- law 4

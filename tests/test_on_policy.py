@@ -132,7 +132,7 @@ def test_training_on_samples_brings_every_statistic_nearer() -> None:
     sampled = on_policy(DistributionLoss(handmade()), teacher, start, max_new_tokens=120, generator=torch.Generator().manual_seed(7))[2]
     made = measured(handmade(), teacher(sampled[:, :-1]).detach(), sampled[:, 1:])
     loss = DistributionLoss(made, decay=0.8)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 
     def measure() -> dict[str, float]:
         fresh = DistributionLoss(made).eval()

@@ -1,7 +1,7 @@
 """The reference reader of tokens: closed forms, parity with the text's own definitions, and the parallel reader."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,26 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dft_stats.compiled import CompiledProfile
-from dft_stats.loss.reading import TokenReader
+from dft_stats.loss.reading import Stream, TokenReader
 from dft_stats.sentences import documents
 from dft_stats.statistics import entropy, ngram_frequency, punctuation_rhythm, sentence_length
 from dft_stats.stream import (
-    FULL_END,
-    NO_END,
     OPENING,
+    PERIOD,
     State,
     StreamCounts,
     advance,
     bucket,
     count_stream,
     effect,
+    is_excused,
     plug_in_bits,
+    reread,
     word_type,
 )
 from dft_stats.text import MARK_CLASSES
 from tests.compiled_for_tests import KINDS, SPELT, compiled, handmade, ids_of, token_rows
 
-COMMA, PERIOD, QUOTE, PARENTHESIS, DASH = (MARK_CLASSES.index(name) for name in ("comma", "period", "quote", "parenthesis", "dash"))
+COMMA, FULL_STOP, QUOTE, PARENTHESIS, DASH = (MARK_CLASSES.index(name) for name in ("comma", "period", "quote", "parenthesis", "dash"))
 
 
 def counted(*surfaces: str, **arguments: list[bool]) -> StreamCounts:
@@ -63,11 +64,11 @@ def test_a_sentence_counted_by_hand() -> None:
     assert (found.total, found.words) == (7, 5)
     assert lengths(found) == {5: 1}
     assert found.reached.tolist() == [0, 1, 1, 1, 1, 1]
-    assert found.marks[COMMA] == found.marks[PERIOD] == 1
+    assert found.marks[COMMA] == found.marks[FULL_STOP] == 1
     assert found.marks.sum() == found.rhythm.sum() == 2
     edges = handmade().gap_edges
     assert found.rhythm[OPENING, bucket(edges, 3), COMMA] == 1
-    assert found.rhythm[COMMA, bucket(edges, 2), PERIOD] == 1
+    assert found.rhythm[COMMA, bucket(edges, 2), FULL_STOP] == 1
     assert found.ngrams.tolist() == [1, 0]  # " the cat" once (" The" is another token), " the cat ran" never
     assert found.entropies == [1.5]  # the, cat, ran, the: 2 - 2 log2(2) / 4
     assert found.tokens[ids_of(" cat")] == 2
@@ -80,11 +81,32 @@ def test_a_sentence_counted_by_hand() -> None:
         ((",", "s", " ran", "."), 2, {2: 1}),  # behind a mark it begins one
         (("known", "-", "known", "!"), 1, {1: 1}),  # a joiner inside a word
         ((" the", " Dr", ".", " cat", "!"), 3, {3: 1}),  # an abbreviation excuses the period
-        ((" Dr", "!", " cat", "."), 2, {1: 2}),  # but no other end
+        ((" Dr", "!", " The", "."), 2, {1: 2}),  # but no other end
+        ((" Dr", "!", " cat", "."), 2, {2: 1}),  # unless a small word comes next
+        ((" ran", "?", '"', " cat", "."), 2, {2: 1}),  # quotes leave that open,
+        ((" ran", ".", '"', " The", "!"), 2, {1: 2}),
+        ((" ran", ".", " ", "14", " cat", "!"), 3, {1: 1, 2: 1}),  # and so does a space
+        ((" ran", ".", ",", " The", "!"), 2, {2: 1}),  # a mark glued to the stop goes on with the sentence
+        ((" ran", ".", "The", "!"), 2, {1: 2}),  # a space is missing
         ((" Dr", " cat", "."), 2, {2: 1}),  # only directly before it
-        ((" Dr", '."', " cat", "."), 2, {1: 2}),  # a period with a quote is a full end
+        ((" Dr", '."', " The", "."), 2, {1: 2}),  # a period with a quote is a full end
         ((" U", ".S", ".", " ran", "."), 2, {2: 1}),
-        ((" the", "...", " cat", "?"), 2, {2: 1}),  # an ellipsis ends nothing
+        ((" The", " U", ".S", ".", " The", "."), 3, {2: 1, 1: 1}),  # such an abbreviation ends a sentence only before "The" and its kin
+        ((" U", ".", "S", ".", " cat", "."), 2, {2: 1}),  # spelt otherwise
+        ((" J", ".", " J", ".", " The", "!"), 3, {1: 1, 2: 1}),  # a letter in front numbers, one behind is an initial
+        ((" Sup", "p", ".", " Dr", "!"), 2, {2: 1}),  # an abbreviation of two tokens
+        ((" ran", " No", ".", " 5", "!"), 3, {3: 1}),  # not before a number
+        ((" ran", " No", ".", " The", "!"), 3, {2: 1, 1: 1}),
+        (("3", ".", "14", " cat", "."), 2, {2: 1}),  # a period inside a number
+        (("3", ",", "14", ":", "12", "!"), 1, {1: 1}),
+        ((" cat", ",", "14", "!"), 2, {2: 1}),  # only between digits
+        (("s", "'", "S", "!"), 1, {1: 1}),
+        (("II", ".", " The", "!"), 2, {2: 1}),  # a number in front of its sentence
+        ((" Section", " 5", ".", "14", ".", " The", "!"), 3, {3: 1}),
+        ((" ran", "!", " 5", ".", " The", "!"), 3, {1: 1, 2: 1}),
+        ((" ran", " 5", ".", " The", "!"), 3, {2: 1, 1: 1}),
+        ((" ran", ".", "3", " The", "!"), 2, {1: 2}),  # a footnote
+        ((" the", "...", " cat", "?"), 2, {2: 1}),  # an ellipsis as any other stop
         ((" the", "\n\n", " cat"), 2, {1: 1}),  # a blank line does; what is not ended is not counted
         ((".", "!", "\n\n", " cat", "."), 1, {1: 1}),  # a sentence has words
         ((" cat", "<s>", " ran", "."), 2, {1: 1}),  # a special token opens a document
@@ -100,17 +122,35 @@ def test_words_and_sentences(surfaces: tuple[str, ...], words: int, ends: dict[i
 
 def test_marks_inside_one_token_have_no_words_between() -> None:
     found = counted(" cat", '."', " The", " (see", " cat", ")")
-    assert (found.marks[PERIOD], found.marks[QUOTE], found.marks[PARENTHESIS]) == (1, 1, 2)
-    assert (found.rhythm[OPENING, 1, PERIOD], found.rhythm[PERIOD, 0, QUOTE]) == (1, 1)
+    assert (found.marks[FULL_STOP], found.marks[QUOTE], found.marks[PARENTHESIS]) == (1, 1, 2)
+    assert (found.rhythm[OPENING, 1, FULL_STOP], found.rhythm[FULL_STOP, 0, QUOTE]) == (1, 1)
     assert found.rhythm[QUOTE, 1, PARENTHESIS] == 1
     assert found.rhythm[PARENTHESIS, 2, PARENTHESIS] == 1  # "see cat": the word of the opening token lies behind its mark
     assert found.rhythm.sum() == 4
 
 
 def test_reached_counts_every_word_at_its_age() -> None:
-    found = counted(" The", " cat", ".", " (see", " the", "!", " of")
+    found = counted(" The", " cat", ".", " (see", " the", "!", " The")
     assert found.reached.sum() == found.words == 5
     assert found.reached.tolist()[1:3] == [3, 2]
+
+
+def test_what_the_next_token_proves_wrong_is_taken_back() -> None:
+    """At first the period of "5.14" counts as a mark and as an end; "14" takes back exactly that, and begins no word."""
+    row = (" cat", " 5", ".", "14", ",", " ran")
+    stop, next = (counted(*row, mask=[i == place for i in range(6)]) for place in (2, 3))
+    assert (lengths(stop), lengths(next)) == ({2: 1}, {2: -1})
+    assert stop.rhythm[OPENING, bucket(handmade().gap_edges, 2), FULL_STOP] == stop.marks[FULL_STOP] == 1
+    assert np.array_equal(stop.marks, -next.marks)
+    assert np.array_equal(stop.rhythm, -next.rhythm)
+    assert (stop.words, next.words) == (0, 0)
+    assert counted(*row).rhythm[OPENING, bucket(handmade().gap_edges, 2), COMMA] == counted(*row).rhythm.sum() == 1
+
+
+def test_a_row_that_ends_in_doubt_leaves_things_as_they_look() -> None:
+    found = counted(" The", " cat", " 5", ".")
+    assert (lengths(found), found.marks[FULL_STOP]) == ({3: 1}, 1)
+    assert lengths(counted(" The", " cat", ".", "<s>", " ran")) == {2: 1}
 
 
 def test_spellings_are_counted_as_one() -> None:
@@ -123,7 +163,7 @@ def test_spellings_are_counted_as_one() -> None:
 def test_masked_tokens_are_read_and_not_counted() -> None:
     found = counted(" The", " cat", ".", " Dr", ".", mask=[False, False, True, False, True])
     assert (found.total, found.words, lengths(found)) == (2, 0, {2: 1})
-    assert found.rhythm[OPENING, 2, PERIOD] == 1
+    assert found.rhythm[OPENING, 2, FULL_STOP] == 1
     assert found.reached.sum() == 0
 
 
@@ -131,7 +171,7 @@ def test_a_document_opens_at_starts_and_behind_the_unknown() -> None:
     row = ids_of(" Dr", ".", " cat", ".")
     opened = count_stream(handmade(), row, starts=[False, True, False, False])
     assert lengths(opened) == {1: 1}  # the "." of the new document follows no abbreviation, but ends no words either
-    assert opened.rhythm[OPENING, 0, PERIOD] == 1
+    assert opened.rhythm[OPENING, 0, FULL_STOP] == 1
     unknown = count_stream(handmade(), [row[0], -1, *row[1:]])
     assert equal(unknown, opened)
 
@@ -211,25 +251,29 @@ def naively(made: CompiledProfile, row: list[int], mask: list[bool], starts: lis
             continue
         if opens:
             state = State()
-        done = effect(table, state, id)
-        excused = state.token >= 0 and bool(table.abbreviation[state.token])
-        end = int(table.end[id])
+        done, read = effect(table, state, id), reread(table, state, id)
         n = made.ngrams.shape[1] - 1
-        rows.append(
-            {
-                "counted": is_counted,
-                "age": state.age,
-                "previous": state.previous,
-                "gap": state.gap,
-                "open_before": int(state.token >= 0 and bool(table.open_ended[state.token])),
-                "excused": excused,
-                "before": done.before,
-                "after": done.after,
-                "ends": end == FULL_END or (end != NO_END and not excused),
-                "types": word_type(table, state, id),
-                "context": (state.context[::-1] + (-1,) * n)[:n],
-            }
-        )
+        row: dict[str, object] = {
+            "counted": is_counted,
+            "age": state.age,
+            "doubt": 2 * state.doubt + state.spaced,
+            "previous": state.previous,
+            "gap": state.gap,
+            "link": state.link,
+            "open_before": int(state.tail > 0),
+            "excused": is_excused(state),
+            "read_age": read.age,
+            "before": done.before,
+            "after": done.after,
+            "ends": table.end[id] > PERIOD or (table.end[id] == PERIOD and not is_excused(state)),
+            "types": word_type(table, state, id),
+            "context": (state.context[::-1] + (-1,) * n)[:n],
+        }
+        if state.doubt:
+            row["other_age"] = state.other_age
+        if state.link:
+            row["previous_behind"], row["gap_behind"] = state.behind[:2]
+        rows.append(row)
         state = advance(table, state, id)
     return rows
 
@@ -266,7 +310,7 @@ def test_unshifted_rows_are_about_the_next_token(kind: str, data: st.DataObject)
     mask[:, 0] = False  # nothing predicts it
     about_this = reader(rows, mask)
     about_next = reader(rows, torch.ones_like(mask), shifted=False)
-    for name in ("counted", "age", "previous", "gap", "open_before", "excused", "before", "after", "ends", "types"):
+    for name in (field.name for field in fields(Stream) if field.name not in ("context", "windows")):
         this, following = (getattr(read, name).view(rows.shape) for read in (about_this, about_next))
         assert torch.equal(this[:, 1:], following[:, :-1]), name
     assert not about_next.counted.view(rows.shape)[:, -1].any()

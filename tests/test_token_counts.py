@@ -33,7 +33,7 @@ from dft_stats.stream import count_stream
 from dft_stats.tables import SCHEMAS, logical_sha256
 from dft_stats.text import MARK_CLASSES, Unit, normalise, units
 from dft_stats.token_bigrams import token_bigrams
-from dft_stats.token_counts import READING, read_streams
+from dft_stats.token_counts import READING
 from dft_stats.tokenizer import encoding_fingerprint, fingerprint, resolve, special_ids, surfaces, token_table, vocabulary_size
 from dft_stats.verify import problems
 from tests.prose import documents as prose
@@ -185,7 +185,6 @@ def test_the_reading_is_that_of_the_streams(kind: str, texts: list[str], tmp_pat
     total = sum(streams[1:], streams[0])
     reading = profile.manifest["tokenizer"]["reading"]
     assert reading["words"] == total.words
-    assert reading["ends"] == total.ends.sum()
     assert [reading[name] for name in MARK_CLASSES] == total.marks.tolist()
     assert reading["windows"] == len(total.entropies)
     assert compiled.entropy_bits == pytest.approx(np.mean(total.entropies), abs=0.005)
@@ -195,7 +194,7 @@ def test_the_reading_is_that_of_the_streams(kind: str, texts: list[str], tmp_pat
 
 
 @pytest.mark.parametrize("kind", JOIN)
-def test_sentences_end_inside_tokens_that_join_words(kind: str, texts: list[str]) -> None:
+def test_sentences_end_inside_tokens_that_join_words(kind: str, texts: list[str], tmp_path: Path) -> None:
     tokenizer = resolve(JOIN[kind]())
     spelt = surfaces(tokenizer, vocabulary_size(tokenizer))
     table = token_table(spelt, special_ids(tokenizer))
@@ -203,14 +202,11 @@ def test_sentences_end_inside_tokens_that_join_words(kind: str, texts: list[str]
     assert inner
     assert (table.end[inner] > 0).all()
     assert (table.words_after[inner] >= 1).all()
-    found, expected = (reading_of(made, texts)["ends"] for made in (tokenizer, resolve(ALL["gpt2"]())))
-    assert found == pytest.approx(expected, rel=0.15), "of a tokenizer that keeps words apart"
-
-
-def reading_of(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, int]:
-    table = token_table(surfaces(tokenizer, vocabulary_size(tokenizer)), special_ids(tokenizer))
-    ids = encoded(tokenizer, texts)
-    return read_streams(np.concatenate(ids), np.array(list(map(len, ids))), table)
+    profile = build(texts, out=tmp_path / "x", name="x", tokenizer=tokenizer, max_order=2)
+    compiled = compile_profile(profile, tokenizer)
+    found = sum(count_stream(compiled, ids).ends.sum() for ids in encoded(tokenizer, texts))
+    # Of abbreviations that a token holds in its middle the reader knows nothing, and these texts are full of them.
+    assert found == pytest.approx(profile.exposure.sentences, rel=0.25)
 
 
 # --- compiling --------------------------------------------------------------------------------------------------------------------

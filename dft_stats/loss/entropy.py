@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dft_stats import doubts
 from dft_stats.compiled import CompiledProfile
 from dft_stats.loss.family import Family
 from dft_stats.loss.probabilities import Pairs, Probabilities
@@ -22,6 +23,8 @@ class Entropy(Term):
     starts: Tensor  # (vocab,): type -> first of its ids
     lengths: Tensor  # (vocab,)
     begins: Tensor  # (2, vocab): 1 where the token begins a word, after a token that did not or did end inside a word
+    head: Tensor  # (vocab,)
+    continues: Tensor  # doubts.CONTINUES
 
     def __init__(self, compiled: CompiledProfile) -> None:
         super().__init__(
@@ -47,6 +50,8 @@ class Entropy(Term):
             "starts": lengths.cumsum() - lengths,
             "lengths": lengths,
             "begins": ((table["word_begins"] + table["words_after"] > 0) & (types >= 0)).astype(np.float32),
+            "head": table["head"],
+            "continues": doubts.CONTINUES.copy(),
         }
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
@@ -62,7 +67,9 @@ class Entropy(Term):
         places, types, weights, own = _changes(stream)
         index, owner = expand(self.starts[types], self.lengths[types])
         single = probabilities.single["entropy"]
-        begun = self.begins[stream.open_before[places[owner]], self.ids[index]]
+        rows, ids = places[owner], self.ids[index]
+        inside = (stream.open_before[rows] > 0) | self.continues[stream.link[rows], self.head[ids]]
+        begun = self.begins[inside.long(), ids]
         rows, surprise, windows, bits = own
         change = (single * (begun * weights[owner]).to(single.dtype)).sum()
         change = change + (probabilities.begins[rows] * surprise.to(single.dtype)).sum()

@@ -1,8 +1,8 @@
 """The few sums over the vocabulary that all terms are made of, with one gradient buffer for all of them.
 
-Every statistic is linear in the probabilities p [rows, vocab], and sees of them no more than: the sum over rows, the mass of words that
-begin, the masses of the kinds of marks and sentence ends, and single entries p[row, id]. Taken apart into autograd's own operations each
-of these would allocate a gradient of the size of p.
+Every statistic is linear in the probabilities p [rows, vocab], and sees of them no more than: the sum over rows, the masses of the heads
+(how tokens begin) and of words that begin, the masses of the kinds of marks and sentence ends, and single entries p[row, id]. Taken apart
+into autograd's own operations each of these would allocate a gradient of the size of p.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dft_stats import doubts
 from dft_stats.compiled import CompiledProfile
 from dft_stats.loss.reading import Stream, table_arrays
-from dft_stats.stream import NO_END
+from dft_stats.stream import NO_END, OTHER_STOP
 
 Pairs = tuple[Tensor, Tensor]
 """Rows and ids of single probabilities, int64 [pairs] each."""
@@ -27,74 +28,90 @@ class Probabilities:
     """Sums of the probabilities [rows, vocab], all differentiable."""
 
     tokens: Tensor  # (vocab,): sum over the counted rows
+    heads: Tensor  # (rows, heads): mass of the tokens that begin so, see `dft_stats.doubts`
     begins: Tensor  # (rows,): mass of the tokens that begin a word there
     kinds: Tensor  # (rows, kinds): mass of the tokens of one `Kinds` row
     single: Mapping[str, Tensor]  # term -> p[row, id] of its pairs
 
 
 class Kinds(nn.Module):
-    """Tokens with a mark or a sentence end, grouped by what they do: the columns of `Probabilities.kinds`."""
+    """Tokens with a mark or a sentence end, grouped by what they do: the columns of `Probabilities.kinds`. And all, by how they begin."""
 
     ids: Tensor  # (members,): the tokens that have a mark or an end
     membership: Tensor  # (members, kinds): 0 or 1
     word_begins: Tensor  # (2, kinds), as in TokenReader
-    end: Tensor  # (kinds,)
+    end: Tensor  # (kinds,): NO_END, PERIOD, or OTHER_STOP for all that is certain
     first_mark: Tensor
     last_mark: Tensor
-    begins: Tensor  # (vocab, 2): 1 where the token begins a word, after a token that did not or did end inside a word
+    head: Tensor
+    classes: Tensor  # (vocab, classes): 0 or 1, tokens by head and by whether they begin a word
+    class_head: Tensor  # (classes,)
+    class_begins: Tensor  # (2, classes): 1 where the tokens begin a word, after a token that did not or did end inside a word
+    continues: Tensor  # doubts.CONTINUES
 
     def __init__(self, compiled: CompiledProfile) -> None:
         super().__init__()
         table = table_arrays(compiled)
-        columns = np.stack([*table["word_begins"], table["end"], table["first_mark"], table["last_mark"]], 1)
-        ids = np.flatnonzero((table["end"] != NO_END) | (table["first_mark"] >= 0))
-        kinds, group = np.unique(columns[ids], axis=0, return_inverse=True)
-        membership = np.zeros((len(ids), len(kinds)), np.float32)
-        membership[np.arange(len(ids)), group.reshape(-1)] = 1
+        end = np.minimum(table["end"], OTHER_STOP)
+        columns = np.stack([*table["word_begins"], end, table["first_mark"], table["last_mark"], table["head"]], 1)
+        ids = np.flatnonzero((end != NO_END) | (table["first_mark"] >= 0))
+        kinds, membership = _grouped(columns[ids])
         begins = (table["word_begins"] + table["words_after"] > 0) & (table["types"] >= 0)
+        classes, by_class = _grouped(np.stack([table["head"], *begins.astype(np.int64)], 1))
         arrays = {
             "ids": ids,
             "membership": membership,
-            "word_begins": kinds[:, :2].T.copy(),
-            "end": kinds[:, 2].copy(),
-            "first_mark": kinds[:, 3].copy(),
-            "last_mark": kinds[:, 4].copy(),
-            "begins": begins.T.astype(np.float32),
+            "word_begins": kinds[:, :2].T,
+            **{name: kinds[:, i] for i, name in enumerate(("end", "first_mark", "last_mark", "head"), 2)},
+            "classes": by_class,
+            "class_head": classes[:, 0],
+            "class_begins": classes[:, 1:].T.astype(np.float32),
+            "continues": doubts.CONTINUES,
         }
         for name, array in arrays.items():
-            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), persistent=False)
+            self.register_buffer(name, torch.from_numpy(np.array(array, order="C")), persistent=False)
 
     def reduce(self, p: Tensor, stream: Stream, pairs: Mapping[str, Pairs]) -> Probabilities:
         """Sums of p [rows, vocab or more]; ids beyond the compiled vocabulary count nothing."""
         names = list(pairs)
         rows, ids = (torch.cat([pairs[name][i] for name in names]) for i in (0, 1))
-        begins, membership = self.begins.to(p.dtype), self.membership.to(p.dtype)
+        classes, membership = self.classes.to(p.dtype), self.membership.to(p.dtype)
         index = rows * p.shape[1] + ids
-        reduced = _Reduce.apply(p, stream.counted.to(p.dtype), begins, self.ids, membership, index)  # type: ignore[no-untyped-call]
-        tokens, by_opening, kinds, single = reduced
+        reduced = _Reduce.apply(p, stream.counted.to(p.dtype), classes, self.ids, membership, index)  # type: ignore[no-untyped-call]
+        tokens, by_class, kinds, single = reduced
         split = single.split([len(pairs[name][0]) for name in names])
-        begun = by_opening.gather(1, stream.open_before[:, None])[:, 0]
-        return Probabilities(tokens, begun, kinds, dict(zip(names, split, strict=True)))
+        heads = by_class.new_zeros(len(by_class), doubts.HEADS).index_add(1, self.class_head, by_class)
+        inside = (stream.open_before[:, None] > 0) | self.continues[stream.link][:, self.class_head]
+        begun = (by_class * torch.where(inside, self.class_begins[1], self.class_begins[0]).to(p.dtype)).sum(1)
+        return Probabilities(tokens, heads, begun, kinds, dict(zip(names, split, strict=True)))
+
+
+def _grouped(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows, and which row is which: (rows, distinct), 0 or 1."""
+    distinct, group = np.unique(rows, axis=0, return_inverse=True)
+    membership = np.zeros((len(rows), len(distinct)), np.float32)
+    membership[np.arange(len(rows)), group.reshape(-1)] = 1
+    return distinct, membership
 
 
 class _Reduce(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, p: Tensor, counted: Tensor, begins: Tensor, ids: Tensor, membership: Tensor, index: Tensor
+        ctx: Any, p: Tensor, counted: Tensor, classes: Tensor, ids: Tensor, membership: Tensor, index: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        ctx.save_for_backward(counted, begins, ids, membership, index)
+        ctx.save_for_backward(counted, classes, ids, membership, index)
         ctx.shape = p.shape
-        text = p[:, : len(begins)]
+        text = p[:, : len(classes)]
         with _without_autocast(p):
-            return counted @ text, text @ begins, text.index_select(1, ids) @ membership, p.reshape(-1)[index]
+            return counted @ text, text @ classes, text.index_select(1, ids) @ membership, p.reshape(-1)[index]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        counted, begins, ids, membership, index = ctx.saved_tensors
-        tokens, by_opening, kinds, single = gradients
-        left, right = torch.cat([counted[:, None], by_opening], 1), torch.cat([tokens[None], begins.T])
-        gradient = left.new_zeros(ctx.shape) if ctx.shape[1] > len(begins) else left.new_empty(ctx.shape)
-        text = gradient[:, : len(begins)]
+        counted, classes, ids, membership, index = ctx.saved_tensors
+        tokens, by_class, kinds, single = gradients
+        left, right = torch.cat([counted[:, None], by_class], 1), torch.cat([tokens[None], classes.T])
+        gradient = left.new_zeros(ctx.shape) if ctx.shape[1] > len(classes) else left.new_empty(ctx.shape)
+        text = gradient[:, : len(classes)]
         with _without_autocast(left):
             torch.mm(left, right, out=text) if text.is_contiguous() else text.copy_(left @ right)
             text[:, ids] += kinds @ membership.T

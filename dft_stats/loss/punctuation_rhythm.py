@@ -1,4 +1,7 @@
-"""Where punctuation falls: marks of each class, and (previous mark, gap in words, mark), per word."""
+"""Where punctuation falls: marks of each class, and (previous mark, gap in words, mark), per word.
+
+A mark is predicted where it stands, and the token behind it is predicted as what may show that it stood inside a word ("3.14").
+"""
 
 import numpy as np
 import torch
@@ -21,6 +24,8 @@ class PunctuationRhythm(Term):
     word_begins: Tensor  # (2, marked kinds)
     first: Tensor  # (marked kinds,): class
     last: Tensor
+    head: Tensor
+    continues: Tensor  # doubts.CONTINUES
     inner: Tensor  # (kinds with two marks,): which of the marked kinds
 
     def __init__(self, compiled: CompiledProfile, kinds: Kinds) -> None:
@@ -44,7 +49,9 @@ class PunctuationRhythm(Term):
             "word_begins": kinds.word_begins[:, columns].clone(),
             "first": first,
             "last": last,
-            "inner": (first != last).nonzero()[:, 0],
+            "head": kinds.head[columns],
+            "continues": kinds.continues.clone(),
+            "inner": (last >= 0).nonzero()[:, 0],
         }
         for name, values in buffers.items():
             self.register_buffer(name, values, persistent=False)
@@ -53,14 +60,28 @@ class PunctuationRhythm(Term):
         """Expected marks, (classes,), and expected rhythm events, (classes + 1, gaps, classes) flattened."""
         mass = probabilities.kinds[:, self.columns] * stream.counted[:, None]
         _, gaps, classes = self.shape
-        gap = bucket(self.edges, stream.gap[:, None] + self.word_begins[stream.open_before]).clamp_min(0)
-        cell = (stream.previous[:, None] * gaps + gap) * classes + self.first
-        rhythm = mass.new_zeros(int(np.prod(self.shape))).index_add(0, cell.flatten(), mass.flatten())
+
+        def cell(previous: Tensor, gap: Tensor, mark: Tensor) -> Tensor:
+            place: Tensor = (previous * gaps + bucket(self.edges, gap).clamp_min(0)) * classes + mark
+            return place
+
+        continues = self.continues[stream.link]
+        inside = continues[:, self.head]
+        previous = torch.where(inside, stream.previous_behind[:, None], stream.previous[:, None])
+        gap = torch.where(inside, stream.gap_behind[:, None], stream.gap[:, None])
+        begun = torch.where(inside, self.word_begins[1], self.word_begins[stream.open_before])
+        place = cell(previous, gap + begun, self.first)
+        rhythm = mass.new_zeros(int(np.prod(self.shape))).index_add(0, place.flatten(), mass.flatten())
 
         whole = mass.sum(0)
         first, last, within = self.first[self.inner], self.last[self.inner], whole[self.inner]
-        no_gap = bucket(self.edges, torch.zeros_like(first)).clamp_min(0)
-        rhythm = rhythm.index_add(0, (first * gaps + no_gap) * classes + last, within)
+        rhythm = rhythm.index_add(0, cell(first, torch.zeros_like(first), last), within)
         marks = mass.new_zeros(classes).index_add(0, self.first, whole).index_add(0, last, within)
+
+        # The mark before, where the predicted token goes on with the word: `continues` holds only behind a mark.
+        back = (probabilities.heads * continues).sum(1) * stream.counted
+        mark = stream.previous.clamp_max(classes - 1)
+        rhythm = rhythm.index_add(0, cell(stream.previous_behind, stream.gap_behind, mark), -back)
+        marks = marks.index_add(0, mark, -back)
         words = stream.words.to(mass.dtype)
         return {"marks": (marks, words.expand(classes)), "rhythm": (rhythm, words.expand(len(rhythm)))}

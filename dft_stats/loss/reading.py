@@ -1,4 +1,7 @@
-"""Token rows read in parallel: what `dft_stats.stream` says one token at a time, without a loop over positions."""
+"""Token rows read in parallel: what `dft_stats.stream` says one token at a time, without a loop over positions.
+
+Words never fall along a row, so whatever counts words since the last of some events is a difference to a running maximum.
+"""
 
 from dataclasses import dataclass
 
@@ -6,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dft_stats import doubts
 from dft_stats.compiled import CompiledProfile
-from dft_stats.stream import FULL_END, NO_END, OPENING, PERIOD
+from dft_stats.stream import COLON, LINE_END, NO_END, OPENING, OTHER_STOP, PERIOD, SEMICOLON
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +20,16 @@ class Stream:
 
     counted: Tensor  # bool
     age: Tensor  # int64: words since the last sentence end
+    other_age: Tensor  # int64: if the token shows that the last stop was to be read the other way
+    doubt: Tensor  # int64: row of doubts.TURNS, flattened
     previous: Tensor  # int64: class of the last mark, OPENING
     gap: Tensor  # int64: words since that mark
+    link: Tensor  # int64: row of doubts.CONTINUES
+    previous_behind: Tensor  # int64: the mark before the last, if the token shows that this one stood inside a word
+    gap_behind: Tensor  # int64: words since that mark
     open_before: Tensor  # int64, 1: the token before ended inside a word
-    excused: Tensor  # bool: the token before was an abbreviation
+    excused: Tensor  # bool: a period ends no sentence
+    read_age: Tensor  # int64: `age` or `other_age`, as the token itself shows
     before: Tensor  # int64: word beginnings before the marks of the token
     after: Tensor  # int64: and behind them
     ends: Tensor  # bool: the token ends a sentence, or would if there were words
@@ -38,20 +48,39 @@ class TokenReader(nn.Module):
 
     words_after: Tensor
     word_begins: Tensor
-    open_ended: Tensor
-    first_mark: Tensor
-    last_mark: Tensor
-    end: Tensor
+    head: Tensor
+    tail: Tensor
+    joiner: Tensor
     abbreviation: Tensor
+    pair_keys: Tensor
+    pair_abbreviations: Tensor
+    numbering: Tensor
+    first_mark: Tensor
+    mark_behind: Tensor
+    end: Tensor
     special: Tensor
     fold: Tensor
     types: Tensor
+    trails: Tensor
+    turns: Tensor  # doubts.TURNS, flattened to (doubts * 2, heads)
+    continues: Tensor
+    links: Tensor
+    period_doubts: Tensor
 
     def __init__(self, compiled: CompiledProfile) -> None:
         super().__init__()
-        self.n_max, self.window = compiled.ngrams.shape[1], compiled.entropy_window
-        for name, array in table_arrays(compiled).items():
-            self.register_buffer(name, torch.from_numpy(array), persistent=False)
+        self.n_max, self.window, self.vocab_size = compiled.ngrams.shape[1], compiled.entropy_window, compiled.vocab_size
+        pairs = compiled.tokens.pairs.reshape(-1, 3)
+        tables = {
+            "pair_keys": np.append(pairs[:, 0] * self.vocab_size + pairs[:, 1], np.iinfo(np.int64).max),
+            "pair_abbreviations": np.append(pairs[:, 2], doubts.NO_ABBREVIATION),
+            "turns": doubts.TURNS.reshape(-1, doubts.HEADS),
+            "continues": doubts.CONTINUES,
+            "links": doubts.LINKS,
+            "period_doubts": doubts.PERIOD_DOUBTS,
+        }
+        for name, array in (table_arrays(compiled) | tables).items():
+            self.register_buffer(name, torch.from_numpy(array.copy()), persistent=False)
 
     def forward(self, tokens: Tensor, counted: Tensor, starts: Tensor | None = None, *, shifted: bool = True) -> Stream:
         """Read `tokens` int64 [B, T]; -1 is an unknown token, which opens a document.
@@ -68,26 +97,76 @@ class TokenReader(nn.Module):
         reset = breaks if starts is None else breaks | starts
         text = ~breaks
         position = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        has_previous = _before(text, False) & ~reset
+        opening = torch.where(reset, position, -1).cummax(1).values
+        within = _before(text, False) & ~reset  # the token before belongs to the document
 
-        open_before = _before(self.open_ended[ids] & text, False) & has_previous
-        excused = _before(self.abbreviation[ids] & text, False) & has_previous
-        begun = torch.where(open_before, self.word_begins[1][ids], self.word_begins[0][ids])
+        def latest(mask: Tensor, back: int = 1) -> Tensor:
+            """Position of the last one before the token, in its document, -1: none. `back`: how many tokens before at least."""
+            found = torch.where(mask & text, position, -1).cummax(1).values
+            for _ in range(back):
+                found = _before(found, -1)
+            return torch.where(found >= opening.clamp_min(0), found, -1)
+
+        # Words: whether the mark before stood inside one.
+        head, numbering, end = self.head[ids], self.numbering[ids], torch.where(text, self.end[ids], NO_END)
+        tail = _before(self.tail[ids], 0) * within
+        link = _before(self.links[self.joiner[ids], tail], 0) * within
+        continues = self.continues[link, head] & text
+        begun = torch.where((tail > 0) | continues, self.word_begins[1][ids], self.word_begins[0][ids])
         before, after = begun * text, self.words_after[ids] * text
-        ends = ((self.end[ids] == FULL_END) | ((self.end[ids] == PERIOD) & ~excused)) & text
-        marked = (self.first_mark[ids] >= 0) & text
-
         words = (before + after).cumsum(1)
         here = words - before - after  # words of the row before this token
-        # An end sets the age to the words behind it; cumulated words never fall, so the latest zero point is the largest.
-        age = here - _latest(torch.where(ends, words - after, -1), torch.where(reset, here, -1))
-        gap = here - _latest(torch.where(marked, words - after, -1), torch.where(reset, here, -1))
-        opening = _latest(torch.full_like(position, -1), torch.where(reset, position, -1))
-        last = _latest(torch.where(marked, position, -1), torch.full_like(position, -1))
-        after_mark = (last >= opening) & (_before(marked.cumsum(1), 0) > 0)
-        previous = torch.where(after_mark, self.last_mark[ids.gather(1, last)], OPENING)
 
-        types = torch.where((before + after > 0) & text, self.types[ids], -1)
+        # Marks.
+        marked = (self.first_mark[ids] >= 0) & text
+        stands = marked & ~_behind(continues, False)
+        zero, start = torch.where(marked, words - after, -1), torch.where(reset, here, -1)
+        settled = torch.maximum(_before(_before(torch.where(stands, zero, -1), -1), -1), start).clamp_min(0).cummax(1).values
+        gap = here - torch.maximum(settled, torch.where(within, _before(zero, -1), -1))
+        last_behind = latest(stands, 2)
+        last = torch.where(within & _before(marked, False), position - 1, last_behind)
+
+        # Periods that end nothing.
+        lengthens = (head >= doubts.GLUED_LOWER) & (head <= doubts.GLUED_DIGIT) & (before == 0) & ~continues
+        begins_word = before + after > 0
+        pair = torch.where(_before(begins_word, False) & within, _before(ids, 0) * self.vocab_size + ids, -1)
+        place = torch.searchsorted(self.pair_keys, pair)
+        of_pair = torch.where(self.pair_keys[place] == pair, self.pair_abbreviations[place], doubts.NO_ABBREVIATION)
+        abbreviation = _before(torch.where(lengthens, of_pair, self.abbreviation[ids]), 0) * within
+        stop = (end == PERIOD) | (end == OTHER_STOP)
+        kind = torch.where(end == PERIOD, self.period_doubts[abbreviation, tail], torch.where(stop, doubts.STOP, doubts.NO_DOUBT))
+        note = (head == doubts.GLUED_DIGIT) & (numbering == doubts.NUMBER) & text
+        base = latest(~note)
+        noted = (base >= 0) & (kind.gather(1, base.clamp_min(0)) == doubts.STOP_OF_WORD)
+        opens = (end == LINE_END) | (kind == doubts.STOP) | (kind == doubts.STOP_OF_WORD)
+        opens = (opens | (self.first_mark[ids] == COLON) | (self.first_mark[ids] == SEMICOLON)) & ~_behind(continues, False) & text
+        weight = numbering != doubts.CAPTION
+        items = ((before + after) * weight).cumsum(1)
+        items_here = items - (before + after) * weight
+        since = items_here - _latest(torch.where(opens, items - after * weight, -1), torch.where(reset, items_here, -1))
+        numbers = (_before(numbering, 0) == doubts.NUMBER) & within & (since == 1) & ~noted
+        excused = (abbreviation >= doubts.SHORT) | numbers
+
+        # Ends, and the doubt about the last one: it lasts as long as nothing but quotes, brackets and spaces follow.
+        ends = (end == LINE_END) | (end == OTHER_STOP) | ((end == PERIOD) & ~excused)
+        kind = torch.where((end == PERIOD) & numbers, doubts.NO_DOUBT, kind)
+        stays = (head == doubts.STAYS) | (head == doubts.STAYS_APART) | (noted & note)
+        hard = latest(~stays | (end == LINE_END))
+        stopped, ended = latest(stop), latest(stop & ends)
+        doubt = torch.where((stopped >= 0) & (stopped >= hard), kind.gather(1, stopped.clamp_min(0)), doubts.NO_DOUBT)
+        spaced = (doubt > 0) & ((latest(head == doubts.STAYS_APART) > stopped) | (latest(self.trails[ids]) >= stopped))
+        doubt = 2 * doubt + spaced
+        turned = self.turns[doubt, head] & text
+        in_doubt = (ended >= 0) & (ended >= hard)  # it stands until the next token that is not of those
+        ends_late = (doubt // 2 == doubts.NO_STOP) & turned
+        settles = text & ~(stays & (end != LINE_END)) & ((in_doubt & ~turned) | ends_late)
+        zero = torch.maximum(torch.where(end == LINE_END, words - after, -1), torch.where(settles, here, -1))
+        length = here - _latest(zero, start)
+        age = torch.where(in_doubt, 0, length)
+        other_age = torch.where(in_doubt & (doubt // 2 != doubts.NO_STOP) & (doubt > 1), length, 0)
+        read_age = torch.where(turned, other_age, age)
+
+        types = torch.where(begins_word & text, self.types[ids], -1)
         counted = counted & text
         if not shifted:
             counted[:, 0] = False  # nothing predicts the first token
@@ -104,13 +183,22 @@ class TokenReader(nn.Module):
         def rows(field: Tensor) -> Tensor:
             return (field if shifted else field.roll(-1, 1)).reshape(-1)
 
+        def mark_at(place: Tensor) -> Tensor:
+            return rows(torch.where(place >= 0, self.mark_behind[ids.gather(1, place.clamp_min(0))], OPENING))
+
         return Stream(
             counted=rows(counted),
             age=rows(age),
-            previous=rows(previous),
+            other_age=rows(other_age),
+            doubt=rows(doubt),
+            previous=mark_at(last),
             gap=rows(gap),
-            open_before=rows(open_before.long()),
+            link=rows(link),
+            previous_behind=mark_at(last_behind),
+            gap_behind=rows(here - settled),
+            open_before=rows((tail > 0).long()),
             excused=rows(excused),
+            read_age=rows(read_age),
             before=rows(before),
             after=rows(after),
             ends=rows(ends),
@@ -147,11 +235,16 @@ def table_arrays(compiled: CompiledProfile) -> dict[str, np.ndarray]:
     return {
         "words_after": np.where(text, table.words_after, 0).astype(np.int64),
         "word_begins": np.stack([before, np.maximum(before - table.glues, 0)]),
-        "open_ended": table.open_ended & text,
+        "trails": table.trails & text,
+        "head": np.where(text, table.head, doubts.APART).astype(np.int64),
+        "tail": np.where(text, table.tail, doubts.NO_TAIL).astype(np.int64),
+        "joiner": np.where(text, table.joiner, doubts.NO_JOINER).astype(np.int64),
+        "abbreviation": np.where(text, table.abbreviation, doubts.NO_ABBREVIATION).astype(np.int64),
+        "numbering": np.where(text, table.numbering, doubts.NO_NUMBERING).astype(np.int64),
         "first_mark": np.where(text, table.first_mark, -1).astype(np.int64),
         "last_mark": np.where(text, table.last_mark, -1).astype(np.int64),
+        "mark_behind": np.where(table.last_mark >= 0, table.last_mark, table.first_mark).astype(np.int64),
         "end": np.where(text, table.end, NO_END).astype(np.int64),
-        "abbreviation": table.abbreviation & text,
         "special": table.special.copy(),
         "fold": table.fold.astype(np.int64),
         "types": types,
@@ -161,6 +254,11 @@ def table_arrays(compiled: CompiledProfile) -> dict[str, np.ndarray]:
 def _before(values: Tensor, opening: bool | int) -> Tensor:
     """Values of the token before, [B, T]."""
     return torch.cat([torch.full_like(values[:, :1], opening), values[:, :-1]], 1)
+
+
+def _behind(values: Tensor, closing: bool) -> Tensor:
+    """Values of the token behind, [B, T]."""
+    return torch.cat([values[:, 1:], torch.full_like(values[:, :1], closing)], 1)
 
 
 def _latest(behind: Tensor, at: Tensor) -> Tensor:

@@ -1,9 +1,13 @@
-"""How long sentences are: of the sentences that reached an age in words, how many end at it (the hazard, age by age)."""
+"""How long sentences are: of the sentences that reached an age in words, how many end at it (the hazard, age by age).
+
+A stop is predicted as the end that it looks like; the token behind it is predicted as what may take that end back. Both have a gradient.
+"""
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dft_stats import doubts
 from dft_stats.compiled import CompiledProfile
 from dft_stats.loss.family import Family
 from dft_stats.loss.probabilities import Kinds, Probabilities
@@ -21,6 +25,9 @@ class SentenceLength(Term):
     columns: Tensor  # (ending kinds,): columns of Probabilities.kinds
     word_begins: Tensor  # (2, ending kinds)
     excusable: Tensor  # (ending kinds,) bool: no end after an abbreviation
+    turns: Tensor  # doubts.TURNS, flattened to (doubts * 2, heads)
+    continues: Tensor  # doubts.CONTINUES
+    head: Tensor  # (ending kinds,)
 
     def __init__(self, compiled: CompiledProfile, kinds: Kinds) -> None:
         super().__init__(
@@ -41,6 +48,9 @@ class SentenceLength(Term):
             "columns": columns,
             "word_begins": kinds.word_begins[:, columns].clone(),
             "excusable": kinds.end[columns] == PERIOD,
+            "turns": torch.from_numpy(doubts.TURNS.reshape(-1, doubts.HEADS).copy()),
+            "continues": kinds.continues.clone(),
+            "head": kinds.head[columns],
         }
         for name, values in buffers.items():
             self.register_buffer(name, values, persistent=False)
@@ -48,15 +58,26 @@ class SentenceLength(Term):
     def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
         """Expected ends, and sentences that reached the age, (buckets,)."""
         mass = probabilities.kinds[:, self.columns]
-        length = stream.age[:, None] + self.word_begins[stream.open_before]
-        place = bucket(self.edges, length)
-        valid = stream.counted[:, None] & (length >= 1) & (place >= 0) & ~(self.excusable & stream.excused[:, None])
-        ends = mass.new_zeros(len(self.edges) - 1).index_add(0, place.clamp_min(0).flatten(), (mass * valid).flatten())
+        turns = self.turns[stream.doubt]
+        age = torch.where(turns[:, self.head], stream.other_age[:, None], stream.age[:, None])
+        inside = self.continues[stream.link][:, self.head]
+        length = age + torch.where(inside, self.word_begins[1], self.word_begins[stream.open_before])
+        allowed = ~(self.excusable & stream.excused[:, None])
+        doubtful = torch.maximum(stream.age, stream.other_age)
+        sign = torch.where(stream.doubt // 2 == doubts.NO_STOP, 1, -1)
+        turned = (probabilities.heads * turns).sum(1) * sign
+        ends = self._by_age(length, mass * allowed, stream) + self._by_age(doubtful[:, None], turned[:, None], stream)
         return {"sentence_length": (ends, self._reached(stream).to(mass.dtype))}
+
+    def _by_age(self, length: Tensor, mass: Tensor, stream: Stream) -> Tensor:
+        """Mass [rows, kinds] of the counted rows in the buckets of length [rows, kinds], (buckets,)."""
+        place = bucket(self.edges, length)
+        valid = stream.counted[:, None] & (length >= 1) & (place >= 0)
+        return mass.new_zeros(len(self.edges) - 1).index_add(0, place.clamp_min(0).flatten(), (mass * valid).flatten())
 
     def _reached(self, stream: Stream) -> Tensor:
         """Word beginnings of the text by the age that they bring the sentence to, (buckets,)."""
-        first, last = stream.age, stream.age + stream.before
+        first, last = stream.read_age, stream.read_age + stream.before
         restart = torch.where(stream.ends, 0, last)
         low = self.edges[:-1] - 1
         high = (self.edges[1:] - 1).clone()
