@@ -1,8 +1,7 @@
-"""How well sentence ends are found, how fast, and what the choice of segmenter does to sentence lengths.
+"""How well sentence ends are found, and how fast. What the choice of segmenter does to the statistics: `segmenters.py`.
 
 python benchmarks/sentences.py GOLD [--spacy]
 python benchmarks/sentences.py --legal CORPORA/legal [--spacy]
-python benchmarks/sentences.py --effect CORPORA [--spacy]
 
 GOLD is a Parquet file with the columns text and sentence_ends (character offsets), and corpus and genre where known. A sentence end counts
 as found if it is one of the segmenter's, white space aside; ends that fall together with a paragraph's are left out, since every segmenter
@@ -10,34 +9,25 @@ gets these from the blank lines. Prints precision, recall and F1 by corpus and g
 
 `--legal` does so on statutes, contracts and opinions, by `legal_gold.json`: offsets into the texts of the Parquet files of that folder, no
 text. docs/sentences.md has the rules by which its ends were decided, and what its two halves are.
-
-`--effect` prints the lengths of sentences in words, over 300 kB of each domain of a folder of domains.
 """
 
 import argparse
 import json
-import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
-from statistics import fmean, pstdev, quantiles
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from dft_stats.sentences import RULE, Segmenter, documents, sentence_spans
-from dft_stats.text import WORD, Document
-
-SAMPLE_CHARACTERS = 300_000
+from dft_stats.sentences import RULE, Segmenter, sentence_spans
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("gold", nargs="?", help="Parquet file of gold sentence ends")
     parser.add_argument("--legal", type=Path, help="folder of the legal corpora")
-    parser.add_argument("--effect", type=Path, help="folder of domains")
     parser.add_argument("--spacy", action="store_true", help="spaCy's sentencizer as well")
     given = parser.parse_args()
     segmenters = [RULE]
@@ -45,8 +35,6 @@ def main() -> None:
         from dft_stats.build.spacy_segmenter import spacy_segmenter
 
         segmenters.append(spacy_segmenter())
-    if given.effect:
-        show_effect(given.effect, segmenters)
     if given.gold:
         show_accuracy([(row, _parts(row)) for row in pq.read_table(given.gold).to_pylist()], segmenters)
     if given.legal:
@@ -96,50 +84,6 @@ def _inner(text: str, ends: set[int]) -> set[int]:
     """Ends that are not those of a paragraph."""
     stripped = {len(text[:end].rstrip()) for end in ends}
     return {end for end in stripped if (rest := text[end:].lstrip(" ")) and not rest.startswith("\n\n")}
-
-
-# --- effect -----------------------------------------------------------------------------------------------------------------------
-
-
-def show_effect(folder: Path, segmenters: Sequence[Segmenter]) -> None:
-    """Lengths of sentences in words, by domain and segmenter. The lag-1 correlation pairs neighbours within a document."""
-    print("| domain | segmenter | sentences | mean | SD | CV | p50 | p90 | lag-1 correlation |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for domain in sorted(path for path in folder.iterdir() if path.is_dir()):
-        texts = list(_sample(domain))
-        for segmenter in segmenters:
-            lengths = [_lengths(document) for document in documents(texts, segmenter)]
-            every = [length for row in lengths for length in row]
-            mean, sd, tenths = fmean(every), pstdev(every), quantiles(every, n=10)
-            numbers = f"{mean:.2f} | {sd:.2f} | {sd / mean:.3f} | {tenths[4]:.0f} | {tenths[8]:.0f} | {_lag_1(lengths):.3f}"
-            print(f"| {domain.name} | {segmenter.name} | {len(every):,} | {numbers} |")
-
-
-def _sample(domain: Path) -> Iterable[str]:
-    """An equal share of each source, from documents spread evenly over it; at most 20,000 characters of one, to a paragraph's end."""
-    sources = sorted(domain.glob("*.parquet"))
-    for source in sources:
-        texts = pq.read_table(source, columns=["text"])["text"].to_pylist()
-        missing, step = SAMPLE_CHARACTERS // len(sources), max(len(texts) // 97, 1)
-        for text in (text for first in range(step) for text in texts[first::step]):
-            if missing <= 0:
-                break
-            most = min(20_000, missing)
-            part = text if len(text) <= most else text[: text.rfind("\n\n", 0, most)] if "\n\n" in text[:most] else text[:most]
-            missing -= len(part) + 1
-            yield part
-
-
-def _lengths(document: Document) -> list[int]:
-    counts = (sum(unit.kind == WORD for unit in sentence) for sentence in document)
-    return [count for count in counts if count]
-
-
-def _lag_1(lengths: Sequence[Sequence[int]]) -> float:
-    pairs = [pair for row in lengths for pair in pairwise(row)]
-    left, right = fmean(a for a, _ in pairs), fmean(b for _, b in pairs)
-    covariance = fmean((a - left) * (b - right) for a, b in pairs)
-    return covariance / math.sqrt(fmean((a - left) ** 2 for a, _ in pairs) * fmean((b - right) ** 2 for _, b in pairs))
 
 
 if __name__ == "__main__":
