@@ -1,4 +1,4 @@
-"""How well sentence ends are found, and how fast.
+"""How well sentence ends are found, and how fast. What the choice of segmenter does to the statistics: `segmenters.py`.
 
 python benchmarks/sentences.py GOLD [--spacy]
 python benchmarks/sentences.py --legal CORPORA/legal [--spacy]

@@ -124,7 +124,7 @@ def check_comparable(reference: Profile, other: Profile) -> None:
             raise IncomparableError(
                 f"{reference.name} was counted with the {part} {_identity(ours)}, {other.name} with {_identity(theirs)}: a difference "
                 "would be one of rules, not of writing (on fiction the choice of segmenter alone moves the mean sentence length from "
-                f"16.4 to 24.4 words). Build {other.name} again with the {part} of {reference.name}"
+                f"16.7 to 21.0 words). Build {other.name} again with the {part} of {reference.name}"
             )
 
 
