@@ -36,7 +36,7 @@ class TokenTable:
     tail: NDArray[np.int8]  # its last character, if a word can go on behind it, otherwise 0
     joiner: NDArray[np.int8]  # a mark that is part of a word if it stands inside one, 0: none
     abbreviation: NDArray[np.int8]  # what its last word says of a period behind it, if that word begins in it
-    pairs: NDArray[np.int64]  # (pairs, 3), sorted: a token, the one that ends its word, and what that word says of a period
+    pairs: NDArray[np.int64]  # (pairs, 4), sorted: a token, one that ends its word, `abbreviation` and `numbering` of that word
     numbering: NDArray[np.int8]  # 1: a number, a letter or a Roman numeral, or the last of one, 2: a word such as "Section" before it
     first_mark: NDArray[np.int16]  # index into text.MARK_CLASSES, -1: no mark
     last_mark: NDArray[np.int16]  # if there are several, otherwise -1

@@ -26,7 +26,9 @@ NO_TAIL, LETTER_TAIL, UPPER_TAIL, DIGIT_TAIL = range(4)
 NO_JOINER, JOINS_DIGITS, JOINS_AS_PERIOD, JOINS = range(4)  # "," ":"; "." but for "end.Next"; "'" "-"
 
 # Abbreviations: what the word before a period says of it, where that word begins in the token.
-NO_ABBREVIATION, BEFORE_NUMBER, SHORT, BOUND = range(4)  # an end unless a number follows; only before a word that begins sentences; never
+NO_ABBREVIATION, BEFORE_NUMBER, SHORT, BOUND = range(
+    4
+)  # an end unless a number or sign follows; only before a word that begins sentences; never
 
 # Numberings: alone where a line, an item or a sentence begins, they are part of what they number ("II.", "Section 3.2.").
 NO_NUMBERING, NUMBER, CAPTION = range(3)
@@ -48,7 +50,7 @@ _BEHIND = _table(
     {
         STOP: _GOES_ON,
         STOP_OF_WORD: (GLUED_LOWER, GLUED_MARK, LOWER),  # "end.Next" lacks a space, "law.12" is a footnote
-        STOP_BEFORE_NUMBER: (*_GOES_ON, DIGIT),
+        STOP_BEFORE_NUMBER: (*_GOES_ON, DIGIT, MARK),  # "Id. § 5"
         NO_STOP: (STARTER,),
     },
     DOUBTS,

@@ -25,6 +25,7 @@ from dft_stats.doubts import (
     LINKS,
     NO_ABBREVIATION,
     NO_DOUBT,
+    NO_NUMBERING,
     NO_STOP,
     NUMBER,
     PERIOD_DOUBTS,
@@ -142,16 +143,21 @@ def advance(table: TokenTable, state: State, token: int) -> State:
         was_ended = read.doubt not in (NO_DOUBT, NO_STOP)
         doubt = NO_DOUBT if end == PERIOD and is_numbering(read) else kind
         other_age = 0 if not ends else read.other_age if was_ended else read.age + done.before
-    counts = table.numbering[token] != CAPTION
+    abbreviation, numbering = int(table.abbreviation[token]), int(table.numbering[token])
+    words = (done.before, done.after) if numbering != CAPTION else (0, 0)
     lengthens = GLUED_LOWER <= head <= GLUED_DIGIT and not done.before and not CONTINUES[state.link, head]
+    if lengthens:
+        abbreviation, of_pair = pair(table, state.first, token)
+        if of_pair == CAPTION and table.numbering[state.first] != CAPTION:
+            words = (-1, 0)  # its first token was counted
     return State(
         age=(0 if ends else read.age + done.before) + done.after,
         previous=last if last >= 0 else first if first >= 0 else read.previous,
         gap=done.after if first >= 0 else read.gap + done.before + done.after,
-        opening=(0 if opens else read.opening + done.before * counts) + done.after * counts,
+        opening=(0 if opens else read.opening + words[0]) + words[1],
         tail=int(table.tail[token]),
-        abbreviation=pair_abbreviation(table, state.first, token) if lengthens else int(table.abbreviation[token]),
-        numbering=table.numbering[token] == NUMBER,
+        abbreviation=abbreviation,
+        numbering=numbering == NUMBER,
         first=token if done.before + done.after > 0 else -1,
         context=(*state.context, int(table.fold[token]))[-CONTEXT:],
         doubt=doubt,
@@ -163,11 +169,12 @@ def advance(table: TokenTable, state: State, token: int) -> State:
     )
 
 
-def pair_abbreviation(table: TokenTable, first: int, second: int) -> int:
-    """What a word of two tokens says of a period behind it."""
-    index = int(np.searchsorted(table.pairs[:, 0] * len(table.fold) + table.pairs[:, 1], first * len(table.fold) + second))
-    found = index < len(table.pairs) and tuple(table.pairs[index, :2]) == (first, second)
-    return int(table.pairs[index, 2]) if found else NO_ABBREVIATION
+def pair(table: TokenTable, first: int, second: int) -> tuple[int, int]:
+    """Abbreviation and numbering of a word of two tokens."""
+    keys, size = table.pairs[:, 0] * len(table.fold) + table.pairs[:, 1], len(table.fold)
+    index = int(np.searchsorted(keys, first * size + second))
+    found = index < len(keys) and keys[index] == first * size + second
+    return (int(table.pairs[index, 2]), int(table.pairs[index, 3])) if found else (NO_ABBREVIATION, NO_NUMBERING)
 
 
 def word_type(table: TokenTable, state: State, token: int) -> int:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from dft_stats.profile import Profile
 
-READER = 2  # raise it with every change of how ids are read (`stream`, `chunks.read_chunks`) that is none of the token table
+READER = 3  # raise it with every change of how ids are read (`stream`, `chunks.read_chunks`) that is none of the token table
 ENTROPY_WINDOW = 32  # words; the longest that fits into short samples
 READING = ("words", *MARK_CLASSES, "windows", "centibits", "squared_centibits")
 """What is added up over a corpus; the last three are the number of windows and sums over their entropies, see `statistics.entropy`."""

@@ -40,8 +40,9 @@ _ABBREVIATIONS = frozenset[str]().union(
     sentences.BEFORE_NUMBER,
     sentences.LOOSE,
 )
-_LONGEST = 1 + max(map(len, _ABBREVIATIONS))
+_LONGEST = 1 + max(map(len, _ABBREVIATIONS | CAPTIONS))
 _TAILS = {LETTER: doubts.LETTER_TAIL, UPPER: doubts.UPPER_TAIL, DIGIT: doubts.DIGIT_TAIL}
+_LEADS, _TRAILS = OPENERS - {"("}, CLOSERS | TERMINATORS  # a small word in parentheses goes on with nothing
 _JOINERS = {
     ".": doubts.JOINS_AS_PERIOD,
     **dict.fromkeys(",:–", doubts.JOINS_DIGITS),  # "1990–1995" is folded to a hyphen
@@ -217,22 +218,22 @@ def _anchor(surface: str) -> str:
 def _head(surface: str) -> int:
     """How the token begins: see `dft_stats.doubts`."""
     spaced = surface[0].isspace() and surface[0] != "\n"
-    core = surface.lstrip(" \t")
+    core = surface.lstrip(" \t") if spaced else surface
     if not core:
         return doubts.STAYS_APART
-    line = core.split("\n", 1)[0]
-    if all(character in (OPENERS - {"("} if spaced else CLOSERS | TERMINATORS) for character in line):
-        return doubts.APART if "\n" in core else doubts.STAYS_APART if spaced else doubts.STAYS
-    word = re.split("['’]", core)[0]
     kind = character_kind(core[0])
-    if kind == DIGIT:
+    if kind not in _TAILS:
+        line = core.split("\n", 1)[0]
+        if all(character in (_LEADS if spaced else _TRAILS) for character in line):
+            return doubts.APART if "\n" in core else doubts.STAYS_APART if spaced else doubts.STAYS
+        head = doubts.GLUED_MARK
+    elif kind == DIGIT:
         head = doubts.GLUED_DIGIT
     elif kind == UPPER:
+        word = re.split("['’]", core)[0]
         head = doubts.GLUED_STARTER if word.lower() in STARTERS else doubts.GLUED_CAPITAL
-    elif kind == LETTER:  # a word that is not all in lower case, or has no case, is no small word
-        head = doubts.GLUED_LOWER if not spaced or (core[0].islower() and word == word.lower()) else doubts.GLUED_CAPITAL
-    else:
-        head = doubts.GLUED_MARK
+    else:  # a word that is not all in lower case, or has no case, is no small word
+        head = doubts.GLUED_LOWER if not spaced or (core[0].islower() and core == core.lower()) else doubts.GLUED_CAPITAL
     return head + doubts.SPACED * spaced
 
 
@@ -250,24 +251,24 @@ def _abbreviation(word: str) -> int:
 
 
 def _pairs(spelt: Sequence[str], special: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Abbreviations of two tokens: first id, second id, what they say of a period behind them."""
+    """Abbreviations and captions of two tokens: first id, second id, abbreviation, numbering."""
     ids: dict[str, list[int]] = {}
     for id, text in enumerate(spelt):
         if len(text) <= _LONGEST and not special[id]:
             ids.setdefault(text, []).append(id)
-    found = set[tuple[int, int, int]]()
-    for word in _ABBREVIATIONS:
-        for written in {word, word.capitalize(), word.upper()}:
-            for cut in range(1, len(written)):
-                firsts = (*ids.get(" " + written[:cut], ()), *ids.get(written[:cut], ()))
-                found |= {(first, second, _abbreviation(written)) for first in firsts for second in ids.get(written[cut:], ())}
-    return np.array(sorted(row for row in found if row[2]), np.int64).reshape(-1, 3)
+    found: dict[tuple[int, int], tuple[int, int]] = {}
+    for word in CAPTIONS.union(*({word, word.capitalize(), word.upper()} for word in _ABBREVIATIONS)):
+        meaning = _abbreviation(word), _numbering(word)
+        for cut in range(1, len(word)) if any(meaning) else ():
+            firsts = (*ids.get(" " + word[:cut], ()), *ids.get(word[:cut], ()))
+            found |= {(first, second): meaning for first in firsts for second in ids.get(word[cut:], ())}
+    return np.array([(*pair, *found[pair]) for pair in sorted(found)], np.int64).reshape(-1, 4)
 
 
 def _numbering(word: str) -> int:
     if word in CAPTIONS:
         return doubts.CAPTION
-    likely = len(word) == 1 or not word.isalpha() or set(word.lower()) <= set("ivxl")
+    likely = len(word) == 1 or (len(word) <= 6 and any(map(str.isdigit, word))) or set(word.lower()) <= set("ivxl")
     return doubts.NUMBER if likely and unit_flags(word) & sentences.NUMBERING else doubts.NO_NUMBERING
 
 
@@ -275,7 +276,7 @@ def _end(surface: str, found: Sequence[Unit]) -> int:
     if "\n" in surface:
         return 3
     for i, unit in enumerate(found):
-        if unit.text[0] in TERMINATORS and all(after.text[0] in CLOSERS | TERMINATORS for after in found[i + 1 :]):
+        if unit.text[0] in TERMINATORS and all(after.text[0] in _TRAILS for after in found[i + 1 :]):
             excused = unit.text == "." and i > 0 and found[i - 1].kind == WORD and _abbreviation(found[i - 1].text) >= doubts.SHORT
             return 1 if surface == "." else 0 if excused else 2
     return 3 if _ends_inside(surface, found) else 0

@@ -53,11 +53,15 @@ class Kinds(nn.Module):
         super().__init__()
         table = table_arrays(compiled)
         end = np.minimum(table["end"], OTHER_STOP)
-        columns = np.stack([*table["word_begins"], end, table["first_mark"], table["last_mark"], table["head"]], 1)
+        # Heads that prove the same are one.
+        proofs = np.concatenate([doubts.TURNS.reshape(-1, doubts.HEADS), doubts.CONTINUES])
+        _, first, alike = np.unique(proofs, axis=1, return_index=True, return_inverse=True)
+        head = first[alike.reshape(-1)][table["head"]]
+        columns = np.stack([*table["word_begins"], end, table["first_mark"], table["last_mark"], head], 1)
         ids = np.flatnonzero((end != NO_END) | (table["first_mark"] >= 0))
         kinds, membership = _grouped(columns[ids])
         begins = (table["word_begins"] + table["words_after"] > 0) & (table["types"] >= 0)
-        classes, by_class = _grouped(np.stack([table["head"], *begins.astype(np.int64)], 1))
+        classes, by_class = _grouped(np.stack([head, *begins.astype(np.int64)], 1))
         arrays = {
             "ids": ids,
             "membership": membership,

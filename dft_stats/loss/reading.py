@@ -53,7 +53,8 @@ class TokenReader(nn.Module):
     joiner: Tensor
     abbreviation: Tensor
     pair_keys: Tensor
-    pair_abbreviations: Tensor
+    pair_abbreviation: Tensor
+    pair_numbering: Tensor
     numbering: Tensor
     first_mark: Tensor
     mark_behind: Tensor
@@ -70,10 +71,11 @@ class TokenReader(nn.Module):
     def __init__(self, compiled: CompiledProfile) -> None:
         super().__init__()
         self.n_max, self.window, self.vocab_size = compiled.ngrams.shape[1], compiled.entropy_window, compiled.vocab_size
-        pairs = compiled.tokens.pairs.reshape(-1, 3)
+        pairs = compiled.tokens.pairs
         tables = {
             "pair_keys": np.append(pairs[:, 0] * self.vocab_size + pairs[:, 1], np.iinfo(np.int64).max),
-            "pair_abbreviations": np.append(pairs[:, 2], doubts.NO_ABBREVIATION),
+            "pair_abbreviation": np.append(pairs[:, 2], doubts.NO_ABBREVIATION),
+            "pair_numbering": np.append(pairs[:, 3], doubts.NO_NUMBERING),
             "turns": doubts.TURNS.reshape(-1, doubts.HEADS),
             "continues": doubts.CONTINUES,
             "links": doubts.LINKS,
@@ -131,7 +133,8 @@ class TokenReader(nn.Module):
         begins_word = before + after > 0
         pair = torch.where(_before(begins_word, False) & within, _before(ids, 0) * self.vocab_size + ids, -1)
         place = torch.searchsorted(self.pair_keys, pair)
-        of_pair = torch.where(self.pair_keys[place] == pair, self.pair_abbreviations[place], doubts.NO_ABBREVIATION)
+        is_pair = lengthens & (self.pair_keys[place] == pair)
+        of_pair = torch.where(is_pair, self.pair_abbreviation[place], doubts.NO_ABBREVIATION)
         abbreviation = _before(torch.where(lengthens, of_pair, self.abbreviation[ids]), 0) * within
         stop = (end == PERIOD) | (end == OTHER_STOP)
         kind = torch.where(end == PERIOD, self.period_doubts[abbreviation, tail], torch.where(stop, doubts.STOP, doubts.NO_DOUBT))
@@ -141,8 +144,10 @@ class TokenReader(nn.Module):
         opens = (end == LINE_END) | (kind == doubts.STOP) | (kind == doubts.STOP_OF_WORD)
         opens = (opens | (self.first_mark[ids] == COLON) | (self.first_mark[ids] == SEMICOLON)) & ~_behind(continues, False) & text
         weight = numbering != doubts.CAPTION
-        items = ((before + after) * weight).cumsum(1)
-        items_here = items - (before + after) * weight
+        counted_first = is_pair & (self.pair_numbering[place] == doubts.CAPTION) & _before(weight, False)
+        counting = (before + after) * weight - counted_first.long()
+        items = counting.cumsum(1)
+        items_here = items - counting
         since = items_here - _latest(torch.where(opens, items - after * weight, -1), torch.where(reset, items_here, -1))
         numbers = (_before(numbering, 0) == doubts.NUMBER) & within & (since == 1) & ~noted
         excused = (abbreviation >= doubts.SHORT) | numbers
