@@ -92,24 +92,13 @@ class TokenReader(nn.Module):
             starts: bool [B, T], where a document opens before the token.
             shifted: row t of the result is about token t; False: about token t + 1, and the last row is not counted.
         """
-        known = tokens >= 0
         ids = tokens.clamp_min(0)
-        breaks = ~known | self.special[ids]
-        reset = breaks if starts is None else breaks | starts
-        text = ~breaks
-        position = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        opening = torch.where(reset, position, -1).cummax(1).values
-        within = _before(text, False) & ~reset  # the token before belongs to the document
+        breaks = (tokens < 0) | self.special[ids]
+        row = _Row(ids, ~breaks, breaks if starts is None else breaks | starts)
+        text, reset, position, within = row.text, row.reset, row.position, row.within
 
-        def latest(mask: Tensor, back: int = 1) -> Tensor:
-            """Position of the last one before the token, in its document, -1: none. `back`: how many tokens before at least."""
-            found = torch.where(mask & text, position, -1).cummax(1).values
-            for _ in range(back):
-                found = _before(found, -1)
-            return torch.where(found >= opening.clamp_min(0), found, -1)
-
-        # Words: whether the mark before stood inside one.
-        head, numbering, end = self.head[ids], self.numbering[ids], torch.where(text, self.end[ids], NO_END)
+        # Words: the mark before stood inside one if the token continues it.
+        head = self.head[ids]
         tail = _before(self.tail[ids], 0) * within
         link = _before(self.links[self.joiner[ids], tail], 0) * within
         continues = self.continues[link, head] & text
@@ -118,59 +107,19 @@ class TokenReader(nn.Module):
         words = (before + after).cumsum(1)
         here = words - before - after  # words of the row before this token
 
-        # Marks.
+        # Marks: those up to the token before last are settled.
         marked = (self.first_mark[ids] >= 0) & text
         stands = marked & ~_behind(continues, False)
-        zero, start = torch.where(marked, words - after, -1), torch.where(reset, here, -1)
+        start, zero = torch.where(reset, here, -1), torch.where(marked, words - after, -1)
         settled = torch.maximum(_before(_before(torch.where(stands, zero, -1), -1), -1), start).clamp_min(0).cummax(1).values
         gap = here - torch.maximum(settled, torch.where(within, _before(zero, -1), -1))
-        last_behind = latest(stands, 2)
-        last = torch.where(within & _before(marked, False), position - 1, last_behind)
+        mark_behind = _before(row.latest(stands), -1)
+        mark_behind = torch.where(mark_behind >= row.opening.clamp_min(0), mark_behind, -1)
+        mark = torch.where(within & _before(marked, False), position - 1, mark_behind)
 
-        # Periods that end nothing.
-        lengthens = (head >= doubts.GLUED_LOWER) & (head <= doubts.GLUED_DIGIT) & (before == 0) & ~continues
-        begins_word = before + after > 0
-        pair = torch.where(_before(begins_word, False) & within, _before(ids, 0) * self.vocab_size + ids, -1)
-        place = torch.searchsorted(self.pair_keys, pair)
-        is_pair = lengthens & (self.pair_keys[place] == pair)
-        of_pair = torch.where(is_pair, self.pair_abbreviation[place], doubts.NO_ABBREVIATION)
-        abbreviation = _before(torch.where(lengthens, of_pair, self.abbreviation[ids]), 0) * within
-        stop = (end == PERIOD) | (end == OTHER_STOP)
-        kind = torch.where(end == PERIOD, self.period_doubts[abbreviation, tail], torch.where(stop, doubts.STOP, doubts.NO_DOUBT))
-        note = (head == doubts.GLUED_DIGIT) & (numbering == doubts.NUMBER) & text
-        base = latest(~note)
-        noted = (base >= 0) & (kind.gather(1, base.clamp_min(0)) == doubts.STOP_OF_WORD)
-        opens = (end == LINE_END) | (kind == doubts.STOP) | (kind == doubts.STOP_OF_WORD)
-        opens = (opens | (self.first_mark[ids] == COLON) | (self.first_mark[ids] == SEMICOLON)) & ~_behind(continues, False) & text
-        weight = numbering != doubts.CAPTION
-        counted_first = is_pair & (self.pair_numbering[place] == doubts.CAPTION) & _before(weight, False)
-        counting = (before + after) * weight - counted_first.long()
-        items = counting.cumsum(1)
-        items_here = items - counting
-        since = items_here - _latest(torch.where(opens, items - after * weight, -1), torch.where(reset, items_here, -1))
-        numbers = (_before(numbering, 0) == doubts.NUMBER) & within & (since == 1) & ~noted
-        excused = (abbreviation >= doubts.SHORT) | numbers
-
-        # Ends, and the doubt about the last one: it lasts as long as nothing but quotes, brackets and spaces follow.
-        ends = (end == LINE_END) | (end == OTHER_STOP) | ((end == PERIOD) & ~excused)
-        kind = torch.where((end == PERIOD) & numbers, doubts.NO_DOUBT, kind)
-        stays = (head == doubts.STAYS) | (head == doubts.STAYS_APART) | (noted & note)
-        hard = latest(~stays | (end == LINE_END))
-        stopped, ended = latest(stop), latest(stop & ends)
-        doubt = torch.where((stopped >= 0) & (stopped >= hard), kind.gather(1, stopped.clamp_min(0)), doubts.NO_DOUBT)
-        spaced = (doubt > 0) & (latest(head == doubts.STAYS_APART) > stopped)
-        doubt = 2 * doubt + spaced
-        turned = self.turns[doubt, head] & text
-        in_doubt = (ended >= 0) & (ended >= hard)  # it stands until the next token that is not of those
-        ends_late = (doubt // 2 == doubts.NO_STOP) & turned
-        settles = text & ~(stays & (end != LINE_END)) & ((in_doubt & ~turned) | ends_late)
-        zero = torch.maximum(torch.where(end == LINE_END, words - after, -1), torch.where(settles, here, -1))
-        length = here - _latest(zero, start)
-        age = torch.where(in_doubt, 0, length)
-        other_age = torch.where(in_doubt & (doubt // 2 != doubts.NO_STOP) & (doubt > 1), length, 0)
-        read_age = torch.where(turned, other_age, age)
-
-        types = torch.where(begins_word & text, self.types[ids], -1)
+        stops = self._stops(row, before, after, continues, tail)
+        ages = _ages(row, stops, self.turns, head, here, words - after)
+        types = torch.where((before + after > 0) & text, self.types[ids], -1)
         counted = counted & text
         if not shifted:
             counted[:, 0] = False  # nothing predicts the first token
@@ -192,23 +141,63 @@ class TokenReader(nn.Module):
 
         return Stream(
             counted=rows(counted),
-            age=rows(age),
-            other_age=rows(other_age),
-            doubt=rows(doubt),
-            previous=mark_at(last),
+            age=rows(ages.age),
+            other_age=rows(ages.other_age),
+            doubt=rows(ages.doubt),
+            previous=mark_at(mark),
             gap=rows(gap),
             link=rows(link),
-            previous_behind=mark_at(last_behind),
+            previous_behind=mark_at(mark_behind),
             gap_behind=rows(here - settled),
             open_before=rows((tail > 0).long()),
-            excused=rows(excused),
-            read_age=rows(read_age),
+            excused=rows(stops.excused),
+            read_age=rows(ages.read_age),
             before=rows(before),
             after=rows(after),
-            ends=rows(ends),
+            ends=rows(stops.ends),
             context=(context if shifted else context.roll(-1, 2)).flatten(1),
             windows=self._windows(rows(begins), rows(rank)),
             types=rows(types),
+        )
+
+    def _stops(self, row: "_Row", before: Tensor, after: Tensor, continues: Tensor, tail: Tensor) -> "_Stops":
+        ids, text, within = row.ids, row.text, row.within
+        head, numbering, end = self.head[ids], self.numbering[ids], torch.where(text, self.end[ids], NO_END)
+        stop, line_end = (end == PERIOD) | (end == OTHER_STOP), end == LINE_END
+
+        # Abbreviations, in one token or in two.
+        lengthens = (head >= doubts.GLUED_LOWER) & (head <= doubts.GLUED_DIGIT) & (before == 0) & ~continues
+        key = torch.where(_before(before + after > 0, False) & within, _before(ids, 0) * self.vocab_size + ids, -1)
+        place = torch.searchsorted(self.pair_keys, key)
+        is_pair = lengthens & (self.pair_keys[place] == key)
+        of_pair = torch.where(is_pair, self.pair_abbreviation[place], doubts.NO_ABBREVIATION)
+        abbreviation = _before(torch.where(lengthens, of_pair, self.abbreviation[ids]), 0) * within
+        kind = torch.where(end == PERIOD, self.period_doubts[abbreviation, tail], torch.where(stop, doubts.STOP, doubts.NO_DOUBT))
+
+        # Footnotes: digits right behind a stop.
+        note = (head == doubts.GLUED_DIGIT) & (numbering == doubts.NUMBER) & text
+        noted = row.at(kind, row.latest(~note)) == doubts.STOP_OF_WORD
+
+        # Numbers in front of what they number: words, captions apart, since a line, an item or a sentence may have begun.
+        marks = self.first_mark[ids]
+        opens = line_end | (kind == doubts.STOP) | (kind == doubts.STOP_OF_WORD) | (marks == COLON) | (marks == SEMICOLON)
+        opens = opens & text & ~_behind(continues, False)
+        is_item = numbering != doubts.CAPTION
+        late = is_pair & (self.pair_numbering[place] == doubts.CAPTION) & _before(is_item, False)  # its first token was counted
+        counting = (before + after) * is_item - late.long()
+        items = counting.cumsum(1)
+        since = items - counting - _latest(torch.where(opens, items - after * is_item, -1), torch.where(row.reset, items - counting, -1))
+        numbers = (_before(numbering, 0) == doubts.NUMBER) & within & (since == 1) & ~noted
+
+        excused = (abbreviation >= doubts.SHORT) | numbers
+        return _Stops(
+            line_end=line_end,
+            stop=stop,
+            kind=torch.where((end == PERIOD) & numbers, doubts.NO_DOUBT, kind),
+            ends=line_end | (end == OTHER_STOP) | ((end == PERIOD) & ~excused),
+            excused=excused,
+            apart=head == doubts.STAYS_APART,
+            stays=(head == doubts.STAYS) | (head == doubts.STAYS_APART) | (noted & note),
         )
 
     def _windows(self, begins: Tensor, rank: Tensor) -> Tensor:
@@ -226,6 +215,72 @@ class TokenReader(nn.Module):
         members = torch.full((most * size + 1,), -1, device=begins.device)
         members.scatter_(0, place, torch.arange(rows, device=begins.device))
         return members[:-1].view(most, size)
+
+
+class _Row:
+    """Token rows [B, T] and where documents open in them."""
+
+    def __init__(self, ids: Tensor, text: Tensor, reset: Tensor) -> None:
+        self.ids, self.text, self.reset = ids, text, reset  # text: not a special token; reset: nothing before counts
+        self.position = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        self.opening = torch.where(reset, self.position, -1).cummax(1).values
+        self.within = _before(text, False) & ~reset  # the token before belongs to the document
+
+    def latest(self, mask: Tensor) -> Tensor:
+        """Position of the last token before, in the document, that `mask` holds for; -1: none."""
+        found = _before(torch.where(mask & self.text, self.position, -1).cummax(1).values, -1)
+        return torch.where(found >= self.opening.clamp_min(0), found, -1)
+
+    def at(self, values: Tensor, place: Tensor) -> Tensor:
+        """Values at the positions `place`, 0 where there is none."""
+        return torch.where(place >= 0, values.gather(1, place.clamp_min(0)), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stops:
+    """What a token is as a stop, [B, T]."""
+
+    line_end: Tensor
+    stop: Tensor  # any other that may end a sentence
+    kind: Tensor  # what is doubtful about it
+    ends: Tensor  # as it looks where it stands
+    excused: Tensor  # a period here would end nothing
+    apart: Tensor  # white space or the like, which leaves a doubt as it is
+    stays: Tensor  # that, or anything else that does
+
+
+@dataclass(frozen=True, slots=True)
+class _Ages:
+    age: Tensor
+    other_age: Tensor
+    read_age: Tensor
+    doubt: Tensor
+
+
+def _ages(row: _Row, stops: _Stops, turns: Tensor, head: Tensor, here: Tensor, behind: Tensor) -> _Ages:
+    """Words since the last sentence end. A doubtful one is settled by the next token that does not leave the doubt as it is.
+
+    Args:
+        row: the tokens.
+        stops: of these.
+        turns: `TokenReader.turns`.
+        head: of the tokens, [B, T].
+        here: words of the row before each token.
+        behind: words before each token or in it, but those behind its marks.
+    """
+    hard = row.latest(~stops.stays | stops.line_end)
+    stopped, ended = row.latest(stops.stop), row.latest(stops.stop & stops.ends)
+    kind = torch.where(stopped >= hard, row.at(stops.kind, stopped), doubts.NO_DOUBT)
+    doubt = 2 * kind + ((kind > 0) & (row.latest(stops.apart) > stopped))
+    turned = turns[doubt, head] & row.text
+    in_doubt = (ended >= 0) & (ended >= hard)
+    an_end = torch.where(kind == doubts.NO_STOP, turned, in_doubt & ~turned)
+    settled = row.text & (~stops.stays | stops.line_end) & an_end
+    zero = torch.maximum(torch.where(stops.line_end, behind, -1), torch.where(settled, here, -1))
+    length = here - _latest(zero, torch.where(row.reset, here, -1))
+    age = torch.where(in_doubt, 0, length)
+    other_age = torch.where(in_doubt & (kind != doubts.NO_DOUBT), length, 0)
+    return _Ages(age, other_age, torch.where(turned, other_age, age), doubt)
 
 
 def table_arrays(compiled: CompiledProfile) -> dict[str, np.ndarray]:
