@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dft_stats import doubts
 from dft_stats.compiled import CompiledProfile
+from dft_stats.loss.rows import Rows, largest, of_last, of_next
 from dft_stats.stream import COLON, LINE_END, NO_END, OPENING, OTHER_STOP, PERIOD, SEMICOLON
 
 
@@ -94,13 +95,13 @@ class TokenReader(nn.Module):
         """
         ids = tokens.clamp_min(0)
         breaks = (tokens < 0) | self.special[ids]
-        row = _Row(ids, ~breaks, breaks if starts is None else breaks | starts)
+        row = Rows(ids, ~breaks, breaks if starts is None else breaks | starts)
         text, reset, position, within = row.text, row.reset, row.position, row.within
 
         # Words: the mark before stood inside one if the token continues it.
         head = self.head[ids]
-        tail = _before(self.tail[ids], 0) * within
-        link = _before(self.links[self.joiner[ids], tail], 0) * within
+        tail = of_last(self.tail[ids], 0) * within
+        link = of_last(self.links[self.joiner[ids], tail], 0) * within
         continues = self.continues[link, head] & text
         begun = torch.where((tail > 0) | continues, self.word_begins[1][ids], self.word_begins[0][ids])
         before, after = begun * text, self.words_after[ids] * text
@@ -109,13 +110,13 @@ class TokenReader(nn.Module):
 
         # Marks: those up to the token before last are settled.
         marked = (self.first_mark[ids] >= 0) & text
-        stands = marked & ~_behind(continues, False)
+        stands = marked & ~of_next(continues, False)
         start, zero = torch.where(reset, here, -1), torch.where(marked, words - after, -1)
-        settled = torch.maximum(_before(_before(torch.where(stands, zero, -1), -1), -1), start).clamp_min(0).cummax(1).values
-        gap = here - torch.maximum(settled, torch.where(within, _before(zero, -1), -1))
-        mark_behind = _before(row.latest(stands), -1)
+        settled = torch.maximum(of_last(of_last(torch.where(stands, zero, -1), -1), -1), start).clamp_min(0).cummax(1).values
+        gap = here - torch.maximum(settled, torch.where(within, of_last(zero, -1), -1))
+        mark_behind = of_last(row.latest(stands), -1)
         mark_behind = torch.where(mark_behind >= row.opening.clamp_min(0), mark_behind, -1)
-        mark = torch.where(within & _before(marked, False), position - 1, mark_behind)
+        mark = torch.where(within & of_last(marked, False), position - 1, mark_behind)
 
         stops = self._stops(row, before, after, continues, tail)
         ages = _ages(row, stops, self.turns, head, here, words - after)
@@ -125,9 +126,9 @@ class TokenReader(nn.Module):
             counted[:, 0] = False  # nothing predicts the first token
         begins = counted & (types >= 0)
         number = begins.cumsum(1)
-        rank = number - begins.long() - _latest(torch.full_like(number, -1), torch.where(reset, number - begins.long(), -1))
+        rank = number - begins.long() - largest(torch.full_like(number, -1), torch.where(reset, number - begins.long(), -1))
         # Tokens of the document before this one: at the opening none. A special token stands before the position of the next opening.
-        reach = position - torch.where(_before(breaks, False) | reset, position, -1).clamp_min(0).cummax(1).values
+        reach = position - torch.where(of_last(breaks, False) | reset, position, -1).clamp_min(0).cummax(1).values
         folded = self.fold[ids]
         context = torch.stack(
             [torch.where(reach >= n, folded.roll(n, 1), -1) for n in range(1, self.n_max)] or [torch.full_like(folded, -1)]
@@ -160,18 +161,18 @@ class TokenReader(nn.Module):
             types=rows(types),
         )
 
-    def _stops(self, row: "_Row", before: Tensor, after: Tensor, continues: Tensor, tail: Tensor) -> "_Stops":
+    def _stops(self, row: "Rows", before: Tensor, after: Tensor, continues: Tensor, tail: Tensor) -> "_Stops":
         ids, text, within = row.ids, row.text, row.within
         head, numbering, end = self.head[ids], self.numbering[ids], torch.where(text, self.end[ids], NO_END)
         stop, line_end = (end == PERIOD) | (end == OTHER_STOP), end == LINE_END
 
         # Abbreviations, in one token or in two.
         lengthens = (head >= doubts.GLUED_LOWER) & (head <= doubts.GLUED_DIGIT) & (before == 0) & ~continues
-        key = torch.where(_before(before + after > 0, False) & within, _before(ids, 0) * self.vocab_size + ids, -1)
+        key = torch.where(of_last(before + after > 0, False) & within, of_last(ids, 0) * self.vocab_size + ids, -1)
         place = torch.searchsorted(self.pair_keys, key)
         is_pair = lengthens & (self.pair_keys[place] == key)
         of_pair = torch.where(is_pair, self.pair_abbreviation[place], doubts.NO_ABBREVIATION)
-        abbreviation = _before(torch.where(lengthens, of_pair, self.abbreviation[ids]), 0) * within
+        abbreviation = of_last(torch.where(lengthens, of_pair, self.abbreviation[ids]), 0) * within
         kind = torch.where(end == PERIOD, self.period_doubts[abbreviation, tail], torch.where(stop, doubts.STOP, doubts.NO_DOUBT))
 
         # Footnotes: digits right behind a stop.
@@ -181,13 +182,13 @@ class TokenReader(nn.Module):
         # Numbers in front of what they number: words, captions apart, since a line, an item or a sentence may have begun.
         marks = self.first_mark[ids]
         opens = line_end | (kind == doubts.STOP) | (kind == doubts.STOP_OF_WORD) | (marks == COLON) | (marks == SEMICOLON)
-        opens = opens & text & ~_behind(continues, False)
+        opens = opens & text & ~of_next(continues, False)
         is_item = numbering != doubts.CAPTION
-        late = is_pair & (self.pair_numbering[place] == doubts.CAPTION) & _before(is_item, False)  # its first token was counted
+        late = is_pair & (self.pair_numbering[place] == doubts.CAPTION) & of_last(is_item, False)  # its first token was counted
         counting = (before + after) * is_item - late.long()
         items = counting.cumsum(1)
-        since = items - counting - _latest(torch.where(opens, items - after * is_item, -1), torch.where(row.reset, items - counting, -1))
-        numbers = (_before(numbering, 0) == doubts.NUMBER) & within & (since == 1) & ~noted
+        since = items - counting - largest(torch.where(opens, items - after * is_item, -1), torch.where(row.reset, items - counting, -1))
+        numbers = (of_last(numbering, 0) == doubts.NUMBER) & within & (since == 1) & ~noted
 
         excused = (abbreviation >= doubts.SHORT) | numbers
         return _Stops(
@@ -217,25 +218,6 @@ class TokenReader(nn.Module):
         return members[:-1].view(most, size)
 
 
-class _Row:
-    """Token rows [B, T] and where documents open in them."""
-
-    def __init__(self, ids: Tensor, text: Tensor, reset: Tensor) -> None:
-        self.ids, self.text, self.reset = ids, text, reset  # text: not a special token; reset: nothing before counts
-        self.position = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        self.opening = torch.where(reset, self.position, -1).cummax(1).values
-        self.within = _before(text, False) & ~reset  # the token before belongs to the document
-
-    def latest(self, mask: Tensor) -> Tensor:
-        """Position of the last token before, in the document, that `mask` holds for; -1: none."""
-        found = _before(torch.where(mask & self.text, self.position, -1).cummax(1).values, -1)
-        return torch.where(found >= self.opening.clamp_min(0), found, -1)
-
-    def at(self, values: Tensor, place: Tensor) -> Tensor:
-        """Values at the positions `place`, 0 where there is none."""
-        return torch.where(place >= 0, values.gather(1, place.clamp_min(0)), 0)
-
-
 @dataclass(frozen=True, slots=True)
 class _Stops:
     """What a token is as a stop, [B, T]."""
@@ -257,7 +239,7 @@ class _Ages:
     doubt: Tensor
 
 
-def _ages(row: _Row, stops: _Stops, turns: Tensor, head: Tensor, here: Tensor, behind: Tensor) -> _Ages:
+def _ages(row: Rows, stops: _Stops, turns: Tensor, head: Tensor, here: Tensor, behind: Tensor) -> _Ages:
     """Words since the last sentence end. A doubtful one is settled by the next token that does not leave the doubt as it is.
 
     Args:
@@ -277,7 +259,7 @@ def _ages(row: _Row, stops: _Stops, turns: Tensor, head: Tensor, here: Tensor, b
     an_end = torch.where(kind == doubts.NO_STOP, turned, in_doubt & ~turned)
     settled = row.text & (~stops.stays | stops.line_end) & an_end
     zero = torch.maximum(torch.where(stops.line_end, behind, -1), torch.where(settled, here, -1))
-    length = here - _latest(zero, torch.where(row.reset, here, -1))
+    length = here - largest(zero, torch.where(row.reset, here, -1))
     age = torch.where(in_doubt, 0, length)
     other_age = torch.where(in_doubt & (kind != doubts.NO_DOUBT), length, 0)
     return _Ages(age, other_age, torch.where(turned, other_age, age), doubt)
@@ -307,18 +289,3 @@ def table_arrays(compiled: CompiledProfile) -> dict[str, np.ndarray]:
         "fold": table.fold.astype(np.int64),
         "types": types,
     }
-
-
-def _before(values: Tensor, opening: bool | int) -> Tensor:
-    """Values of the token before, [B, T]."""
-    return torch.cat([torch.full_like(values[:, :1], opening), values[:, :-1]], 1)
-
-
-def _behind(values: Tensor, closing: bool) -> Tensor:
-    """Values of the token behind, [B, T]."""
-    return torch.cat([values[:, 1:], torch.full_like(values[:, :1], closing)], 1)
-
-
-def _latest(behind: Tensor, at: Tensor) -> Tensor:
-    """Largest value so far, at least 0: of `behind` up to the token before, of `at` up to this one."""
-    return torch.maximum(_before(behind, -1), at).clamp_min(0).cummax(1).values
