@@ -9,15 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from dft_stats import sentences
 from dft_stats.chunks import Chunks, read_chunks
 from dft_stats.compiled import CompiledProfile
 from dft_stats.compiling import LENGTH_EDGES, MAX_INEXACT_BITS, cache_folder, compile_profile
-from dft_stats.doubts import APART, BOUND, GLUED_LOWER, GLUED_STARTER, JOINS_AS_PERIOD, LETTER_TAIL, LOWER, NO_ABBREVIATION, STAYS
+from dft_stats.doubts import (
+    APART,
+    BOUND,
+    CAPTION,
+    GLUED_LOWER,
+    GLUED_STARTER,
+    JOINS_AS_PERIOD,
+    LETTER_TAIL,
+    LOWER,
+    NO_ABBREVIATION,
+    SHORT,
+    STAYS,
+)
 from dft_stats.encoding import encode_between, encode_in_context, encode_spaced
 from dft_stats.errors import CompiledProfileError
 from dft_stats.exactness import measure, probe_texts
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.profile import Profile
+from dft_stats.sentences import CAPTIONS, unit_flags
 from dft_stats.stream import LINE_END, PERIOD, count_stream
 from dft_stats.text import MARK_CLASSES, normalise
 from dft_stats.tokenizer import resolve, special_ids, surfaces, token_table, vocabulary_size
@@ -224,6 +238,21 @@ def test_words_marks_and_ends_of_known_tokens() -> None:
     assert table.entropy_type[at[" the"]] == table.entropy_type[at["The"]]
     assert table.special[at["<s>"]]
     assert table.special[tokenizer.token_to_id("<think>")]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_pairs_of_tokens_spell_abbreviations_and_captions(kind: str) -> None:
+    tokenizer = resolve(ALL[kind]())
+    spelt = surfaces(tokenizer, vocabulary_size(tokenizer))
+    pairs = token_table(spelt, special_ids(tokenizer)).pairs
+    assert len(pairs) > 100
+    assert len(np.unique(pairs[:, :2], axis=0)) == len(pairs)
+    assert (np.diff(pairs[:, 0] * len(spelt) + pairs[:, 1]) > 0).all()
+    for first, second, abbreviation, numbering in pairs.tolist():
+        word = spelt[first].removeprefix(" ") + spelt[second]
+        assert abbreviation or numbering
+        assert (numbering == CAPTION) == (word in CAPTIONS)
+        assert (abbreviation >= SHORT) == bool(unit_flags(word) & (sentences.BOUND | sentences.SHORT))
 
 
 def test_typography_folds_where_the_vocabulary_has_the_plain_token() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dft_stats import doubts
 from dft_stats.compiled import CompiledProfile
+from dft_stats.loss.rows import Rows, largest, of_last, of_next
 from dft_stats.stream import COLON, LINE_END, NO_END, OPENING, OTHER_STOP, PERIOD, SEMICOLON
 
 
@@ -93,93 +94,42 @@ class TokenReader(nn.Module):
             starts: bool [B, T], where a document opens before the token.
             shifted: row t of the result is about token t; False: about token t + 1, and the last row is not counted.
         """
-        known = tokens >= 0
         ids = tokens.clamp_min(0)
-        breaks = ~known | self.special[ids]
-        reset = breaks if starts is None else breaks | starts
-        text = ~breaks
-        position = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        opening = torch.where(reset, position, -1).cummax(1).values
-        within = _before(text, False) & ~reset  # the token before belongs to the document
+        breaks = (tokens < 0) | self.special[ids]
+        row = Rows(ids, ~breaks, breaks if starts is None else breaks | starts)
+        text, reset, position, within = row.text, row.reset, row.position, row.within
 
-        def latest(mask: Tensor, back: int = 1) -> Tensor:
-            """Position of the last one before the token, in its document, -1: none. `back`: how many tokens before at least."""
-            found = torch.where(mask & text, position, -1).cummax(1).values
-            for _ in range(back):
-                found = _before(found, -1)
-            return torch.where(found >= opening.clamp_min(0), found, -1)
-
-        # Words: whether the mark before stood inside one.
-        head, numbering, end = self.head[ids], self.numbering[ids], torch.where(text, self.end[ids], NO_END)
-        tail = _before(self.tail[ids], 0) * within
-        link = _before(self.links[self.joiner[ids], tail], 0) * within
+        # Words: the mark before stood inside one if the token continues it.
+        head = self.head[ids]
+        tail = of_last(self.tail[ids], 0) * within
+        link = of_last(self.links[self.joiner[ids], tail], 0) * within
         continues = self.continues[link, head] & text
         begun = torch.where((tail > 0) | continues, self.word_begins[1][ids], self.word_begins[0][ids])
         before, after = begun * text, self.words_after[ids] * text
         words = (before + after).cumsum(1)
         here = words - before - after  # words of the row before this token
 
-        # Marks.
+        # Marks: those up to the token before last are settled.
         marked = (self.first_mark[ids] >= 0) & text
-        stands = marked & ~_behind(continues, False)
-        zero, start = torch.where(marked, words - after, -1), torch.where(reset, here, -1)
-        settled = torch.maximum(_before(_before(torch.where(stands, zero, -1), -1), -1), start).clamp_min(0).cummax(1).values
-        gap = here - torch.maximum(settled, torch.where(within, _before(zero, -1), -1))
-        last_behind = latest(stands, 2)
-        last = torch.where(within & _before(marked, False), position - 1, last_behind)
+        stands = marked & ~of_next(continues, False)
+        start, zero = torch.where(reset, here, -1), torch.where(marked, words - after, -1)
+        settled = torch.maximum(of_last(of_last(torch.where(stands, zero, -1), -1), -1), start).clamp_min(0).cummax(1).values
+        gap = here - torch.maximum(settled, torch.where(within, of_last(zero, -1), -1))
+        mark_behind = of_last(row.latest(stands), -1)
+        mark_behind = torch.where(mark_behind >= row.opening.clamp_min(0), mark_behind, -1)
+        mark = torch.where(within & of_last(marked, False), position - 1, mark_behind)
 
-        # Periods that end nothing.
-        lengthens = (head >= doubts.GLUED_LOWER) & (head <= doubts.GLUED_DIGIT) & (before == 0) & ~continues
-        begins_word = before + after > 0
-        pair = torch.where(_before(begins_word, False) & within, _before(ids, 0) * self.vocab_size + ids, -1)
-        place = torch.searchsorted(self.pair_keys, pair)
-        is_pair = lengthens & (self.pair_keys[place] == pair)
-        of_pair = torch.where(is_pair, self.pair_abbreviation[place], doubts.NO_ABBREVIATION)
-        abbreviation = _before(torch.where(lengthens, of_pair, self.abbreviation[ids]), 0) * within
-        stop = (end == PERIOD) | (end == OTHER_STOP)
-        kind = torch.where(end == PERIOD, self.period_doubts[abbreviation, tail], torch.where(stop, doubts.STOP, doubts.NO_DOUBT))
-        note = (head == doubts.GLUED_DIGIT) & (numbering == doubts.NUMBER) & text
-        base = latest(~note)
-        noted = (base >= 0) & (kind.gather(1, base.clamp_min(0)) == doubts.STOP_OF_WORD)
-        opens = (end == LINE_END) | (kind == doubts.STOP) | (kind == doubts.STOP_OF_WORD)
-        opens = (opens | (self.first_mark[ids] == COLON) | (self.first_mark[ids] == SEMICOLON)) & ~_behind(continues, False) & text
-        weight = numbering != doubts.CAPTION
-        counted_first = is_pair & (self.pair_numbering[place] == doubts.CAPTION) & _before(weight, False)
-        counting = (before + after) * weight - counted_first.long()
-        items = counting.cumsum(1)
-        items_here = items - counting
-        since = items_here - _latest(torch.where(opens, items - after * weight, -1), torch.where(reset, items_here, -1))
-        numbers = (_before(numbering, 0) == doubts.NUMBER) & within & (since == 1) & ~noted
-        excused = (abbreviation >= doubts.SHORT) | numbers
-
-        # Ends, and the doubt about the last one: it lasts as long as nothing but quotes, brackets and spaces follow.
-        ends = (end == LINE_END) | (end == OTHER_STOP) | ((end == PERIOD) & ~excused)
-        kind = torch.where((end == PERIOD) & numbers, doubts.NO_DOUBT, kind)
-        stays = (head == doubts.STAYS) | (head == doubts.STAYS_APART) | (noted & note)
-        hard = latest(~stays | (end == LINE_END))
-        stopped, ended = latest(stop), latest(stop & ends)
-        doubt = torch.where((stopped >= 0) & (stopped >= hard), kind.gather(1, stopped.clamp_min(0)), doubts.NO_DOUBT)
-        spaced = (doubt > 0) & ((latest(head == doubts.STAYS_APART) > stopped) | (latest(self.trails[ids]) >= stopped))
-        doubt = 2 * doubt + spaced
-        turned = self.turns[doubt, head] & text
-        in_doubt = (ended >= 0) & (ended >= hard)  # it stands until the next token that is not of those
-        ends_late = (doubt // 2 == doubts.NO_STOP) & turned
-        settles = text & ~(stays & (end != LINE_END)) & ((in_doubt & ~turned) | ends_late)
-        zero = torch.maximum(torch.where(end == LINE_END, words - after, -1), torch.where(settles, here, -1))
-        length = here - _latest(zero, start)
-        age = torch.where(in_doubt, 0, length)
-        other_age = torch.where(in_doubt & (doubt // 2 != doubts.NO_STOP) & (doubt > 1), length, 0)
-        read_age = torch.where(turned, other_age, age)
-
-        types = torch.where(begins_word & text, self.types[ids], -1)
+        stops = self._stops(row, before, after, continues, tail)
+        ages = _ages(row, stops, self.turns, head, here, words - after)
+        types = torch.where((before + after > 0) & text, self.types[ids], -1)
         counted = counted & text
         if not shifted:
             counted[:, 0] = False  # nothing predicts the first token
         begins = counted & (types >= 0)
         number = begins.cumsum(1)
-        rank = number - begins.long() - _latest(torch.full_like(number, -1), torch.where(reset, number - begins.long(), -1))
+        rank = number - begins.long() - largest(torch.full_like(number, -1), torch.where(reset, number - begins.long(), -1))
         # Tokens of the document before this one: at the opening none. A special token stands before the position of the next opening.
-        reach = position - torch.where(_before(breaks, False) | reset, position, -1).clamp_min(0).cummax(1).values
+        reach = position - torch.where(of_last(breaks, False) | reset, position, -1).clamp_min(0).cummax(1).values
         folded = self.fold[ids]
         context = torch.stack(
             [torch.where(reach >= n, folded.roll(n, 1), -1) for n in range(1, self.n_max)] or [torch.full_like(folded, -1)]
@@ -193,23 +143,64 @@ class TokenReader(nn.Module):
 
         return Stream(
             counted=rows(counted),
-            age=rows(age),
-            other_age=rows(other_age),
-            doubt=rows(doubt),
-            previous=mark_at(last),
+            age=rows(ages.age),
+            other_age=rows(ages.other_age),
+            doubt=rows(ages.doubt),
+            previous=mark_at(mark),
             gap=rows(gap),
             link=rows(link),
-            previous_behind=mark_at(last_behind),
+            previous_behind=mark_at(mark_behind),
             gap_behind=rows(here - settled),
             open_before=rows((tail > 0).long()),
-            excused=rows(excused),
-            read_age=rows(read_age),
+            excused=rows(stops.excused),
+            read_age=rows(ages.read_age),
             before=rows(before),
             after=rows(after),
-            ends=rows(ends),
+            ends=rows(stops.ends),
             context=(context if shifted else context.roll(-1, 2)).flatten(1),
             windows=self._windows(rows(begins), rows(rank)),
             types=rows(types),
+        )
+
+    def _stops(self, row: "Rows", before: Tensor, after: Tensor, continues: Tensor, tail: Tensor) -> "_Stops":
+        ids, text, within = row.ids, row.text, row.within
+        head, numbering, end = self.head[ids], self.numbering[ids], torch.where(text, self.end[ids], NO_END)
+        stop, line_end = (end == PERIOD) | (end == OTHER_STOP), end == LINE_END
+
+        # Abbreviations, in one token or in two.
+        lengthens = (head >= doubts.GLUED_LOWER) & (head <= doubts.GLUED_DIGIT) & (before == 0) & ~continues
+        key = torch.where(of_last(before + after > 0, False) & within, of_last(ids, 0) * self.vocab_size + ids, -1)
+        place = torch.searchsorted(self.pair_keys, key)
+        is_pair = lengthens & (self.pair_keys[place] == key)
+        of_pair = torch.where(is_pair, self.pair_abbreviation[place], doubts.NO_ABBREVIATION)
+        abbreviation = of_last(torch.where(lengthens, of_pair, self.abbreviation[ids]), 0) * within
+        kind = torch.where(end == PERIOD, self.period_doubts[abbreviation, tail], torch.where(stop, doubts.STOP, doubts.NO_DOUBT))
+
+        # Footnotes: digits right behind a stop.
+        note = (head == doubts.GLUED_DIGIT) & (numbering == doubts.NUMBER) & text
+        noted = row.at(kind, row.latest(~note)) == doubts.STOP_OF_WORD
+
+        # Numbers in front of what they number: words, captions apart, since a line, an item or a sentence may have begun.
+        marks = self.first_mark[ids]
+        opens = line_end | (kind == doubts.STOP) | (kind == doubts.STOP_OF_WORD) | (marks == COLON) | (marks == SEMICOLON)
+        opens = opens & text & ~of_next(continues, False)
+        is_item = numbering != doubts.CAPTION
+        late = is_pair & (self.pair_numbering[place] == doubts.CAPTION) & of_last(is_item, False)  # its first token was counted
+        counting = (before + after) * is_item - late.long()
+        items = counting.cumsum(1)
+        since = items - counting - largest(torch.where(opens, items - after * is_item, -1), torch.where(row.reset, items - counting, -1))
+        numbers = (of_last(numbering, 0) == doubts.NUMBER) & within & (since == 1) & ~noted
+
+        excused = (abbreviation >= doubts.SHORT) | numbers
+        return _Stops(
+            line_end=line_end,
+            stop=stop,
+            kind=torch.where((end == PERIOD) & numbers, doubts.NO_DOUBT, kind),
+            ends=line_end | (end == OTHER_STOP) | ((end == PERIOD) & ~excused),
+            excused=excused,
+            apart=head == doubts.STAYS_APART,
+            trails=self.trails[ids],
+            stays=(head == doubts.STAYS) | (head == doubts.STAYS_APART) | (noted & note),
         )
 
     def _windows(self, begins: Tensor, rank: Tensor) -> Tensor:
@@ -227,6 +218,55 @@ class TokenReader(nn.Module):
         members = torch.full((most * size + 1,), -1, device=begins.device)
         members.scatter_(0, place, torch.arange(rows, device=begins.device))
         return members[:-1].view(most, size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stops:
+    """What a token is as a stop, [B, T]."""
+
+    line_end: Tensor
+    stop: Tensor  # any other that may end a sentence
+    kind: Tensor  # what is doubtful about it
+    ends: Tensor  # as it looks where it stands
+    excused: Tensor  # a period here would end nothing
+    apart: Tensor  # white space or the like, which leaves a doubt as it is
+    trails: Tensor  # it ends in a space
+    stays: Tensor  # apart, or anything else that does
+
+
+@dataclass(frozen=True, slots=True)
+class _Ages:
+    age: Tensor
+    other_age: Tensor
+    read_age: Tensor
+    doubt: Tensor
+
+
+def _ages(row: Rows, stops: _Stops, turns: Tensor, head: Tensor, here: Tensor, behind: Tensor) -> _Ages:
+    """Words since the last sentence end. A doubtful one is settled by the next token that does not leave the doubt as it is.
+
+    Args:
+        row: the tokens.
+        stops: of these.
+        turns: `TokenReader.turns`.
+        head: of the tokens, [B, T].
+        here: words of the row before each token.
+        behind: words before each token or in it, but those behind its marks.
+    """
+    hard = row.latest(~stops.stays | stops.line_end)
+    stopped, ended = row.latest(stops.stop), row.latest(stops.stop & stops.ends)
+    kind = torch.where(stopped >= hard, row.at(stops.kind, stopped), doubts.NO_DOUBT)
+    spaced = (row.latest(stops.apart) > stopped) | (row.latest(stops.trails) >= stopped)
+    doubt = 2 * kind + ((kind > 0) & spaced)
+    turned = turns[doubt, head] & row.text
+    in_doubt = (ended >= 0) & (ended >= hard)
+    an_end = torch.where(kind == doubts.NO_STOP, turned, in_doubt & ~turned)
+    settled = row.text & (~stops.stays | stops.line_end) & an_end
+    zero = torch.maximum(torch.where(stops.line_end, behind, -1), torch.where(settled, here, -1))
+    length = here - largest(zero, torch.where(row.reset, here, -1))
+    age = torch.where(in_doubt, 0, length)
+    other_age = torch.where(in_doubt & (kind != doubts.NO_DOUBT), length, 0)
+    return _Ages(age, other_age, torch.where(turned, other_age, age), doubt)
 
 
 def table_arrays(compiled: CompiledProfile) -> dict[str, np.ndarray]:
@@ -254,18 +294,3 @@ def table_arrays(compiled: CompiledProfile) -> dict[str, np.ndarray]:
         "fold": table.fold.astype(np.int64),
         "types": types,
     }
-
-
-def _before(values: Tensor, opening: bool | int) -> Tensor:
-    """Values of the token before, [B, T]."""
-    return torch.cat([torch.full_like(values[:, :1], opening), values[:, :-1]], 1)
-
-
-def _behind(values: Tensor, closing: bool) -> Tensor:
-    """Values of the token behind, [B, T]."""
-    return torch.cat([values[:, 1:], torch.full_like(values[:, :1], closing)], 1)
-
-
-def _latest(behind: Tensor, at: Tensor) -> Tensor:
-    """Largest value so far, at least 0: of `behind` up to the token before, of `at` up to this one."""
-    return torch.maximum(_before(behind, -1), at).clamp_min(0).cummax(1).values
