@@ -27,6 +27,7 @@ SPELT = (
     *("<s>", " the", " The", " cat", " ran", " Dr", " of", "s", "-", "known", " U", ".S", "'"),
     *(",", ";", ":", ".", "!", "?", '."', "...", "\n\n", ' "', '"', " (see", ")", " —", "”", ",”", ".\n\n", "?\n\nThe", "\ufffd", " §"),
     *("3", "14", "S", " 5", " ", "The", " No", " Sup", "p", " Section", "II", "12", " J", " Sec", "tion"),
+    *(". ", "Sup. ", ". The"),  # of tokenizers that join words
 )
 
 
