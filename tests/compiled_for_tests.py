@@ -143,7 +143,7 @@ def measured(made: CompiledProfile, logits: Tensor, labels: Tensor) -> CompiledP
     loss = DistributionLoss(made, accumulation_steps=0)
     with torch.enable_grad():
         loss(logits, labels, shifted=True)
-    families = loss._families()
+    families = loss.families()
     rates = {name: (f.pending_numerator / f.pending_denominator.clamp_min(1e-9)).double().numpy() for name, f in families.items()}
     return replace(
         made,

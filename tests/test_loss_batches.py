@@ -275,5 +275,5 @@ def test_what_was_never_seen_has_noise_all_the_same() -> None:
     """A rate of zero with no variance: as if seen once in a window, so one event in a window's text is one standard error, not 10^11."""
     made = handmade()
     loss = DistributionLoss(replace(made, hazard=made.hazard * 0, hazard_sd=made.hazard_sd * 0)).eval()
-    family = loss._families()["sentence_length"]
+    family = loss.families()["sentence_length"]
     torch.testing.assert_close(family.sd, torch.full_like(family.sd, 5 / 128))

@@ -84,7 +84,7 @@ def test_a_prompt_is_context_where_its_ids_are_given() -> None:
     for arguments in ({"input_ids": row}, {}):
         loss = DistributionLoss(handmade(), accumulation_steps=0)
         loss(logits, labels, **arguments)
-        ends.append(loss._families()["sentence_length"].pending_numerator.tolist())
+        ends.append(loss.families()["sentence_length"].pending_numerator.tolist())
     assert ends == [[0, 0, 1, 0, 0], [1, 0, 0, 0, 0]]  # "The Dr. cat." of three words; "cat." of one
 
 
@@ -114,7 +114,7 @@ def test_surplus_ids_count_nothing_but_take_probability() -> None:
     logits, labels = batch(1)
     loss = DistributionLoss(handmade(), accumulation_steps=0)
     loss(torch.cat([logits, torch.full((*labels.shape, 10), 30.0)], -1), labels)
-    tokens = loss._families()["token_frequency"]
+    tokens = loss.families()["token_frequency"]
     assert tokens.pending_numerator.sum() < 1e-5 * tokens.pending_denominator[0]
 
 

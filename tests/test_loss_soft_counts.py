@@ -28,7 +28,7 @@ def assert_counts(loss: DistributionLoss, made: CompiledProfile, found: Sequence
     names = [name for term in loss.terms.values() for name in term.families]
     assert sorted(names) == sorted(expected[0])
     for name in names:
-        family = loss._families()[name]
+        family = loss.families()[name]
         for pending, i in ((family.pending_numerator, 0), (family.pending_denominator, 1)):
             np.testing.assert_allclose(pending.numpy(), sum(counts[name][i] for counts in expected), rtol=1e-5, atol=1e-4, err_msg=name)
 

@@ -168,7 +168,7 @@ def test_nothing_pulls_inside_the_dead_zone() -> None:
 def test_the_witness_by_hand() -> None:
     """One rate: 0.5 measured, 0.1 wanted, sd 0.1, 32 words of windows of 128: z = 4 * sqrt(32 / 128) = 2."""
     loss = DistributionLoss(handmade())
-    family = loss._families()["marks"]
+    family = loss.families()["marks"]
     family.target.fill_(0.1), family.sd.fill_(0.1)
     numerator, denominator = torch.full_like(family.target, 16.0), torch.full_like(family.target, 32.0)
     z = family.z(numerator, denominator, Exposure(torch.tensor(32.0), torch.tensor(32.0)))

@@ -8,8 +8,10 @@ try:
 except ImportError as error:
     raise ImportError("dft_stats.loss needs PyTorch: pip install 'dft-stats[torch]'") from error
 
-from dft_stats.loss.distribution_loss import TERMS, DistributionLoss, LogitsMissing
+from dft_stats.loss.batch import LogitsMissing
+from dft_stats.loss.distribution_loss import TERMS, DistributionLoss
 from dft_stats.loss.on_policy import on_policy
 from dft_stats.loss.sampler import Sampler
+from dft_stats.loss.through_head import through_head
 
-__all__ = ["TERMS", "DistributionLoss", "LogitsMissing", "Sampler", "on_policy"]
+__all__ = ["TERMS", "DistributionLoss", "LogitsMissing", "Sampler", "on_policy", "through_head"]

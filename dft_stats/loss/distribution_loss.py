@@ -8,11 +8,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dft_stats.compiled import CompiledProfile
-from dft_stats.errors import DftStatsError, NotFinite, VocabularyMismatch
+from dft_stats.errors import NotFinite, VocabularyMismatch
+from dft_stats.loss.batch import Batch, LogitsMissing, check_vocabulary, describe, read
 from dft_stats.loss.entropy import Entropy
 from dft_stats.loss.family import Exposure, Family
 from dft_stats.loss.ngram_frequency import NgramFrequency
-from dft_stats.loss.probabilities import Kinds, Probabilities
+from dft_stats.loss.probabilities import Kinds, Pairs, Probabilities
 from dft_stats.loss.punctuation_rhythm import PunctuationRhythm
 from dft_stats.loss.reading import Stream, TokenReader
 from dft_stats.loss.sampler import Sampler
@@ -22,11 +23,6 @@ from dft_stats.loss.token_frequency import TokenFrequency
 
 TERMS = ("token_frequency", "ngram_frequency", "sentence_length", "punctuation_rhythm", "entropy")
 """Names of the five terms."""
-UNKNOWN = -1
-
-
-class LogitsMissing(DftStatsError, TypeError):
-    """The model gave no logits that a loss could be computed from."""
 
 
 class DistributionLoss(nn.Module):
@@ -135,48 +131,103 @@ class DistributionLoss(nn.Module):
             VocabularyMismatch: logits or ids do not fit the tokenizer that the profile was compiled for.
             NotFinite: NaN or infinite logits, anywhere in the batch.
         """
-        stream, labelled = self._read(logits, labels, input_ids, shifted, document_starts)
-        counts = self.soft_count(self.sampler.probabilities(logits), stream)
+        if not isinstance(logits, Tensor) or not logits.numel() or not logits.is_floating_point():
+            raise LogitsMissing(
+                f"DistributionLoss needs logits [B, T, V], not {describe(logits)}. Fused losses never build them: use"
+                " `dft_stats.loss.through_head` with the hidden states, or switch off Liger's fused linear cross entropy and cut cross"
+                " entropy, use UNSLOTH_RETURN_LOGITS=1, or call the model without labels"
+            )
+        batch = self.read(logits, labels, input_ids=input_ids, shifted=shifted, document_starts=document_starts)
+        check_vocabulary(self, logits.shape[2])
+        counts = self.soft_count(self.sampler.probabilities(logits), batch.stream)
+        tokens = batch.items(num_items)
+        learns = self.learns
+        self.observe(counts, batch.stream, learns)
+        witnesses, components = self.witnesses(counts, batch.stream, learns)
+        value = self.value(witnesses, counts, tokens)
+        components["dist/loss"] = value.detach()
+        self.close(learns)
+        return value, components
+
+    def read(
+        self, predictions: Tensor, labels: Tensor, *, input_ids: Tensor | None, shifted: bool, document_starts: Tensor | None
+    ) -> Batch:
+        """The tokens of a batch as a stream; `predictions` are logits or hidden states, [B, T, ...]."""
+        if self.words.device != predictions.device:
+            self.to(predictions.device)  # no trainer moves a loss
+        return read(self, predictions, labels, input_ids, shifted, document_starts)
+
+    def observe(self, counts: SoftCounts, stream: Stream, learns: bool) -> None:
+        """Check the counts of a micro-batch, and add them to the pending step if the loss learns.
+
+        Raises:
+            NotFinite: the counts are NaN or infinite.
+        """
         sums = torch.stack([numerator.detach().sum() for numerator, _ in counts.values()])
         if not bool(torch.isfinite(sums).all()):  # on the few sums: the probabilities themselves are never read again
             raise NotFinite("the logits hold NaN or infinity; check the learning rate and the precision of the step before")
-        tokens = labelled.sum() if num_items is None else torch.as_tensor(num_items, device=logits.device)
-        tokens = tokens.clamp_min(1)
+        if not learns:
+            return
+        self.pending_words += stream.words.to(self.words.dtype)
+        self.forwards += 1
+        for name, family in self.families().items():
+            family.add(*counts[name])
 
-        words = stream.words.to(self.words.dtype)
-        learns = self.training and torch.is_grad_enabled()
-        if learns:
-            self.pending_words += words
-            self.forwards += 1
-            for name, family in self._families().items():
-                family.add(*counts[name])
-        value = sums.new_zeros(())
+    @property
+    def learns(self) -> bool:
+        """Whether a forward now updates the running rates."""
+        return self.training and torch.is_grad_enabled()
+
+    @property
+    def steady(self) -> bool:
+        """Whether there are running rates, of the steps before, for witnesses to be made of."""
+        return bool(self.commits > 0)
+
+    @torch.no_grad()
+    def witnesses(self, counts: SoftCounts | None, stream: Stream, learns: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The witness of each family that steers, and the components. `counts` may be None once there are running rates and `learns`."""
+        found: dict[str, Tensor] = {}
         components: dict[str, Tensor] = {}
+        words = stream.words.to(self.words.dtype)
         for term_name, term in self.terms.items():
             squares = []
             for name in term.families:
-                family = self._families()[name]
-                z = self._z(family, counts[name], words, learns)
+                family = self.families()[name]
+                z = self._z(family, None if counts is None else counts[name], words, learns)
                 squares.append((z.square() * family.tracked).sum() / family.tracked.sum().clamp_min(1))
                 if self.weights[term_name]:
-                    g = family.witness(z, self.dead_zone, self.clip)
-                    value = value + self.weights[term_name] * family.value(g, *counts[name], tokens)
-            components[f"dist/{term_name}"] = torch.stack(squares).mean().detach()
-        components["dist/loss"] = value.detach()
+                    found[name] = self.weights[term_name] * family.witness(z, self.dead_zone, self.clip)
+            components[f"dist/{term_name}"] = torch.stack(squares).mean()
+        return found, components
+
+    def value(self, witnesses: Mapping[str, Tensor], counts: SoftCounts, tokens: Tensor) -> Tensor:
+        """The loss, linear in the numerators of the counts."""
+        value = self.words.new_zeros((), dtype=next(iter(counts.values()))[0].dtype)
+        for name, witness in witnesses.items():
+            value = value + self.families()[name].value(witness, *counts[name], tokens)
+        return value
+
+    def close(self, learns: bool) -> None:
+        """Close the optimizer step if this was its last micro-batch, as `accumulation_steps` says."""
         if learns and self.accumulation_steps and int(self.forwards) >= self.accumulation_steps:
             self.step()
-        return value, components
 
     def soft_count(self, probabilities: Tensor, stream: Stream) -> SoftCounts:
         """Expected counts of all families, from probabilities [B, T, V]: (numerator, denominator) by name of family."""
-        pairs = {name: self.terms[name].pairs(stream) for name in ("ngram_frequency", "entropy")}
-        reduced: Probabilities = self.kinds.reduce(probabilities.flatten(0, 1), stream, pairs)
+        return self.count(self.kinds.reduce(probabilities.flatten(0, 1), stream, self.pairs(stream)), stream)
+
+    def pairs(self, stream: Stream) -> dict[str, Pairs]:
+        """Rows and ids of the single probabilities that the terms need."""
+        return {name: self.terms[name].pairs(stream) for name in ("ngram_frequency", "entropy")}
+
+    def count(self, reduced: Probabilities, stream: Stream) -> SoftCounts:
+        """As `soft_count`, from sums of the probabilities."""
         return {name: count for term in self.terms.values() for name, count in term.soft_count(reduced, stream).items()}
 
     @torch.no_grad()
     def step(self) -> None:
         """Close an optimizer step: what is pending enters the running rates. Every rank calls it, also one that saw nothing."""
-        families = list(self._families().values())
+        families = list(self.families().values())
         pending = [self.pending_words, self.forwards, *(t for f in families for t in (f.pending_numerator, f.pending_denominator))]
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             flat = torch.cat([values.to(self.words.dtype).reshape(-1) for values in pending])
@@ -193,12 +244,13 @@ class DistributionLoss(nn.Module):
         self.forwards.zero_()
         self.commits += 1
 
-    def _families(self) -> dict[str, Family]:
+    def families(self) -> dict[str, Family]:
+        """All families of rates, by name."""
         return {name: family for term in self.terms.values() for name, family in term.families.items() if isinstance(family, Family)}
 
     @torch.no_grad()
-    def _z(self, family: Family, count: tuple[Tensor, Tensor], words: Tensor, learns: bool) -> Tensor:
-        if not learns:
+    def _z(self, family: Family, count: tuple[Tensor, Tensor] | None, words: Tensor, learns: bool) -> Tensor:
+        if not learns and count is not None:
             return family.z(*count, Exposure(words, words))
         steady = self.commits > 0
         effective = self.words.square() / self.words_squared.clamp_min(1)
@@ -208,40 +260,6 @@ class DistributionLoss(nn.Module):
             torch.where(steady, family.denominator, family.pending_denominator),
             Exposure(torch.where(steady, self.words, pending), torch.where(steady, effective, pending)),
         )
-
-    def _read(
-        self, logits: Tensor, labels: Tensor, input_ids: Tensor | None, shifted: bool, starts: Tensor | None
-    ) -> tuple[Stream, Tensor]:
-        """The tokens as a stream, and which positions have a label."""
-        if not isinstance(logits, Tensor) or not logits.numel() or not logits.is_floating_point():
-            raise LogitsMissing(
-                f"DistributionLoss needs logits [B, T, V], not {_name(logits)}. Fused losses never build them: switch off Liger's fused"
-                " linear cross entropy and cut cross entropy, use UNSLOTH_RETURN_LOGITS=1, or call the model without labels"
-            )
-        if logits.ndim != 3 or not isinstance(labels, Tensor) or labels.shape != logits.shape[:2]:
-            given = tuple(labels.shape) if isinstance(labels, Tensor) else _name(labels)
-            raise LogitsMissing(f"logits [B, T, V] and labels [B, T] do not fit: {tuple(logits.shape)} and {given}")
-        for name, other in (("input_ids", input_ids), ("document_starts", starts)):
-            if other is not None and other.shape != labels.shape:
-                raise LogitsMissing(f"{name} and labels are aligned, [B, T]; they are {tuple(other.shape)} and {tuple(labels.shape)}")
-        if logits.shape[2] < self.vocab_size:
-            raise VocabularyMismatch(
-                f"the logits have {logits.shape[2]} entries, the profile was compiled for a tokenizer of {self.vocab_size} ids;"
-                " compile it for the tokenizer of this model, or resize the model's embeddings to it"
-            )
-        if self.words.device != logits.device:
-            self.to(logits.device)  # no trainer moves a loss
-        labelled = labels != self.ignore_index
-        tokens = torch.where(labelled, labels, UNKNOWN if input_ids is None else input_ids).long()
-        least, most = tokens.aminmax() if input_ids is not None else torch.where(labelled, tokens, 0).aminmax()
-        if int(least) < 0 or int(most) >= self.vocab_size:
-            raise VocabularyMismatch(
-                f"ids reach from {int(least)} to {int(most)}, the profile was compiled for a tokenizer of {self.vocab_size} ids;"
-                f" compile it for the tokenizer of this model, and mark what is not to be counted with {self.ignore_index} in the labels"
-            )
-        if not shifted:
-            labelled = torch.cat([torch.zeros_like(labelled[:, :1]), labelled[:, 1:]], 1)
-        return self.reader(tokens, labelled, starts, shifted=shifted), labelled
 
     def get_extra_state(self) -> dict[str, str]:
         """Whose running rates these are."""
@@ -257,9 +275,3 @@ class DistributionLoss(nn.Module):
             raise VocabularyMismatch(
                 f"these are the running rates of another profile or tokenizer ({state}); this loss is for {self.identity}"
             )
-
-
-def _name(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)} and type {value.dtype}"
-    return "None" if value is None else f"a {type(value).__name__}"

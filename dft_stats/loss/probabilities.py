@@ -21,6 +21,8 @@ from dft_stats.stream import NO_END, OTHER_STOP
 
 Pairs = tuple[Tensor, Tensor]
 """Rows and ids of single probabilities, int64 [pairs] each."""
+Sums = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Of p [rows, vocab]: over the counted rows (vocab,), by class (rows, classes), by kind (rows, kinds), single entries (pairs,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +79,20 @@ class Kinds(nn.Module):
 
     def reduce(self, p: Tensor, stream: Stream, pairs: Mapping[str, Pairs]) -> Probabilities:
         """Sums of p [rows, vocab or more]; ids beyond the compiled vocabulary count nothing."""
-        names = list(pairs)
-        rows, ids = (torch.cat([pairs[name][i] for name in names]) for i in (0, 1))
+        rows, ids = (torch.cat([pairs[name][i] for name in pairs]) for i in (0, 1))
         classes, membership = self.classes.to(p.dtype), self.membership.to(p.dtype)
         index = rows * p.shape[1] + ids
-        reduced = _Reduce.apply(p, stream.counted.to(p.dtype), classes, self.ids, membership, index)  # type: ignore[no-untyped-call]
-        tokens, by_class, kinds, single = reduced
-        split = single.split([len(pairs[name][0]) for name in names])
+        sums: Sums = _Reduce.apply(p, stream.counted.to(p.dtype), classes, self.ids, membership, index)  # type: ignore[no-untyped-call]
+        return self.arrange(sums, stream, pairs)
+
+    def arrange(self, sums: Sums, stream: Stream, pairs: Mapping[str, Pairs]) -> Probabilities:
+        """What the terms read, from the sums: over counted rows, by class, by kind, and single entries."""
+        tokens, by_class, kinds, single = sums
+        split = single.split([len(pairs[name][0]) for name in pairs])
         heads = by_class.new_zeros(len(by_class), doubts.HEADS).index_add(1, self.class_head, by_class)
         inside = (stream.open_before[:, None] > 0) | self.continues[stream.link][:, self.class_head]
-        begun = (by_class * torch.where(inside, self.class_begins[1], self.class_begins[0]).to(p.dtype)).sum(1)
-        return Probabilities(tokens, heads, begun, kinds, dict(zip(names, split, strict=True)))
+        begun = (by_class * torch.where(inside, self.class_begins[1], self.class_begins[0]).to(by_class.dtype)).sum(1)
+        return Probabilities(tokens, heads, begun, kinds, dict(zip(pairs, split, strict=True)))
 
 
 def _grouped(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +111,7 @@ class _Reduce(torch.autograd.Function):
         ctx.save_for_backward(counted, classes, ids, membership, index)
         ctx.shape = p.shape
         text = p[:, : len(classes)]
-        with _without_autocast(p):
+        with without_autocast(p):
             return counted @ text, text @ classes, text.index_select(1, ids) @ membership, p.reshape(-1)[index]
 
     @staticmethod
@@ -116,14 +121,14 @@ class _Reduce(torch.autograd.Function):
         left, right = torch.cat([counted[:, None], by_class], 1), torch.cat([tokens[None], classes.T])
         gradient = left.new_zeros(ctx.shape) if ctx.shape[1] > len(classes) else left.new_empty(ctx.shape)
         text = gradient[:, : len(classes)]
-        with _without_autocast(left):
+        with without_autocast(left):
             torch.mm(left, right, out=text) if text.is_contiguous() else text.copy_(left @ right)
             text[:, ids] += kinds @ membership.T
         gradient.view(-1).index_add_(0, index, single)
         return gradient, None, None, None, None, None
 
 
-def _without_autocast(values: Tensor) -> AbstractContextManager[object]:
+def without_autocast(values: Tensor) -> AbstractContextManager[object]:
     """Statistics are sums of very small numbers: no half precision for them, whatever the model runs in."""
     kind = values.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

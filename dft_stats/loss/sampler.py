@@ -27,10 +27,15 @@ class Sampler:
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is more than 0 and at most 1, not {self.top_p}")
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the probabilities are those of a softmax."""
+        return self.temperature == 1 and self.top_p == 1
+
     def probabilities(self, logits: Tensor) -> Tensor:
         """Probabilities [..., V] in float32, or float64 for float64 logits; differentiable on the tokens that are kept."""
         dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-        if self.temperature == 1 and self.top_p == 1:
+        if self.is_plain:
             return torch.softmax(logits, -1, dtype=dtype)
         p: Tensor = _Nucleus.apply(logits, self.temperature, self.top_p, dtype)  # type: ignore[no-untyped-call]
         return p
