@@ -19,6 +19,8 @@ from dft_stats.loss.distribution_loss import DistributionLoss
 from dft_stats.loss.probabilities import Kinds, Pairs, Sums, without_autocast
 from dft_stats.loss.reading import Stream
 
+LEAST = 1e-30  # probability of a label whose logarithm is still exact in float32
+
 
 def through_head(
     loss: DistributionLoss,
@@ -140,6 +142,7 @@ class _Rows:
         self.bounds: list[int] = torch.searchsorted(self.place, bounds).tolist()
         self.chunk_size = chunk_size
         self.given = hidden
+        self.buffers: dict[str, Tensor] = {}  # of the size of a chunk's logits, for all chunks: fresh pages are dear
         # What gets a gradient -> its sum over chunks. Parameters that several chunks add to are summed in float32.
         self.gradients: dict[Tensor, Tensor] = {}
 
@@ -168,18 +171,31 @@ class _Rows:
         """Sums of the probabilities, without gradient."""
         found = self.empty()
         for rows, part in self._each():
-            self._add(found, self.loss.sampler.probabilities(self._logits(self.hidden[rows]).to(self.dtype)), rows, part)
+            p = self._probabilities(self._logits(self.hidden[rows]).to(self.dtype))
+            self._add(found, p, rows, part, self.classes)
         return found
 
-    def _add(self, sums: Sums, p: Tensor, rows: Tensor, part: slice) -> None:
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        sampler = self.loss.sampler
+        return torch.softmax(logits, -1, out=self._buffer("p", logits)) if sampler.is_plain else sampler.probabilities(logits)
+
+    def _buffer(self, name: str, like: Tensor) -> Tensor:
+        if name not in self.buffers:
+            self.buffers[name] = torch.empty_like(like, memory_format=torch.contiguous_format)
+        return self.buffers[name][: len(like)]
+
+    def _add(self, sums: Sums, p: Tensor, rows: Tensor, part: slice, columns: Tensor) -> Tensor:
+        """Add a chunk to the sums; `columns` (vocab, classes or more) are the classes, and what else rows are to be multiplied by."""
         kinds: Kinds = self.loss.kinds
         tokens, by_class, by_kind, single = sums
         with without_autocast(p):
-            text = p[:, : len(self.classes)]
+            text = p[:, : len(columns)]
             tokens += self.batch.stream.counted[rows].to(p.dtype) @ text
-            by_class[rows] = text @ self.classes
+            products = text @ columns
+            by_class[rows] = products[:, : by_class.shape[1]]
             by_kind[rows] = text.index_select(1, kinds.ids) @ self.membership
             single[self.order[part]] = p.reshape(-1)[self._places(part, p)]
+        return products[:, by_class.shape[1] :]
 
     def _places(self, part: slice, p: Tensor) -> Tensor:
         """Of single entries in the flattened chunk."""
@@ -194,20 +210,21 @@ class _Rows:
             per_label: weight of a label's negative log likelihood, or None.
         """
         found = self.empty()
-        nll = self.hidden.new_zeros((), dtype=self.dtype)
         grads = torch.is_grad_enabled()
         parameters = [p for p in self.head.module.parameters() if p.requires_grad] if grads else []
         into_hidden = grads and self.given.requires_grad
         if into_hidden:
             self.gradients[self.given] = torch.zeros_like(self.given)
         self.gradients.update((p, torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32))) for p in parameters)
+        slopes = _Slopes(rates, torch.cat([self.classes, rates[0][:, None]], 1), weight / self.loss.sampler.temperature, per_label)
+        likelihoods = [self.hidden.new_zeros(0, dtype=self.dtype)]
         for rows, part in self._each():
             hidden = self.hidden.detach()[rows].requires_grad_(into_hidden)
             with torch.set_grad_enabled(bool(self.gradients)):
                 logits = self._logits(hidden)
             with torch.no_grad():
-                slope, lost = self._chunk(logits.detach().to(self.dtype), rates, rows, part, found, weight, per_label)
-                nll += lost
+                slope, p_label = self._chunk(logits.detach().to(self.dtype), slopes, rows, part, found)
+                likelihoods.append(p_label)
             if self.gradients:
                 inputs = [hidden, *parameters] if into_hidden else parameters
                 made = torch.autograd.grad(logits, inputs, slope.to(logits.dtype), allow_unused=True)
@@ -216,50 +233,68 @@ class _Rows:
                 for parameter, gradient in zip(parameters, made[into_hidden:], strict=True):
                     if gradient is not None:
                         self.gradients[parameter] += gradient
-        return found, nll
+        return found, self._lost(torch.cat(likelihoods))
 
-    def _chunk(
-        self, logits: Tensor, rates: Sums, rows: Tensor, part: slice, sums: Sums, weight: float, per_label: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Gradient of the total with respect to the logits of a chunk, and its negative log likelihood; fills in `sums`."""
-        sampler = self.loss.sampler
-        p = sampler.probabilities(logits)
-        self._add(sums, p, rows, part)
-        slope = self._slope(p, rates, rows, part, sums).mul_(weight / sampler.temperature)
-        if per_label is None:
-            return slope.mul_(p), p.new_zeros(())
+    @torch.no_grad()
+    def _lost(self, likelihoods: Tensor) -> Tensor:
+        """Negative log likelihood of the labels, summed. Labels whose probability has vanished meet the head once more."""
+        if not len(likelihoods):
+            return likelihoods.sum()
+        labelled = self.batch.labelled[self.index]
+        vanished = labelled & ~(likelihoods > LEAST)
+        total = -likelihoods.log().where(labelled & ~vanished, 0).sum()
+        for rows in self.index[vanished].split(self.chunk_size):
+            logits = self._logits(self.hidden[rows]).to(self.dtype)
+            total += (logits.logsumexp(-1) - logits.gather(1, self.batch.targets[rows, None])[:, 0]).sum()
+        return total
+
+    def _chunk(self, logits: Tensor, slopes: "_Slopes", rows: Tensor, part: slice, sums: Sums) -> tuple[Tensor, Tensor]:
+        """Gradient of the total with respect to the logits of a chunk, and the probability of each label; fills in `sums`."""
+        p = self._probabilities(logits)
+        by_tokens = self._add(sums, p, rows, part, slopes.columns)[:, 0]
         labelled = self.batch.labelled[rows]
         told = self.batch.targets[rows].where(labelled, 0)[:, None]
-        each = (per_label * labelled).to(p.dtype)[:, None]
-        if sampler.is_plain:
-            slope.add_(each).mul_(p)
+        if slopes.per_label is None:
+            return self._slope(p, slopes, rows, part, sums, by_tokens).mul_(p), p.new_zeros(0)
+        each = (slopes.per_label * labelled).to(p.dtype)
+        if self.loss.sampler.is_plain:
+            slope = self._slope(p, slopes, rows, part, sums, by_tokens, each).mul_(p)
         else:
-            slope.mul_(p)
-            p = torch.softmax(logits, -1)
-            slope.addcmul_(p, each)
-        slope.scatter_add_(1, told, -each)
-        # Of the most probable token the logarithm is safe; the label's own probability may have vanished.
-        most, id = logits.max(-1, keepdim=True)
-        lost = most - p.gather(1, id).log() - logits.gather(1, told)
-        return slope, lost[:, 0].where(labelled, 0).sum()
+            slope = self._slope(p, slopes, rows, part, sums, by_tokens).mul_(p)
+            p = torch.softmax(logits, -1, out=self._buffer("p", logits))
+            slope.addcmul_(p, each[:, None])
+        slope.scatter_add_(1, told, -each[:, None])
+        return slope, p.gather(1, told)[:, 0]
 
-    def _slope(self, p: Tensor, rates: Sums, rows: Tensor, part: slice, sums: Sums) -> Tensor:
-        """What the value changes by with each logit, divided by its probability: G - sum(p G) with the weight G of each probability."""
+    def _slope(
+        self, p: Tensor, slopes: "_Slopes", rows: Tensor, part: slice, sums: Sums, by_tokens: Tensor, plus: Tensor | float = 0.0
+    ) -> Tensor:
+        """What the total changes by with each logit, divided by its probability: w (G - sum(p G)) + `plus`, with the weight G of each."""
         kinds: Kinds = self.loss.kinds
-        tokens, by_class, by_kind, single = rates
+        tokens, by_class, by_kind, single = slopes.rates
         counted = self.batch.stream.counted[rows].to(p.dtype)
         places, weights = self._places(part, p), single[self.order[part]]
-        mean = counted * (p[:, : len(tokens)] @ tokens)
-        mean += (sums[1][rows] * by_class[rows]).sum(1) + (sums[2][rows] * by_kind[rows]).sum(1)
+        mean = counted * by_tokens + (sums[1][rows] * by_class[rows]).sum(1) + (sums[2][rows] * by_kind[rows]).sum(1)
         mean.index_add_(0, self.place[part] % self.chunk_size, p.reshape(-1)[places] * weights)
-        left = torch.cat([counted[:, None], by_class[rows], -mean[:, None]], 1)
-        right = p.new_zeros(left.shape[1], p.shape[1])
-        right[0, : len(tokens)], right[1:-1, : len(tokens)], right[-1] = tokens, self.classes.T, 1
+        left = torch.cat([torch.cat([counted[:, None], by_class[rows]], 1) * slopes.weight, (plus - slopes.weight * mean)[:, None]], 1)
+        if "right" not in self.buffers:
+            right = self.buffers["right"] = p.new_zeros(left.shape[1], p.shape[1])
+            right[0, : len(tokens)], right[1:-1, : len(tokens)], right[-1] = tokens, self.classes.T, 1
         with without_autocast(p):
-            slope = left @ right
-            slope.index_add_(1, kinds.ids, by_kind[rows] @ self.membership.T)
-        slope.view(-1).index_add_(0, places, weights)
+            slope = torch.mm(left, self.buffers["right"], out=self._buffer("slope", p))
+            slope.index_add_(1, kinds.ids, (slopes.weight * by_kind[rows]) @ self.membership.T)
+        slope.view(-1).index_add_(0, places, slopes.weight * weights)
         return slope
+
+
+@dataclass(frozen=True, slots=True)
+class _Slopes:
+    """What the total is made of."""
+
+    rates: Sums  # what the value changes by with each of the sums
+    columns: Tensor  # (vocab, classes + 1): the classes, and the first of the rates
+    weight: float  # of the value, by temperature
+    per_label: Tensor | None  # weight of a label's negative log likelihood
 
 
 def _weights(
