@@ -59,7 +59,8 @@ def main() -> None:
             if repetition >= 2:
                 seconds[name].append(spent)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    print(f"{given.tokens} tokens, {inputs[1].shape[0]} entries, width {given.width}, {given.dtype}, {given.device}, torch {torch.__version__}")
+    entries = len(inputs[1])
+    print(f"{given.tokens} tokens, {entries} entries, width {given.width}, {given.dtype}, {given.device}, torch {torch.__version__}")
     for name, median in medians.items():
         memory = memory_of(given, name, arms[name], inputs)
         spread = (max(seconds[name]) - min(seconds[name])) / median

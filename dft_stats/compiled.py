@@ -10,7 +10,8 @@ import json
 import os
 import tempfile
 import zipfile
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,25 @@ class CompiledProfile:
             return cls(tokens=TokenTable(**tokens), **arrays, **header)
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise CompiledProfileError(f"{path} is not a readable compiled profile ({error}); delete it and compile again") from error
+
+
+def excluding(compiled: CompiledProfile, ids: Iterable[int]) -> CompiledProfile:
+    """The same, but that these token ids are not tracked, in any typography, nor are n-grams with one of them.
+
+    Raises:
+        ValueError: there is no such id.
+    """
+    chosen = np.unique(np.fromiter(ids, np.int64))
+    if not len(chosen):
+        return compiled
+    if chosen[0] < 0 or chosen[-1] >= compiled.vocab_size:
+        raise ValueError(f"ids to exclude are from 0 to {compiled.vocab_size - 1}; given are {chosen[0]} to {chosen[-1]}")
+    folded = np.unique(compiled.tokens.fold[chosen])
+    kept = ~np.isin(compiled.ngrams, folded).any(1)
+    return replace(
+        compiled,
+        token_tracked=compiled.token_tracked & ~np.isin(np.arange(compiled.vocab_size), folded),
+        ngrams=compiled.ngrams[kept],
+        ngram_frequency=compiled.ngram_frequency[kept],
+        ngram_sd=compiled.ngram_sd[kept],
+    )

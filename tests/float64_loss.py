@@ -154,6 +154,9 @@ class Float64Loss:
     decay: float = 0.9
     dead_zone: float = 1.0
     clip: float = 4.0
+    dual_rate: float = 0.02
+    dual_limit: float = 20.0
+    duals: dict[str, Floats] = field(default_factory=dict)
     history: list[list[Expected]] = field(default_factory=lambda: [[]])  # steps, the last of which is pending
 
     def micro_batch(
@@ -167,32 +170,42 @@ class Float64Loss:
     def step(self) -> None:
         """Close the optimizer step."""
         self.history.append([])
+        for name, fact in facts(self.made).items():
+            beyond = self._beyond(self._z(name, fact))
+            grown = self.duals.get(name, np.zeros(len(beyond))) + self.dual_rate * beyond
+            self.duals[name] = np.clip(grown, -self.dual_limit, self.dual_limit)
 
-    def _evaluate(self, here: Expected, num_items: int, gradient: Floats) -> tuple[float, dict[str, float], Floats]:
+    def _z(self, name: str, fact: Facts) -> Floats:
         # Steps that are closed, the latest with weight 1; in the very first, what was seen of it.
         closed = self.history[:-1][::-1] or self.history
         weighted = [(self.decay**i, batch) for i, step in enumerate(closed) for batch in step]
         words = sum(w * batch.words for w, batch in weighted)
         squares = sum(w**2 * batch.words for w, batch in weighted)
         effective = words**2 / squares if squares else 0.0
+        numerator, denominator = (sum(w * batch.counts[name][i] for w, batch in weighted) for i in (0, 1))
+        z = np.zeros(len(fact.target))
+        for f in np.flatnonzero(fact.tracked & (denominator > 0)):
+            amount = effective * denominator[f] / words if name == "entropy" else effective / self.made.window_words
+            z[f] = (numerator[f] / denominator[f] - fact.target[f]) / (fact.sd[f] / np.sqrt(amount))
+        return z
+
+    def _beyond(self, z: Floats) -> Floats:
+        return np.sign(z) * np.clip(np.abs(z) - self.dead_zone, 0.0, self.clip)
+
+    def _evaluate(self, here: Expected, num_items: int, gradient: Floats) -> tuple[float, dict[str, float], Floats]:
         value, components = 0.0, {}
         for term, names in FAMILIES.items():
             means = []
             for name in names:
                 fact = facts(self.made)[name]
-                numerator, denominator = (sum(w * batch.counts[name][i] for w, batch in weighted) for i in (0, 1))
-                total, slope = 0.0, np.zeros(len(fact.target))
-                for f in np.flatnonzero(fact.tracked & (denominator > 0)):
-                    amount = effective * denominator[f] / words if name == "entropy" else effective / self.made.window_words
-                    z = (numerator[f] / denominator[f] - fact.target[f]) / (fact.sd[f] / np.sqrt(amount))
-                    total += z**2
-                    beyond = np.sign(z) * min(max(abs(z) - self.dead_zone, 0.0), self.clip)
-                    g = self.weights.get(term, 1.0) * beyond / (fact.sd[f] * np.sqrt(fact.tracked.sum()))
-                    slope[f] = g / (num_items * fact.denominator_per_token[f])
-                    value += slope[f] * (here.counts[name][0][f] - fact.target[f] * here.counts[name][1][f])
+                z = self._z(name, fact)
+                pull = (self._beyond(z) + self.duals.get(name, 0.0)) * fact.tracked
+                g = self.weights.get(term, 1.0) * pull / (fact.sd * np.sqrt(max(fact.tracked.sum(), 1)))
+                slope = g / (num_items * fact.denominator_per_token)
+                value += (slope * (here.counts[name][0] - fact.target * here.counts[name][1])).sum()
                 for feature, b, t, v, coefficient in here.shares[name]:
                     gradient[b, t, v] += slope[feature] * coefficient
-                means.append(total / max(fact.tracked.sum(), 1))
+                means.append((z**2).sum() / max(fact.tracked.sum(), 1))
             components[term] = float(np.mean(means))
         return value, components, gradient
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dft_stats.loss import TERMS, DistributionLoss
+from dft_stats.loss.control import Control
 from dft_stats.loss.family import Exposure
 from tests.compiled_for_tests import compiled, handmade, ids_of, measured, text_rows
 from tests.float64_loss import Float64Loss, softmax, through_softmax
@@ -175,9 +176,9 @@ def test_the_witness_by_hand() -> None:
     torch.testing.assert_close(z, torch.full_like(z, 2.0))
     root = len(z) ** 0.5
     for sign in (1, -1):
-        torch.testing.assert_close(family.witness(sign * z, 0.5, 4.0), torch.full_like(z, sign * 1.5 / 0.1 / root))
-        torch.testing.assert_close(family.witness(sign * z, 0.5, 0.3), torch.full_like(z, sign * 0.3 / 0.1 / root))
-    assert (family.witness(z, 2.0, 4.0) == 0).all()
+        torch.testing.assert_close(family.witness(Control(0.5, 4.0).shrink(sign * z)), torch.full_like(z, sign * 1.5 / 0.1 / root))
+        torch.testing.assert_close(family.witness(Control(0.5, 0.3).shrink(sign * z)), torch.full_like(z, sign * 0.3 / 0.1 / root))
+    assert (family.witness(Control(2.0, 4.0).shrink(z)) == 0).all()
 
 
 def test_more_text_makes_the_same_distance_count_more() -> None:

@@ -1,15 +1,16 @@
 """The loss itself: what the model's predictions are expected to count, what the profile says, and the witness between them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dft_stats.compiled import CompiledProfile
+from dft_stats.compiled import CompiledProfile, excluding
 from dft_stats.errors import NotFinite, VocabularyMismatch
 from dft_stats.loss.batch import Batch, LogitsMissing, check_vocabulary, describe, read
+from dft_stats.loss.control import Control
 from dft_stats.loss.entropy import Entropy
 from dft_stats.loss.family import Exposure, Family
 from dft_stats.loss.ngram_frequency import NgramFrequency
@@ -30,9 +31,9 @@ class DistributionLoss(nn.Module):
 
     Each statistic is a rate mu, the profile's is mu*, and `z = (mu - mu*) / (sd * sqrt(window_words / m))` is their distance in standard
     errors of human text of m words. The loss is `sum_f g_f (mu_f - mu*_f)` with the witness g, without gradient: z beyond the dead zone,
-    clipped, over `sd * sqrt(features)`. So it is linear in the probabilities and adds up over micro-batches and ranks; the rates in g are
-    exponential means over optimizer steps (up to the last one; in the very first step, what of it was seen so far). Its value may be
-    negative; `components` are what to watch.
+    clipped, plus the dual variable of the constraint |z| <= dead_zone (see `Control`), over `sd * sqrt(features)`. So it is linear in
+    the probabilities and adds up over micro-batches and ranks; the rates in g are exponential means over optimizer steps (up to the last
+    one; in the very first step, what of it was seen so far). Its value may be negative; `components` are what to watch.
 
     In training mode with gradients enabled the running rates are updated. Otherwise nothing is: rates, loss and components are then those
     of the batch alone. With `torch.distributed` initialised, `step` sums over ranks; pass the global `num_items` and sum the gradients.
@@ -52,6 +53,11 @@ class DistributionLoss(nn.Module):
         decay: float = 0.9,
         dead_zone: float = 1.0,
         clip: float = 4.0,
+        dual_rate: float = 0.02,
+        dual_limit: float = 20.0,
+        warmup_steps: int = 0,
+        every: int = 1,
+        exclude: Iterable[int] = (),
         temperature: float = 1.0,
         top_p: float = 1.0,
         ignore_index: int = -100,
@@ -65,6 +71,12 @@ class DistributionLoss(nn.Module):
             decay: of the running sums, per optimizer step, 0 <= decay < 1.
             dead_zone: |z| up to which a rate is left alone: human noise.
             clip: most that |z| beyond the dead zone counts.
+            dual_rate: growth per optimizer step of the dual variable of each rate that is beyond the dead zone, see `Control`. 0: a
+                penalty, which stops short of the profile as far as an anchor holds it.
+            dual_limit: most that a dual variable may be.
+            warmup_steps: optimizer steps over which the loss rises to its full strength.
+            every: the loss acts in every so-manieth optimizer step alone, as if training alternated; the rates are updated in all.
+            exclude: token ids that are measured but never steered, nor any n-gram with one of them.
             temperature: of the sampling that the statistics are meant for.
             top_p: of the same sampling.
             ignore_index: label of positions that are not counted.
@@ -79,14 +91,15 @@ class DistributionLoss(nn.Module):
             raise ValueError(f"no term is called {', '.join(unknown)}; the terms are {', '.join(TERMS)}")
         if not 0 <= decay < 1:
             raise ValueError(f"decay is at least 0 and less than 1, not {decay}")
-        if dead_zone < 0 or clip <= 0 or accumulation_steps < 0:
-            raise ValueError("dead_zone and accumulation_steps are not negative, and clip is more than 0")
+        if accumulation_steps < 0:
+            raise ValueError(f"accumulation_steps is not negative, it is {accumulation_steps}")
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in TERMS}
-        self.decay, self.dead_zone, self.clip = decay, dead_zone, clip
-        self.ignore_index, self.accumulation_steps = ignore_index, accumulation_steps
+        self.control = Control(dead_zone, clip, dual_rate, dual_limit, warmup_steps, every)
+        self.decay, self.ignore_index, self.accumulation_steps = decay, ignore_index, accumulation_steps
         self.sampler = Sampler(temperature, top_p)
         self.vocab_size = compiled.vocab_size
         self.identity = {"profile_sha256": compiled.profile_sha256, "tokenizer_sha256": compiled.tokenizer_sha256}
+        compiled = excluding(compiled, exclude)
         self.reader, self.kinds = TokenReader(compiled), Kinds(compiled)
         terms = (
             TokenFrequency(compiled),
@@ -188,7 +201,7 @@ class DistributionLoss(nn.Module):
         """The witness of each family that steers, and the components. `counts` may be None once there are running rates and `learns`."""
         found: dict[str, Tensor] = {}
         components: dict[str, Tensor] = {}
-        words = stream.words.to(self.words.dtype)
+        words, strength = stream.words.to(self.words.dtype), self.control.strength(self.commits)
         for term_name, term in self.terms.items():
             squares = []
             for name in term.families:
@@ -196,7 +209,9 @@ class DistributionLoss(nn.Module):
                 z = self._z(family, None if counts is None else counts[name], words, learns)
                 squares.append((z.square() * family.tracked).sum() / family.tracked.sum().clamp_min(1))
                 if self.weights[term_name]:
-                    found[name] = self.weights[term_name] * family.witness(z, self.dead_zone, self.clip)
+                    pull = self.control.shrink(z)
+                    pull = strength * (pull + family.dual) if learns else pull
+                    found[name] = self.weights[term_name] * family.witness(pull)
             components[f"dist/{term_name}"] = torch.stack(squares).mean()
         return found, components
 
@@ -243,6 +258,10 @@ class DistributionLoss(nn.Module):
         self.pending_words.zero_()
         self.forwards.zero_()
         self.commits += 1
+        if self.control.dual_rate:
+            exposure = Exposure(self.words, self.words.square() / self.words_squared.clamp_min(1))
+            for family in families:
+                family.insist(self.control.shrink(family.z(family.numerator, family.denominator, exposure)), self.control)
 
     def families(self) -> dict[str, Family]:
         """All families of rates, by name."""

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from dft_stats.loss.control import Control
+
 TINY = 1e-8
 
 
@@ -22,7 +24,7 @@ class Family(nn.Module):
     """Rates with one kind of denominator: rate = numerator / denominator, feature by feature.
 
     `numerator` and `denominator` are sums over optimizer steps with exponential decay; the `pending_*` pair belongs to the step that is
-    being accumulated. Only these four are state.
+    being accumulated. These four and `dual`, the strength that the constraint has come to need, are state.
     """
 
     target: Tensor  # (features,)
@@ -33,6 +35,7 @@ class Family(nn.Module):
     denominator: Tensor  # (features,)
     pending_numerator: Tensor
     pending_denominator: Tensor
+    dual: Tensor  # (features,)
 
     def __init__(
         self, target: ArrayLike, sd: ArrayLike, tracked: ArrayLike, *, per_word: ArrayLike, tokens_per_word: float, window_words: int | None
@@ -62,7 +65,7 @@ class Family(nn.Module):
         for name, array in (("target", rate), ("sd", np.maximum(noise, TINY)), ("per_token", exposure / tokens_per_word)):
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
         self.register_buffer("tracked", torch.tensor(usable), persistent=False)
-        for name in ("numerator", "denominator", "pending_numerator", "pending_denominator"):
+        for name in ("numerator", "denominator", "pending_numerator", "pending_denominator", "dual"):
             self.register_buffer(name, torch.zeros(len(rate)))
 
     def add(self, numerator: Tensor, denominator: Tensor) -> None:
@@ -86,10 +89,13 @@ class Family(nn.Module):
         rate = torch.where(measured, numerator / denominator.clamp_min(TINY), self.target)
         return (rate - self.target) / self.sd * windows.sqrt()
 
-    def witness(self, z: Tensor, dead_zone: float, clip: float) -> Tensor:
-        """Weight of each rate in the loss, (features,): z without the human noise, clipped, per unit of the rate."""
-        beyond = z.sign() * (z.abs() - dead_zone).clamp(0, clip)
-        return beyond * self.tracked / (self.sd * self.tracked.sum().clamp_min(1).sqrt())
+    def witness(self, pull: Tensor) -> Tensor:
+        """Weight of each rate in the loss, (features,): the pull in standard errors, per unit of the rate."""
+        return pull * self.tracked / (self.sd * self.tracked.sum().clamp_min(1).sqrt())
+
+    def insist(self, beyond: Tensor, control: Control) -> None:
+        """Let the dual variables grow where rates stay beyond the human noise."""
+        self.dual.add_(control.dual_rate * beyond).clamp_(-control.dual_limit, control.dual_limit)
 
     def value(self, witness: Tensor, numerator: Tensor, denominator: Tensor, tokens: Tensor) -> Tensor:
         """Term of the loss: sum of witness * (rate - target), with the denominator that `tokens` tokens are expected to have.

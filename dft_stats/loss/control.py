@@ -1,0 +1,40 @@
+"""How hard to pull, given how far off a rate is: nothing within human noise, and more the longer it stays beyond."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The force on a rate is `shrink(z) + dual`, the augmented Lagrangian of the constraint |z| <= dead_zone (Hestenes 1969, Powell 1969).
+
+    `dual` grows by `dual_rate * shrink(z)` with every optimizer step, so it finds the strength that holds the rate at the edge of human
+    noise against the anchor, whatever the anchor's weight. With `dual_rate` 0 there is the penalty alone, which stops short of that.
+    A high rate swings: the model answers late, since the rates are means over steps and the optimizer has its own pace.
+    """
+
+    dead_zone: float = 1.0
+    clip: float = 4.0
+    dual_rate: float = 0.02
+    dual_limit: float = 20.0
+    warmup_steps: int = 0
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.dead_zone < 0 or self.clip <= 0:
+            raise ValueError(f"dead_zone is not negative and clip is more than 0; they are {self.dead_zone} and {self.clip}")
+        if not 0 <= self.dual_rate <= 1 or self.dual_limit <= 0:
+            raise ValueError(f"dual_rate is from 0 to 1 and dual_limit more than 0; they are {self.dual_rate} and {self.dual_limit}")
+        if self.warmup_steps < 0 or self.every < 1:
+            raise ValueError(f"warmup_steps is not negative and every is at least 1; they are {self.warmup_steps} and {self.every}")
+
+    def shrink(self, z: Tensor) -> Tensor:
+        """What of z is beyond the human noise, clipped."""
+        return z.sign() * (z.abs() - self.dead_zone).clamp(0, self.clip)
+
+    def strength(self, steps: Tensor) -> Tensor:
+        """Factor of the whole loss after so many optimizer steps: it rises over the warm-up, and is 0 between every `every` steps."""
+        rise = ((steps + 1) / max(self.warmup_steps, 1)).clamp_max(1)
+        return torch.where(steps % self.every == 0, rise, 0.0)
