@@ -79,14 +79,18 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, Arm], tuple[Tensor, Te
     head = nn.Linear(given.width, max(compiled.vocab_size, given.vocabulary), bias=False, device=given.device, dtype=dtype)
     hidden = torch.randn(1, given.tokens, given.width, device=given.device, dtype=dtype, requires_grad=True)
     losses = [DistributionLoss(compiled).to(given.device) for _ in range(2)]
-    flat, targets = (lambda: hidden[0]), labels[0]
+    targets = labels[0]
+
+    def flat() -> Tensor:
+        return hidden[0]
 
     def all_logits() -> Tensor:
         return F.cross_entropy(head(flat()).float(), targets)
 
     def logits_and_loss() -> Tensor:
-        logits = head(hidden)
-        return F.cross_entropy(logits[0].float(), targets) + 0.1 * losses[0](logits, labels, shifted=True)[0]
+        logits: Tensor = head(hidden)
+        value: Tensor = losses[0](logits, labels, shifted=True)[0]
+        return F.cross_entropy(logits[0].float(), targets) + 0.1 * value
 
     def ours() -> Tensor:
         options: dict[str, Any] = {"shifted": True, "chunk_size": given.chunk_size}
@@ -160,11 +164,15 @@ def clear(inputs: tuple[Tensor, Tensor]) -> None:
         tensor.grad = None
 
 
+def run(arm: Arm) -> None:
+    arm().backward()
+
+
 def timed(device: str, arm: Arm) -> float:
-    wait = torch.cuda.synchronize if device != "cpu" else (lambda: None)
+    wait = torch.cuda.synchronize if device != "cpu" else time.perf_counter
     wait()
     began = time.perf_counter()
-    arm().backward()
+    run(arm)
     wait()
     return time.perf_counter() - began
 
@@ -180,17 +188,17 @@ def memory_of(given: argparse.Namespace, name: str, arm: Arm, inputs: tuple[Tens
 def peak(given: argparse.Namespace, arm: Arm, inputs: tuple[Tensor, Tensor]) -> float:
     """Bytes at the peak of a third pass, beyond what was there before it and the gradients of the inputs."""
     gradients = sum(tensor.numel() * tensor.element_size() for tensor in inputs)
-    arm().backward()
+    run(arm)
     if given.device != "cpu":
         clear(inputs)
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        arm().backward()
-        return torch.cuda.max_memory_allocated() - before - gradients
+        before = float(torch.cuda.memory_allocated())
+        run(arm)
+        return float(torch.cuda.max_memory_allocated() - before - gradients)
     clear(inputs)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is that of now
-    arm().backward()
+    run(arm)
     return resident("VmHWM") - before - gradients
 
 
