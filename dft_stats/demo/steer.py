@@ -34,15 +34,15 @@ def steer(subject: Subject, branch: Branch, prompts: Sequence[str], *, steps: in
     loss = DistributionLoss(
         subject.compiled, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p, decay=DECAY, weights=WEIGHTS, dead_zone=DEAD_ZONE, clip=CLIP
     )
-    optimizer = _optimizer(branch)
+    optimizer = optimizer_of(branch)
     torch.manual_seed(subject.seed + 1)
-    chosen = _batches(len(prompts))
+    chosen = batches(len(prompts))
     began = time.monotonic()
     for step in range(steps):
         progress = max(step / steps, (time.monotonic() - began) / seconds)
         ids, mask = encode(subject.tokenizer, [prompts[i] for i in next(chosen)])
         value, components, _ = on_policy(loss, branch, ids, attention_mask=mask, max_new_tokens=STEP_TOKENS)
-        _update(optimizer, value + ANCHOR * branch.divergence, step, progress)
+        update(optimizer, value + ANCHOR * branch.divergence, step, progress)
         z2, spent = of_terms(components), time.monotonic() - began
         subject.tell(
             f"step {step + 1} of {steps}, {spent:.0f} s, z squared: {', '.join(f'{name} {value:.1f}' for name, value in z2.items())};"
@@ -57,14 +57,14 @@ def steer(subject: Subject, branch: Branch, prompts: Sequence[str], *, steps: in
 def fine_tune(subject: Subject, branch: Branch, texts: Sequence[str], *, steps: int) -> None:
     """Train on human text with cross-entropy alone: as many steps, tokens, layers, and the same learning rates."""
     rows = windows(subject.tokenizer, texts, STEP_TOKENS)
-    optimizer = _optimizer(branch)
+    optimizer = optimizer_of(branch)
     torch.manual_seed(subject.seed + 1)
-    chosen = _batches(len(rows))
+    chosen = batches(len(rows))
     began = time.monotonic()
     for step in range(steps):
         ids = rows[next(chosen)]
         value = likelihood(branch.model(ids, use_cache=False).logits[:, :-1], ids[:, 1:])
-        _update(optimizer, value, step, step / steps)
+        update(optimizer, value, step, step / steps)
         subject.tell(
             f"plain fine-tuning: step {step + 1} of {steps}, {time.monotonic() - began:.0f} s, loss {float(value.detach()):.2f} nats"
         )
@@ -83,11 +83,13 @@ def windows(tokenizer: Any, texts: Sequence[str], length: int) -> Tensor:
     return torch.tensor(ids[: number * (length + 1)]).view(number, length + 1)
 
 
-def _optimizer(branch: Branch) -> torch.optim.Optimizer:
+def optimizer_of(branch: Branch) -> torch.optim.Optimizer:
+    """Of what is trained."""
     return torch.optim.AdamW(branch.trained, lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.95))
 
 
-def _update(optimizer: torch.optim.Optimizer, value: Tensor, step: int, progress: float) -> None:
+def update(optimizer: torch.optim.Optimizer, value: Tensor, step: int, progress: float) -> None:
+    """One step, at a learning rate that rises over the first steps and falls to zero as `progress` goes to one."""
     value.backward()
     for group in optimizer.param_groups:
         group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_STEPS) * max(0.0, 1 - progress)
@@ -96,7 +98,7 @@ def _update(optimizer: torch.optim.Optimizer, value: Tensor, step: int, progress
     optimizer.zero_grad()
 
 
-def _batches(size: int) -> Iterator[list[int]]:
+def batches(size: int) -> Iterator[list[int]]:
     """Indices below `size`, `BATCH` at a time, all of them before any comes again."""
     order: list[int] = []
     while True:
