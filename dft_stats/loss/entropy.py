@@ -4,6 +4,8 @@ The expected entropy of a window changes, to first order, by what each of its wo
 the window's counts c with the word x replaced by v. With c log2 c = f(c), psi(v) = -(f(c_x - 1) - f(c_x) + f(c_v + 1) - f(c_v)) / N.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -61,6 +63,23 @@ class Entropy(Term):
         places, types, _, _ = _changes(stream)
         index, owner = expand(self.starts[types], self.lengths[types])
         return places[owner], self.ids[index]
+
+    def chances(self, stream: Stream, weights: Mapping[str, Tensor]) -> Tensor:
+        """One for each window, where it ends."""
+        return self._ends(stream, weights["entropy"].expand(len(stream.windows)))
+
+    def given(self, stream: Stream, weights: Mapping[str, Tensor]) -> Tensor:
+        """The entropy of each window, where it ends."""
+        types = stream.types[stream.windows.clamp_min(0)]
+        counts = (types[:, :, None] == types[:, None, :]).sum(2)
+        bits = np.log2(self.size) - counts.log2().sum(1) / self.size
+        return self._ends(stream, weights["entropy"] * bits)
+
+    def _ends(self, stream: Stream, values: Tensor) -> Tensor:
+        """Values of windows in the rows of their last words, (rows,)."""
+        rows = values.new_zeros(len(stream.age))
+        full = (stream.windows >= 0).all(1) if len(stream.windows) else values.new_zeros(0, dtype=torch.bool)
+        return rows.index_add(0, stream.windows[full].max(1).values, values[full]) if bool(full.any()) else rows
 
     def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
         """Sum of expected entropies, (1,), and number of windows, (1,)."""

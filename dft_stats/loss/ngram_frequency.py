@@ -1,5 +1,7 @@
 """How often each tracked n-gram is completed, per counted token: its first tokens stand in the text, its last is predicted."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -42,6 +44,10 @@ class NgramFrequency(Term):
     def pairs(self, stream: Stream) -> Pairs:
         """Where a tracked n-gram can be completed, and by which token."""
         return self._entries(stream)[:2]
+
+    def chances(self, stream: Stream, weights: Mapping[str, Tensor]) -> Tensor:
+        """One for each counted token."""
+        return weights["ngram_frequency"].sum() * stream.counted
 
     def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
         """Expected counts of n-grams, (features,)."""

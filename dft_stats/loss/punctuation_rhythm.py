@@ -3,6 +3,8 @@
 A mark is predicted where it stands, and the token behind it is predicted as what may show that it stood inside a word ("3.14").
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -55,6 +57,10 @@ class PunctuationRhythm(Term):
         }
         for name, values in buffers.items():
             self.register_buffer(name, values, persistent=False)
+
+    def chances(self, stream: Stream, weights: Mapping[str, Tensor]) -> Tensor:
+        """One for each counted word."""
+        return (weights["marks"].sum() + weights["rhythm"].sum()) * (stream.before + stream.after) * stream.counted
 
     def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
         """Expected marks, (classes,), and expected rhythm events, (classes + 1, gaps, classes) flattened."""

@@ -3,6 +3,8 @@
 A stop is predicted as the end that it looks like; the token behind it is predicted as what may take that end back. Both have a gradient.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -55,6 +57,11 @@ class SentenceLength(Term):
         for name, values in buffers.items():
             self.register_buffer(name, values, persistent=False)
 
+    def chances(self, stream: Stream, weights: Mapping[str, Tensor]) -> Tensor:
+        """One for each age that the text reaches."""
+        weight = weights["sentence_length"]
+        return self._reached(stream).to(weight.dtype) @ weight
+
     def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
         """Expected ends, and sentences that reached the age, (buckets,)."""
         mass = probabilities.kinds[:, self.columns]
@@ -67,7 +74,7 @@ class SentenceLength(Term):
         sign = torch.where(stream.doubt // 2 == doubts.NO_STOP, 1, -1)
         turned = (probabilities.heads * turns).sum(1) * sign
         ends = self._by_age(length, mass * allowed, stream) + self._by_age(doubtful[:, None], turned[:, None], stream)
-        return {"sentence_length": (ends, self._reached(stream).to(mass.dtype))}
+        return {"sentence_length": (ends, self._reached(stream).sum(0).to(mass.dtype))}
 
     def _by_age(self, length: Tensor, mass: Tensor, stream: Stream) -> Tensor:
         """Mass [rows, kinds] of the counted rows in the buckets of length [rows, kinds], (buckets,)."""
@@ -76,7 +83,7 @@ class SentenceLength(Term):
         return mass.new_zeros(len(self.edges) - 1).index_add(0, place.clamp_min(0).flatten(), (mass * valid).flatten())
 
     def _reached(self, stream: Stream) -> Tensor:
-        """Word beginnings of the text by the age that they bring the sentence to, (buckets,)."""
+        """Word beginnings of the text by the age that they bring the sentence to, (rows, buckets)."""
         first, last = stream.read_age, stream.read_age + stream.before
         restart = torch.where(stream.ends, 0, last)
         low = self.edges[:-1] - 1
@@ -87,4 +94,4 @@ class SentenceLength(Term):
             return (torch.minimum(end[:, None], high) - torch.maximum(begin[:, None], low)).clamp_min(0)
 
         ages = inside(first, last) + inside(restart, restart + stream.after)
-        return (ages * stream.counted[:, None]).sum(0)
+        return ages * stream.counted[:, None]

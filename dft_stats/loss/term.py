@@ -29,6 +29,14 @@ class Term(nn.Module, ABC):
         return nothing, nothing
 
     @abstractmethod
+    def chances(self, stream: Stream, weights: Mapping[str, Tensor]) -> Tensor:
+        """Of each row, `weights` times the denominators that it adds, summed over families and features, (rows,)."""
+
+    def given(self, stream: Stream, weights: Mapping[str, Tensor]) -> Tensor:
+        """Likewise of the numerators, as far as the text itself has them, whatever is predicted."""
+        return torch.zeros(len(stream.age), dtype=torch.float32, device=stream.age.device)
+
+    @abstractmethod
     def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
         """Expected counts. With all probability on the token itself they are what `dft_stats.stream` counts."""
 

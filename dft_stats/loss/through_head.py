@@ -6,7 +6,7 @@ and Cut Cross-Entropy (Wijmans et al. 2024). The exceptions are the first optimi
 made of the batch itself: they take one pass more.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from dft_stats.errors import NotFinite
 from dft_stats.loss.batch import Batch, LogitsMissing, check_vocabulary, describe
+from dft_stats.loss.credit import slopes
 from dft_stats.loss.distribution_loss import DistributionLoss
 from dft_stats.loss.probabilities import Kinds, Pairs, Sums, without_autocast
-from dft_stats.loss.reading import Stream
 
 LEAST = 1e-30  # probability of a label whose logarithm is still exact in float32
 
@@ -87,7 +87,7 @@ def through_head(
         value = loss.value(witnesses, known, tokens)
         return weight * value, {**components, "dist/loss": value}
 
-    rates = _weights(loss, witnesses, batch.stream, pairs, tokens, rows.empty())
+    rates = slopes(loss, witnesses, batch.stream, pairs, tokens, rows.empty())
     sums, nll = rows.backward(rates, weight, cross_entropy / tokens if cross_entropy else None)
     with torch.no_grad():
         counts = known or loss.count(loss.kinds.arrange(sums, batch.stream, pairs), batch.stream)
@@ -216,14 +216,14 @@ class _Rows:
         if into_hidden:
             self.gradients[self.given] = torch.zeros_like(self.given)
         self.gradients.update((p, torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32))) for p in parameters)
-        slopes = _Slopes(rates, torch.cat([self.classes, rates[0][:, None]], 1), weight / self.loss.sampler.temperature, per_label)
+        total = _Total(rates, torch.cat([self.classes, rates[0][:, None]], 1), weight / self.loss.sampler.temperature, per_label)
         likelihoods = [self.hidden.new_zeros(0, dtype=self.dtype)]
         for rows, part in self._each():
             hidden = self.hidden.detach()[rows].requires_grad_(into_hidden)
             with torch.set_grad_enabled(bool(self.gradients)):
                 logits = self._logits(hidden)
             with torch.no_grad():
-                slope, p_label = self._chunk(logits.detach().to(self.dtype), slopes, rows, part, found)
+                slope, p_label = self._chunk(logits.detach().to(self.dtype), total, rows, part, found)
                 likelihoods.append(p_label)
             if self.gradients:
                 inputs = [hidden, *parameters] if into_hidden else parameters
@@ -248,69 +248,53 @@ class _Rows:
             total += (logits.logsumexp(-1) - logits.gather(1, self.batch.targets[rows, None])[:, 0]).sum()
         return total
 
-    def _chunk(self, logits: Tensor, slopes: "_Slopes", rows: Tensor, part: slice, sums: Sums) -> tuple[Tensor, Tensor]:
+    def _chunk(self, logits: Tensor, total: "_Total", rows: Tensor, part: slice, sums: Sums) -> tuple[Tensor, Tensor]:
         """Gradient of the total with respect to the logits of a chunk, and the probability of each label; fills in `sums`."""
         p = self._probabilities(logits)
-        by_tokens = self._add(sums, p, rows, part, slopes.columns)[:, 0]
+        by_tokens = self._add(sums, p, rows, part, total.columns)[:, 0]
         labelled = self.batch.labelled[rows]
         told = self.batch.targets[rows].where(labelled, 0)[:, None]
-        if slopes.per_label is None:
-            return self._slope(p, slopes, rows, part, sums, by_tokens).mul_(p), p.new_zeros(0)
-        each = (slopes.per_label * labelled).to(p.dtype)
+        if total.per_label is None:
+            return self._slope(p, total, rows, part, sums, by_tokens).mul_(p), p.new_zeros(0)
+        each = (total.per_label * labelled).to(p.dtype)
         if self.loss.sampler.is_plain:
-            slope = self._slope(p, slopes, rows, part, sums, by_tokens, each).mul_(p)
+            slope = self._slope(p, total, rows, part, sums, by_tokens, each).mul_(p)
         else:
-            slope = self._slope(p, slopes, rows, part, sums, by_tokens).mul_(p)
+            slope = self._slope(p, total, rows, part, sums, by_tokens).mul_(p)
             p = torch.softmax(logits, -1, out=self._buffer("p", logits))
             slope.addcmul_(p, each[:, None])
         slope.scatter_add_(1, told, -each[:, None])
         return slope, p.gather(1, told)[:, 0]
 
     def _slope(
-        self, p: Tensor, slopes: "_Slopes", rows: Tensor, part: slice, sums: Sums, by_tokens: Tensor, plus: Tensor | float = 0.0
+        self, p: Tensor, total: "_Total", rows: Tensor, part: slice, sums: Sums, by_tokens: Tensor, plus: Tensor | float = 0.0
     ) -> Tensor:
         """What the total changes by with each logit, divided by its probability: w (G - sum(p G)) + `plus`, with the weight G of each."""
         kinds: Kinds = self.loss.kinds
-        tokens, by_class, by_kind, single = slopes.rates
+        tokens, by_class, by_kind, single = total.rates
         counted = self.batch.stream.counted[rows].to(p.dtype)
         places, weights = self._places(part, p), single[self.order[part]]
         mean = counted * by_tokens + (sums[1][rows] * by_class[rows]).sum(1) + (sums[2][rows] * by_kind[rows]).sum(1)
         mean.index_add_(0, self.place[part] % self.chunk_size, p.reshape(-1)[places] * weights)
-        left = torch.cat([torch.cat([counted[:, None], by_class[rows]], 1) * slopes.weight, (plus - slopes.weight * mean)[:, None]], 1)
+        left = torch.cat([torch.cat([counted[:, None], by_class[rows]], 1) * total.weight, (plus - total.weight * mean)[:, None]], 1)
         if "right" not in self.buffers:
             right = self.buffers["right"] = p.new_zeros(left.shape[1], p.shape[1])
             right[0, : len(tokens)], right[1:-1, : len(tokens)], right[-1] = tokens, self.classes.T, 1
         with without_autocast(p):
             slope = torch.mm(left, self.buffers["right"], out=self._buffer("slope", p))
-            slope.index_add_(1, kinds.ids, (slopes.weight * by_kind[rows]) @ self.membership.T)
-        slope.view(-1).index_add_(0, places, slopes.weight * weights)
+            slope.index_add_(1, kinds.ids, (total.weight * by_kind[rows]) @ self.membership.T)
+        slope.view(-1).index_add_(0, places, total.weight * weights)
         return slope
 
 
 @dataclass(frozen=True, slots=True)
-class _Slopes:
+class _Total:
     """What the total is made of."""
 
     rates: Sums  # what the value changes by with each of the sums
     columns: Tensor  # (vocab, classes + 1): the classes, and the first of the rates
     weight: float  # of the value, by temperature
     per_label: Tensor | None  # weight of a label's negative log likelihood
-
-
-def _weights(
-    loss: DistributionLoss, witnesses: Mapping[str, Tensor], stream: Stream, pairs: Mapping[str, Pairs], tokens: Tensor, zeros: Sums
-) -> Sums:
-    """What the value changes by with each of the sums of the probabilities. The value is linear in them, so any place will do."""
-    with torch.enable_grad():
-        leaves: Sequence[Tensor] = [values.requires_grad_() for values in zeros]
-        tokens_, by_class, kinds, single = leaves
-        counts = loss.count(loss.kinds.arrange((tokens_, by_class, kinds, single), stream, pairs), stream)
-        value = loss.value(witnesses, counts, tokens)
-        if not value.requires_grad:
-            return zeros
-        found = torch.autograd.grad(value, leaves, allow_unused=True)
-    a, b, c, d = (torch.zeros_like(leaf) if slope is None else slope for slope, leaf in zip(found, leaves, strict=True))
-    return a, b, c, d
 
 
 class _Known(torch.autograd.Function):

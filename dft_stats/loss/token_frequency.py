@@ -1,5 +1,7 @@
 """How often each token is predicted, per counted token."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,10 @@ class TokenFrequency(Term):
         table = table_arrays(compiled)
         self.register_buffer("fold", torch.from_numpy(table["fold"]), persistent=False)
         self.register_buffer("text", torch.from_numpy(~table["special"]), persistent=False)
+
+    def chances(self, stream: Stream, weights: Mapping[str, Tensor]) -> Tensor:
+        """One for each counted token."""
+        return weights["token_frequency"].sum() * stream.counted
 
     def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
         """Expected counts of ids, (vocab,)."""

@@ -1,0 +1,82 @@
+"""The loss of a text that is there, token by token: what each token adds to it.
+
+The loss is linear in the predictions, so a text is a prediction that is certain, and its loss is a sum over tokens.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from dft_stats.loss.distribution_loss import DistributionLoss
+from dft_stats.loss.probabilities import Pairs, Sums
+from dft_stats.loss.reading import Stream
+from dft_stats.loss.term import SoftCounts
+
+
+def certain(loss: DistributionLoss, stream: Stream, tokens: Tensor, pairs: Mapping[str, Pairs]) -> Sums:
+    """Sums of the probabilities that are one for `tokens` int64 (rows,), without the probabilities themselves."""
+    kinds = loss.kinds
+    rows, ids = (torch.cat([pairs[name][i] for name in pairs]) for i in (0, 1))
+    place = torch.full((loss.vocab_size,), len(kinds.ids), device=tokens.device)
+    place[kinds.ids] = torch.arange(len(kinds.ids), device=tokens.device)
+    membership = torch.cat([kinds.membership, kinds.membership.new_zeros(1, kinds.membership.shape[1])])
+    count = torch.zeros(loss.vocab_size, device=tokens.device).index_add(0, tokens, stream.counted.float())
+    return count, kinds.classes[tokens], membership[place[tokens]], (tokens[rows] == ids).float()
+
+
+def hard_count(loss: DistributionLoss, stream: Stream, tokens: Tensor) -> SoftCounts:
+    """Counts of all families in a text: (numerator, denominator) by name of family."""
+    pairs = loss.pairs(stream)
+    return loss.count(loss.kinds.arrange(certain(loss, stream, tokens, pairs), stream, pairs), stream)
+
+
+def slopes(
+    loss: DistributionLoss, witnesses: Mapping[str, Tensor], stream: Stream, pairs: Mapping[str, Pairs], items: Tensor, zeros: Sums
+) -> Sums:
+    """What the loss changes by with each of the sums of the probabilities. It is linear in them, so any place will do: `zeros`."""
+    with torch.enable_grad():
+        tokens, by_class, kinds, single = (values.requires_grad_() for values in zeros)
+        counts = loss.count(loss.kinds.arrange((tokens, by_class, kinds, single), stream, pairs), stream)
+        value = loss.value(witnesses, counts, items)
+        if not value.requires_grad:
+            return zeros
+        found = torch.autograd.grad(value, zeros, allow_unused=True)
+    a, b, c, d = (torch.zeros_like(leaf) if slope is None else slope for slope, leaf in zip(found, zeros, strict=True))
+    return a, b, c, d
+
+
+@torch.no_grad()
+def credit(
+    loss: DistributionLoss,
+    witnesses: Mapping[str, Tensor],
+    stream: Stream,
+    tokens: Tensor,
+    items: Tensor,
+    rates: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """What each token adds to the loss of the text, (rows,); they sum to it.
+
+    Args:
+        loss: for the profile.
+        witnesses: by family, as `DistributionLoss.witnesses` gives them.
+        stream: the text.
+        tokens: int64 (rows,), the token of each row.
+        items: labels in the whole step.
+        rates: by family, what a rate is compared with; None: the profile's. For the gradient of a ratio with respect to a text, which
+            changes its denominator too, it is the present rate.
+    """
+    pairs = loss.pairs(stream)
+    known = certain(loss, stream, tokens, pairs)
+    a, b, c, d = (torch.zeros_like(values) for values in known)
+    by_token, by_class, by_kind, single = slopes(loss, witnesses, stream, pairs, items, (a, b, c, d))
+    found = by_token[tokens] * stream.counted + (by_class * known[1]).sum(1) + (by_kind * known[2]).sum(1)
+    rows = torch.cat([pairs[name][0] for name in pairs])
+    found = found.index_add(0, rows, single * known[3])
+    families = loss.families()
+    weights = {name: torch.zeros_like(family.target) for name, family in families.items()}
+    weights |= {name: witness / families[name].per_token / items for name, witness in witnesses.items()}
+    levels = {name: weight * (families[name].target if rates is None else rates[name]) for name, weight in weights.items()}
+    for term in loss.terms.values():
+        found = found + term.given(stream, weights) - term.chances(stream, levels)
+    return found

@@ -1,0 +1,189 @@
+"""The loss as a reward, for trainers that learn from samples: how each completion moves the statistics of all towards the profile."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dft_stats.compiled import CompiledProfile
+from dft_stats.errors import VocabularyMismatch
+from dft_stats.loss.credit import credit, hard_count
+from dft_stats.loss.distribution_loss import DistributionLoss
+from dft_stats.loss.family import Exposure, Family
+from dft_stats.loss.reading import Stream
+
+
+class DistributionReward:
+    """Rewards for completions, to be maximised; a callable as `GRPOTrainer` and `RLOOTrainer` of TRL take them.
+
+    A score of the whole batch would be the same for each completion, and so no advantage. The reward of completion i is what its own
+    counts add, `r_i = -scale * sum_f g_f (N_if - mu_f D_if)`: numerators and denominators of each rate, the rate mu and the witness g both
+    of all other completions on all ranks (leave-one-out: with its own counts in g the gradient of a small batch is far off), and of the
+    steps before with `decay`. In expectation its policy gradient is that of the discrepancy which `DistributionLoss` follows. It is per
+    token of a mean completion, not divided by the number of completions, so that rewards do not vanish in large batches.
+
+    Every rank calls it in every step, since counts are summed over ranks. Completions are read from their first token on, as documents;
+    special tokens, such as the end of the text, count nothing.
+
+    Use no scaling by the standard deviation of a group (`scale_rewards="none"` in TRL), which makes rewards of noise as large as those of a
+    model that is far off; no division by length (`loss_type="dr_grpo"`); and an anchor (`beta` > 0, which is 0 by default).
+    """
+
+    __name__ = "distribution_reward"
+
+    def __init__(
+        self, compiled: CompiledProfile, *, scale: float = 1.0, decay: float = 0.0, dual_rate: float = 0.0, **options: Any
+    ) -> None:
+        """A reward for one profile and one tokenizer.
+
+        Args:
+            compiled: from `Profile.compile(tokenizer)`.
+            scale: factor of all rewards.
+            decay: of the counts of steps before; 0: the present batch alone.
+            dual_rate: as in `DistributionLoss`, 0 unless asked for: rewards that grow with the steps are for long runs with an anchor.
+            options: `weights`, `dead_zone`, `clip`, `dual_limit`, `warmup_steps`, `every`, `exclude` of `DistributionLoss`.
+        """
+        unknown = {"temperature", "top_p", "ignore_index", "accumulation_steps"} & set(options)
+        if unknown:
+            raise ValueError(f"a reward sees texts, not predictions; it has no {', '.join(sorted(unknown))}")
+        self.scale = scale
+        self.loss = DistributionLoss(compiled, decay=decay, dual_rate=dual_rate, accumulation_steps=0, **options)
+
+    def __call__(
+        self,
+        prompts: Sequence[Any] | None = None,
+        completions: Sequence[Any] | None = None,
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        *,
+        log_metric: Any = None,
+        **columns: Any,
+    ) -> list[float]:
+        """Reward of each completion, with the arguments that TRL gives; only `completion_ids` are read.
+
+        Args:
+            prompts: not read.
+            completions: not read.
+            completion_ids: token ids of each completion, without padding.
+            log_metric: called with a name (`dist/<term>`) and the mean z squared of this step's completions.
+            columns: of the data set, not read.
+
+        Raises:
+            TypeError: there are no `completion_ids`.
+            VocabularyMismatch: ids are beyond the tokenizer's.
+        """
+        if completion_ids is None:
+            raise TypeError("DistributionReward needs `completion_ids`, the token ids of each completion; TRL has given them since 0.16")
+        rewards, components = self.token_rewards(completion_ids)
+        if log_metric is not None:
+            for name, value in components.items():
+                log_metric(name, value)
+        return [float(row.sum()) for row in rewards]
+
+    @torch.no_grad()
+    def token_rewards(self, completion_ids: Sequence[Sequence[int]]) -> tuple[list[Tensor], dict[str, float]]:
+        """Reward of each token of each completion, float32 (tokens,), which sum to the completion's; and the components of the loss."""
+        device = self.loss.words.device
+        texts = [torch.as_tensor(ids, dtype=torch.long, device=device) for ids in completion_ids]
+        highest = max((int(text.max()) for text in texts if len(text)), default=0)
+        if highest >= self.loss.vocab_size:
+            raise VocabularyMismatch(
+                f"completions have ids up to {highest}, the profile was compiled for a tokenizer of {self.loss.vocab_size} ids;"
+                " compile it for the tokenizer of this model"
+            )
+        places = [i for i, text in enumerate(texts) if len(text)]
+        texts = [texts[i] for i in places]
+        streams = [self.loss.reader(text[None], torch.ones_like(text[None], dtype=torch.bool)) for text in texts]
+        own = [_sums(self.loss, stream, text) for stream, text in zip(streams, texts, strict=True)]
+        totals = {name: torch.zeros(2, len(family.target), device=device) for name, family in self.loss.families().items()}
+        amounts = torch.tensor([0.0, 0.0, len(completion_ids)], device=device)  # words, tokens, completions
+        for sums in own:
+            amounts[:2] += sums.amounts
+            for name, total in totals.items():
+                total += sums.counts[name]
+        self._pend(totals, amounts[0])
+        _reduce([*totals.values(), amounts])
+        per_completion = (amounts[1] / amounts[2].clamp_min(1)).clamp_min(1)
+
+        rewards = {}
+        for i, stream, text, sums in zip(places, streams, texts, own, strict=True):
+            others = {name: total - sums.counts[name] for name, total in totals.items()}
+            witnesses, rates = self._witnesses(others, amounts[0] - sums.amounts[0])
+            rewards[i] = -self.scale * credit(self.loss, witnesses, stream, text, per_completion, rates)
+        components = self._components(totals, amounts[0])
+        self.loss.step()
+        nothing = torch.zeros(0, device=device)
+        return [rewards.get(i, nothing) for i in range(len(completion_ids))], components
+
+    def _pend(self, totals: Mapping[str, Tensor], words: Tensor) -> None:
+        """Give the loss this rank's counts; its `step` sums them over ranks."""
+        self.loss.pending_words += words
+        self.loss.forwards += 1
+        for name, family in self.loss.families().items():
+            family.add(totals[name][0], totals[name][1])
+
+    def _sums_so_far(self, family: Family, counts: Tensor) -> tuple[Tensor, Tensor]:
+        numerator, denominator = counts
+        return self.loss.decay * family.numerator + numerator, self.loss.decay * family.denominator + denominator
+
+    def _z(self, family: Family, counts: Tensor, words: Tensor) -> Tensor:
+        exposed = self.loss.decay * self.loss.words + words
+        squared = self.loss.decay**2 * self.loss.words_squared + words
+        return family.z(*self._sums_so_far(family, counts), Exposure(exposed, exposed.square() / squared.clamp_min(1)))
+
+    def _witnesses(self, counts: Mapping[str, Tensor], words: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Witnesses by family, and the rates that counts are compared with."""
+        witnesses: dict[str, Tensor] = {}
+        rates: dict[str, Tensor] = {}
+        strength = self.loss.control.strength(self.loss.commits)
+        for term, weight in self.loss.weights.items():
+            for name in self.loss.terms[term].families:
+                family = self.loss.families()[name]
+                pull = strength * (self.loss.control.shrink(self._z(family, counts[name], words)) + family.dual)
+                if weight:
+                    witnesses[name] = weight * family.witness(pull)
+                numerator, denominator = self._sums_so_far(family, counts[name])
+                rates[name] = torch.where(denominator > 0, numerator / denominator.clamp_min(1e-9), family.target)
+        return witnesses, rates
+
+    def _components(self, counts: Mapping[str, Tensor], words: Tensor) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for term in self.loss.weights:
+            squares = []
+            for name in self.loss.terms[term].families:
+                family = self.loss.families()[name]
+                z = self._z(family, counts[name], words)
+                squares.append(float((z.square() * family.tracked).sum() / family.tracked.sum().clamp_min(1)))
+            found[f"dist/{term}"] = sum(squares) / len(squares)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Of one completion."""
+
+    counts: Mapping[str, Tensor]  # family -> numerators and denominators, (2, features)
+    amounts: Tensor  # words and tokens, (2,)
+
+
+def _sums(loss: DistributionLoss, stream: Stream, text: Tensor) -> _Sums:
+    counts = {name: torch.stack([n, d]).float() for name, (n, d) in hard_count(loss, stream, text).items()}
+    return _Sums(counts, torch.stack([stream.words, stream.counted.sum()]).float())
+
+
+def _reduce(tensors: Iterable[Tensor]) -> None:
+    """Sum over ranks, in place."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return
+    for tensor in tensors:
+        dist.all_reduce(tensor)
+
+
+def to_go(rewards: Tensor, gamma: float = 1.0) -> Tensor:
+    """What is still to come after each token, float [..., T]: sum over k > t of gamma^(k - t - 1) rewards[k]."""
+    found = torch.zeros_like(rewards)
+    for t in range(rewards.shape[-1] - 2, -1, -1):
+        found[..., t] = rewards[..., t + 1] + gamma * found[..., t + 1]
+    return found
