@@ -52,7 +52,7 @@ def test_its_expected_policy_gradient_is_that_of_the_discrepancy() -> None:
     (exact,) = torch.autograd.grad(-COMPLETIONS * discrepancy, scores)
     torch.testing.assert_close(leave_one_out, exact, rtol=1e-3, atol=1e-4 * float(exact.abs().max()))
     scaled = plug_in * float((plug_in @ exact) / (plug_in @ plug_in))  # whatever its length
-    assert float((scaled - exact).norm() / exact.norm()) > 0.05
+    assert float((scaled - exact).norm() / exact.norm()) > 0.03
 
 
 def test_rewards_of_tokens_sum_to_those_of_completions() -> None:
