@@ -9,7 +9,7 @@ discrepancies as multiples of the human-human floor, mean z squared of what it e
 
 * fine-tuning: cross-entropy of TEXT. teacher-forced: with the loss on the same batch, at temperature 1; decode-aware: at that of drawing.
 * on-policy: the loss on the model's own continuations, and the divergence from the model as it was; on-policy + text: with the
-  cross-entropy of TEXT in its stead; penalty: as on-policy, without dual variables.
+  cross-entropy of TEXT in its stead; constraint: as on-policy, with dual variables.
 * logit bias: log(mu* / mu) of each token, added to the logits, without training.
 """
 
@@ -120,7 +120,7 @@ ARMS: dict[str, Callable[[Subject, Branch, Tensor], Step]] = {
     "teacher-forced": partial(on_text, weight=WEIGHT),
     "decode-aware": partial(on_text, weight=WEIGHT, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p),
     "on-policy": on_samples,
-    "penalty": partial(on_samples, dual_rate=0.0),
+    "constraint": partial(on_samples, dual_rate=0.02),
     "on-policy + text": partial(on_samples, text=True),
 }
 

@@ -154,7 +154,7 @@ class Float64Loss:
     decay: float = 0.9
     dead_zone: float = 1.0
     clip: float = 4.0
-    dual_rate: float = 0.02
+    dual_rate: float = 0.0
     dual_limit: float = 20.0
     duals: dict[str, Floats] = field(default_factory=dict)
     history: list[list[Expected]] = field(default_factory=lambda: [[]])  # steps, the last of which is pending

@@ -481,8 +481,8 @@ def test_what_cannot_be_right_is_refused(compiled: CompiledProfile, rows: list[l
             attach(made, loss, weight=weight)
     with pytest.raises(ValueError, match="ignore_index=-100"):
         attach(made, DistributionLoss(compiled, ignore_index=-1))
-    of_trl = type("SFTTrainer", (Trainer,), {"__module__": "trl.trainer.sft_trainer"})
-    with pytest.raises(TypeError, match=r"Mine is a trainer of TRL.*transformers\.Trainer"):
+    of_trl = type("GRPOTrainer", (Trainer,), {"__module__": "trl.trainer.grpo_trainer"})
+    with pytest.raises(TypeError, match=r"Mine is a trainer of TRL.*DistributionReward"):
         attach(trainer(tmp_path, rows, kind=type("Mine", (of_trl,), {})), loss)
     sharded = trainer(tmp_path, rows)
     sharded.get_cp_size = lambda: 2

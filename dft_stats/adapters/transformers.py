@@ -1,11 +1,12 @@
-"""The loss in a Hugging Face `Trainer`: `attach(trainer, loss)` before `trainer.train()`.
+"""The loss in a Hugging Face `Trainer` or the `SFTTrainer` of TRL: `attach(trainer, loss)` before `trainer.train()`.
 
-Proven by tests on transformers 5.24, one process and two (gloo, CPU). DeepSpeed, FSDP and GPUs: by the Trainer's rules, untried.
+Proven by tests on transformers 5.24 and TRL 1.16, one process and two (gloo, CPU). DeepSpeed, FSDP, GPUs: by the Trainer's rules, untried.
 """
 
 import math
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -19,7 +20,8 @@ try:
 except ImportError as error:
     raise ImportError("dft_stats.adapters.transformers needs transformers and accelerate: pip install 'dft-stats[transformers]'") from error
 
-from dft_stats.loss import TERMS, DistributionLoss
+from dft_stats.adapters.hidden_states import Caught, caught
+from dft_stats.loss import TERMS, DistributionLoss, through_head
 
 STATE_FILE = "distribution_loss.pt"
 """Name of the loss's state in a checkpoint."""
@@ -40,7 +42,8 @@ def attach(trainer: Any, loss: DistributionLoss, *, weight: float = 0.1) -> Any:
       counted. Batches packed without any of these are told apart by special tokens alone.
 
     Args:
-        trainer: a `transformers.Trainer` of a causal language model. Not of TRL.
+        trainer: a `transformers.Trainer` of a causal language model, or a `trl.SFTTrainer`, which builds no logits: there the loss is
+            taken from the hidden states of the same forward, through the head.
         loss: for the profile, compiled for the model's tokenizer.
         weight: of the loss beside the trainer's own, at least 0.
 
@@ -56,13 +59,19 @@ def attach(trainer: Any, loss: DistributionLoss, *, weight: float = 0.1) -> Any:
     callback = DistributionLossCallback(loss, weight)
     plain = {name: getattr(trainer, name) for name in ("compute_loss", "evaluation_loop", "log", "train")}
 
+    headless = _is_of_trl(trainer)  # it never builds logits
+
     def compute_loss(model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         given = dict(inputs)  # the trainer takes the labels out
-        value, outputs = plain["compute_loss"](model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        ask = return_outputs if headless else True  # outputs with logits cost TRL a second forward
+        with caught(trainer.accelerator.unwrap_model(model)) if headless else nullcontext() as found:
+            result = plain["compute_loss"](model, inputs, return_outputs=ask, num_items_in_batch=num_items_in_batch)
+        value, outputs = result if ask else (result, None)
+        predictions = outputs if found is None else found
         if model.training and torch.is_grad_enabled():
-            value = callback.add(value, outputs, given, *_scale(trainer, num_items_in_batch))
+            value = callback.add(value, predictions, given, *_scale(trainer, num_items_in_batch))
         else:
-            callback.measure(outputs, given)
+            callback.measure(predictions, given)
         return (value, outputs) if return_outputs else value
 
     def evaluation_loop(
@@ -106,17 +115,17 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
         self.evaluation: list[Tensor] = []
         self.total, self.steps = torch.zeros(len(NAMES)), 0  # since the last log
 
-    def add(self, value: Tensor, outputs: Any, inputs: Mapping[str, Any], num_items: Any, scale: float, shares: int) -> Tensor:
+    def add(self, value: Tensor, predictions: Any, inputs: Mapping[str, Any], num_items: Any, scale: float, shares: int) -> Tensor:
         """The trainer's loss of a micro-batch plus the weighted one, which counts `scale` times now and `1 / shares` of that in the end."""
-        own, components = self.loss(**self._arguments(outputs, inputs, detach=self.weight == 0), num_items=num_items)
+        own, components = self._of(predictions, inputs, detach=self.weight == 0, num_items=num_items)
         components["dist/loss"] = components["dist/loss"] * (scale / shares)
         self.window.append(torch.stack([components[name] for name in NAMES]))
         return value if self.weight == 0 else value + (self.weight * scale) * own.to(value.device)
 
     @torch.no_grad()
-    def measure(self, outputs: Any, inputs: Mapping[str, Any]) -> None:
+    def measure(self, predictions: Any, inputs: Mapping[str, Any]) -> None:
         """Components of an evaluation batch; no state changes."""
-        _, components = self.loss(**self._arguments(outputs, inputs, detach=True))
+        _, components = self._of(predictions, inputs, detach=True)
         self.evaluation.append(torch.stack([components[name] for name in NAMES]))
 
     def since_last_log(self) -> dict[str, float]:
@@ -162,21 +171,29 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
             torch.save(self.loss.state_dict(), part)
             part.replace(path)
 
-    def _arguments(self, outputs: Any, inputs: Mapping[str, Any], *, detach: bool) -> dict[str, Any]:
+    def _of(self, predictions: Any, inputs: Mapping[str, Any], *, detach: bool, num_items: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a micro-batch, from the outputs of the model or from hidden states that were caught."""
         labels = inputs.get("labels")
         if not isinstance(labels, Tensor):
             raise ValueError(f"DistributionLoss needs `labels` in the batch, [B, T]; it has {', '.join(inputs) or 'nothing'}")
-        logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
-        place = logits.device if isinstance(logits, Tensor) else labels.device
+        is_caught = isinstance(predictions, Caught)
+        name = "hidden_states" if is_caught else "logits"
+        given = predictions.get(name) if isinstance(predictions, Mapping) else getattr(predictions, name, None)
+        place = given.device if isinstance(given, Tensor) else labels.device
+        given = given.detach() if detach and isinstance(given, Tensor) else given
         mask, ids, starts = inputs.get("attention_mask"), inputs.get("input_ids"), document_starts(inputs)
         if _fits(mask, labels):
             labels = labels.masked_fill(mask.to(labels.device) == 0, self.loss.ignore_index)
-        return {
-            "logits": logits.detach() if detach and isinstance(logits, Tensor) else logits,
-            "labels": labels.to(place),
+        arguments = {
             "input_ids": ids.to(place) if _fits(ids, labels) else None,
             "document_starts": None if starts is None else starts.to(place),
+            "num_items": num_items,
         }
+        if not is_caught:
+            return self.loss(given, labels.to(place), **arguments)  # type: ignore[no-any-return]
+        how = {"softcap": predictions.softcap, "logit_scale": predictions.logit_scale}
+        hidden: Any = given
+        return through_head(self.loss, hidden, predictions.head, labels.to(place), weight=float(not detach), **how, **arguments)
 
 
 def document_starts(inputs: Mapping[str, Any]) -> Tensor | None:
@@ -217,8 +234,11 @@ def _scale(trainer: Any, num_items: Any) -> tuple[Any, float, int]:
 def _check(trainer: Any, loss: Any, weight: float) -> None:
     if not isinstance(trainer, Trainer):
         raise TypeError(f"attach is for a transformers.Trainer, not a {type(trainer).__name__}; in another loop call the loss yourself")
-    if any(base.__module__.partition(".")[0] == "trl" for base in type(trainer).__mro__):
-        raise TypeError(f"{type(trainer).__name__} is a trainer of TRL, without logits or labels; give its data to transformers.Trainer")
+    if _is_of_trl(trainer) and not any(base.__name__ == "SFTTrainer" for base in type(trainer).__mro__):
+        raise TypeError(
+            f"{type(trainer).__name__} is a trainer of TRL that learns from rewards or preferences; of TRL, attach takes SFTTrainer."
+            " Give a GRPOTrainer or RLOOTrainer `reward_funcs=dft_stats.loss.DistributionReward(compiled)`"
+        )
     if not isinstance(loss, DistributionLoss):
         raise TypeError(f"loss is a DistributionLoss, not a {type(loss).__name__}; make one of profile.compile(tokenizer)")
     if getattr(getattr(trainer.model, "config", None), "is_encoder_decoder", False):
@@ -233,6 +253,10 @@ def _check(trainer: Any, loss: Any, weight: float) -> None:
         raise ValueError("nn.DataParallel is not supported; start the script with torchrun, or show it one GPU with CUDA_VISIBLE_DEVICES=0")
     if any(getattr(trainer, name, int)() > 1 for name in ("get_tp_size", "get_cp_size", "get_sp_size")):
         raise ValueError("tensor, context and sequence parallelism are not supported: ranks would count one text twice, or parts of it")
+
+
+def _is_of_trl(trainer: Any) -> bool:
+    return any(base.__module__.partition(".")[0] == "trl" for base in type(trainer).__mro__)
 
 
 def _fits(given: Any, labels: Tensor) -> TypeGuard[Tensor]:

@@ -11,13 +11,14 @@ class Control:
     """The force on a rate is `shrink(z) + dual`, the augmented Lagrangian of the constraint |z| <= dead_zone (Hestenes 1969, Powell 1969).
 
     `dual` grows by `dual_rate * shrink(z)` with every optimizer step, so it finds the strength that holds the rate at the edge of human
-    noise against the anchor, whatever the anchor's weight. With `dual_rate` 0 there is the penalty alone, which stops short of that.
-    A high rate swings: the model answers late, since the rates are means over steps and the optimizer has its own pace.
+    noise against an anchor, whatever the anchor's weight. With `dual_rate` 0 there is the penalty alone, which stops short of that.
+    A high rate swings, since the model answers late: the rates are means over steps, and the optimizer has its own pace. And where the
+    constraint cannot be met, as with a cross-entropy of text that contradicts the profile, the variables grow to their limit.
     """
 
     dead_zone: float = 1.0
     clip: float = 4.0
-    dual_rate: float = 0.02
+    dual_rate: float = 0.0
     dual_limit: float = 20.0
     warmup_steps: int = 0
     every: int = 1

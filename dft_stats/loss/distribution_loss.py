@@ -53,7 +53,7 @@ class DistributionLoss(nn.Module):
         decay: float = 0.9,
         dead_zone: float = 1.0,
         clip: float = 4.0,
-        dual_rate: float = 0.02,
+        dual_rate: float = 0.0,
         dual_limit: float = 20.0,
         warmup_steps: int = 0,
         every: int = 1,

@@ -1,0 +1,191 @@
+"""The loss in TRL: in `SFTTrainer`, which never builds logits, and as a reward for `GRPOTrainer`. Models of four kinds, tiny and random."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from torch import Tensor
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
+
+from dft_stats.adapters.transformers import NAMES, STATE_FILE, attach
+from dft_stats.compiled import CompiledProfile
+from dft_stats.loss import DistributionLoss, DistributionReward
+from tests.profiles import profile_of
+from tests.prose import documents
+from tests.tokenizers_for_tests import gpt2_like
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+KINDS = {
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return PreTrainedTokenizerFast(tokenizer_object=gpt2_like(), eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+
+
+@pytest.fixture(scope="module")
+def compiled(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> CompiledProfile:
+    return profile_of(documents(60), tmp_path_factory.mktemp("trl") / "profile").compile(tokenizer)
+
+
+def model(kind: str = "llama") -> Any:
+    torch.manual_seed(0)
+    config, causal = KINDS[kind]
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2}
+    return causal(config(vocab_size=700, max_position_embeddings=512, pad_token_id=0, **sizes))
+
+
+def sft(folder: Path, tokenizer: Any, *, kind: str = "llama", rows: int = 8, peft: Any = None, **settings: Any) -> Any:
+    base = {"per_device_train_batch_size": 4, "max_steps": 2, "learning_rate": 1e-3, "report_to": [], "logging_steps": 1}
+    base |= {"save_strategy": "no", "use_cpu": True, "bf16": False, "max_length": 48, "disable_tqdm": True, "seed": 0}
+    base |= {"gradient_checkpointing": False, "max_grad_norm": 0.0}
+    data = Dataset.from_list([{"text": text} for text in documents(rows)])
+    arguments = SFTConfig(output_dir=str(folder), **(base | settings))
+    return SFTTrainer(
+        model=model(kind), args=arguments, train_dataset=data, eval_dataset=data, processing_class=tokenizer, peft_config=peft
+    )
+
+
+def gradients(made: Any) -> dict[str, Tensor]:
+    """Of the first optimizer step, before it."""
+    found: dict[str, Tensor] = {}
+
+    def keep(optimizer: Any, *_: Any) -> None:
+        if not found:
+            found.update({name: p.grad.clone() for name, p in made.model.named_parameters() if p.grad is not None})
+
+    made.create_optimizer()
+    made.optimizer.register_step_pre_hook(keep)
+    made.train()
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_trains_with_one_forward_a_batch_and_logs(kind: str, compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
+    made = sft(tmp_path, tokenizer, kind=kind, gradient_accumulation_steps=2)
+    forwards: list[bool] = []
+    made.model.base_model.register_forward_hook(lambda *_: forwards.append(torch.is_grad_enabled()))
+    attach(made, DistributionLoss(compiled), weight=0.1).train()
+    assert forwards == [True] * 4
+    logs = [log for log in made.state.log_history if "loss" in log]
+    assert len(logs) == 2
+    assert all(name in log for log in logs for name in NAMES)
+    assert "entropy" in logs[0]
+    metrics = made.evaluate()
+    assert all(f"eval_{name}" in metrics for name in NAMES)
+
+
+def test_without_weight_training_is_the_same_and_with_it_another(compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
+    plain = gradients(sft(tmp_path, tokenizer))
+    same = gradients(attach(sft(tmp_path, tokenizer), DistributionLoss(compiled), weight=0))
+    other = gradients(attach(sft(tmp_path, tokenizer), DistributionLoss(compiled), weight=1.0))
+    assert all(torch.equal(plain[name], same[name]) for name in plain)
+    assert not any(torch.equal(plain[name], other[name]) for name in plain)
+
+
+@pytest.mark.parametrize("settings", [{}, {"packing": True, "max_length": 200}, {"padding_free": True, "max_length": None}])
+def test_the_gradient_is_that_of_the_logits(settings: dict[str, Any], compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
+    """What the adapter takes through the head, against the loss on the logits of the same batch."""
+    weight, settings = 1.0, {"per_device_train_batch_size": 8, "max_steps": 1, **settings}
+    plain = gradients(sft(tmp_path, tokenizer, **settings))
+    made = attach(sft(tmp_path, tokenizer, **settings), DistributionLoss(compiled), weight=weight)
+    start = {name: p.detach().clone() for name, p in made.model.named_parameters()}
+    seen: list[dict[str, Any]] = []
+    inner = made.compute_loss
+    vars(made)["compute_loss"] = lambda m, inputs, *rest, **named: (seen.append(dict(inputs)), inner(m, inputs, *rest, **named))[1]
+    found = gradients(made)
+    (inputs,) = seen
+    again = model()
+    again.load_state_dict(start)
+    keys = ("input_ids", "attention_mask", "position_ids")
+    logits = again(**{key: inputs[key] for key in keys if key in inputs}, use_cache=False).logits
+    starts = inputs["position_ids"] == 0 if "position_ids" in inputs else None
+    value, _ = DistributionLoss(compiled)(logits, inputs["labels"], input_ids=inputs["input_ids"], document_starts=starts)
+    value.backward()
+    for name, p in again.named_parameters():
+        wanted = plain[name] + weight * p.grad
+        torch.testing.assert_close(found[name], wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()), msg=name)
+
+
+def test_the_gradient_does_not_depend_on_accumulation(compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
+    """In the second step, whose witness is made of the first: statistics that are the same whatever the batch is cut into."""
+    results = []
+    for size, steps in ((8, 1), (2, 4)):
+        settings = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps, "max_steps": 1}
+        made = sft(tmp_path, tokenizer, **settings)
+        loss = DistributionLoss(compiled)
+        ids = torch.randint(1, 600, (4, 40), generator=torch.Generator().manual_seed(0))
+        loss(torch.zeros(4, 40, 700).requires_grad_(), ids)
+        results.append(gradients(attach(made, loss, weight=1.0)))
+    whole, pieces = (torch.cat([g.flatten().double() for g in result.values()]) for result in results)
+    assert float(torch.cosine_similarity(whole, pieces, dim=0)) > 0.9999
+    assert float(pieces.norm() / whole.norm()) == pytest.approx(1, abs=1e-3)
+
+
+def test_low_rank_adapters_are_trained(compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
+    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    found = [
+        gradients(attach(sft(tmp_path, tokenizer, peft=lora, max_steps=1), DistributionLoss(compiled), weight=weight)) for weight in (0, 1)
+    ]
+    assert found[0].keys() == found[1].keys()
+    assert all("lora" in name for name in found[1])
+    assert any(not torch.equal(found[0][name], found[1][name]) for name in found[1])
+
+
+def test_it_is_saved_and_resumed(compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
+    settings = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
+    whole = DistributionLoss(compiled)
+    attach(sft(tmp_path / "a", tokenizer, **settings), whole).train()
+    assert (tmp_path / "a" / "checkpoint-2" / STATE_FILE).is_file()
+    resumed = DistributionLoss(compiled)
+    attach(sft(tmp_path / "a", tokenizer, **settings), resumed).train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-2"))
+    for name, value in whole.state_dict().items():
+        if isinstance(value, Tensor):
+            torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_the_reward_trains_a_policy(compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
+    """A random model writes noise; with the reward its tokens come nearer to the profile's, and the components are logged."""
+    arguments = GRPOConfig(
+        output_dir=str(tmp_path), per_device_train_batch_size=16, num_generations=16, max_completion_length=24, max_steps=30,
+        learning_rate=2e-2, beta=0.0, scale_rewards="none", loss_type="dr_grpo", report_to=[], logging_steps=1, save_strategy="no",
+        use_cpu=True, bf16=False, disable_tqdm=True, seed=0, gradient_checkpointing=False,
+    )  # fmt: skip
+    data = Dataset.from_list([{"prompt": "The"} for _ in range(32)])
+    reward = DistributionReward(compiled, weights={"token_frequency": 1.0, "ngram_frequency": 0.0, "sentence_length": 0.0,
+                                                              "punctuation_rhythm": 0.0, "entropy": 0.0})  # fmt: skip
+    made = GRPOTrainer(model=model(), reward_funcs=reward, args=arguments, train_dataset=data, processing_class=tokenizer)
+    made.train()
+    logs = [log for log in made.state.log_history if "reward" in log]
+    assert all("dist/token_frequency" in log for log in logs)
+    assert all(log["frac_reward_zero_std"] == 0 for log in logs)
+    first, last = ([log["dist/token_frequency"] for log in part] for part in (logs[:3], logs[-3:]))
+    assert sum(last) < 0.8 * sum(first)
