@@ -38,7 +38,8 @@ def test_what_tokens_add_sums_to_the_loss(kind: str, data: st.DataObject) -> Non
     items = torch.tensor(float(tokens.numel()))
     counts = hard_count(loss, stream, tokens.flatten())
     value = loss.value(witnesses, counts, items)
-    shares = credit(loss, witnesses, stream, tokens.flatten(), items)
+    gains, chances = credit(loss, witnesses, stream, tokens.flatten(), items)
+    shares = gains - chances
     size = (
         sum(
             float((w.abs() * (n + d * loss.families()[f].target) / loss.families()[f].per_token).abs().sum())
@@ -50,5 +51,5 @@ def test_what_tokens_add_sums_to_the_loss(kind: str, data: st.DataObject) -> Non
     assert float(shares.sum()) == pytest.approx(float(value), abs=1e-5 * float(size) + 1e-6)
     for name in witnesses:
         alone = {name: witnesses[name]}
-        part = credit(loss, alone, stream, tokens.flatten(), items).sum()
+        part = torch.stack(credit(loss, alone, stream, tokens.flatten(), items)).sum(1).diff().neg()
         assert float(part) == pytest.approx(float(loss.value(alone, counts, items)), abs=1e-5 * float(size) + 1e-6), name

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch import multiprocessing as processes
 
 from dft_stats.errors import VocabularyMismatch
-from dft_stats.loss import TERMS, DistributionLoss, DistributionReward, to_go
+from dft_stats.loss import TERMS, DistributionLoss, DistributionReward
 from tests.compiled_for_tests import compiled, handmade, measured, text_rows
 
 TOKENS = ("<s>", " the", " The", " cat")
@@ -128,12 +128,6 @@ def test_a_policy_that_follows_it_gets_nearer() -> None:
         optimizer.zero_grad()
         squares.append(components["dist/token_frequency"])
     assert sum(squares[-10:]) < 0.5 * sum(squares[:3]) / 3 * 10
-
-
-def test_what_is_to_come() -> None:
-    rewards = torch.tensor([[1.0, 2.0, 4.0, 8.0]])
-    assert to_go(rewards).tolist() == [[14, 12, 8, 0]]
-    assert to_go(rewards, 0.5).tolist() == [[2 + 2 + 2, 4 + 4, 8, 0]]
 
 
 def test_it_looks_like_a_function_to_trainers_and_logs() -> None:

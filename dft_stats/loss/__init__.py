@@ -11,7 +11,8 @@ except ImportError as error:
 from dft_stats.loss.batch import LogitsMissing
 from dft_stats.loss.distribution_loss import TERMS, DistributionLoss
 from dft_stats.loss.on_policy import on_policy
-from dft_stats.loss.reward import DistributionReward, to_go
+from dft_stats.loss.returns import to_go
+from dft_stats.loss.reward import DistributionReward
 from dft_stats.loss.sampler import Sampler
 from dft_stats.loss.through_head import through_head
 

@@ -54,8 +54,10 @@ def credit(
     tokens: Tensor,
     items: Tensor,
     rates: Mapping[str, Tensor] | None = None,
-) -> Tensor:
-    """What each token adds to the loss of the text, (rows,); they sum to it.
+) -> tuple[Tensor, Tensor]:
+    """What each token adds to the loss of the text, (rows,), by what it is counted as; and by the chances that it takes.
+
+    The difference of the two sums to the loss.
 
     Args:
         loss: for the profile.
@@ -77,6 +79,8 @@ def credit(
     weights = {name: torch.zeros_like(family.target) for name, family in families.items()}
     weights |= {name: witness / families[name].per_token / items for name, witness in witnesses.items()}
     levels = {name: weight * (families[name].target if rates is None else rates[name]) for name, weight in weights.items()}
+    chances = torch.zeros_like(found)
     for term in loss.terms.values():
-        found = found + term.given(stream, weights) - term.chances(stream, levels)
-    return found
+        found = found + term.given(stream, weights)
+        chances = chances + term.chances(stream, levels)
+    return found, chances

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dft_stats.loss.distribution_loss import DistributionLoss
+from dft_stats.loss.returns import consequences, surrogate
 
 
 def on_policy(
@@ -21,10 +22,13 @@ def on_policy(
     eos_token_id: int | Iterable[int] | None = None,
     generator: torch.Generator | None = None,
     num_items: int | Tensor | None = None,
+    returns: float = 0.0,
+    gamma: float = 0.9,
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Sample continuations as the loss's sampler says, without gradient, and apply the loss to them.
 
-    What a prediction does to the text after it has no gradient. Prompts are read, not counted, and neither is what follows an EOS.
+    What a prediction does to the text after it has no gradient, unless `returns` is more than 0. Prompts are read, not counted, and
+    neither is what follows an EOS.
 
     Args:
         loss: its `temperature` and `top_p` are those of the sampling.
@@ -35,6 +39,9 @@ def on_policy(
         eos_token_id: ends a continuation; None: all have the same length.
         generator: makes the samples repeatable; then they are drawn token by token without the model's cache.
         num_items: as in `DistributionLoss.forward`.
+        returns: weight of what follows from each drawn token, by the score function, see `dft_stats.loss.returns`; from the second
+            optimizer step on. 1 is the whole gradient, with more noise.
+        gamma: discount of what comes a token later.
 
     Returns:
         Loss, components, and the ids [B, P + new] of prompts and continuations.
@@ -53,8 +60,14 @@ def on_policy(
         ended = torch.isin(tokens[:, prompts.shape[1] :], torch.tensor(ends, device=tokens.device)).long()
         labels[:, prompts.shape[1] :][(ended.cumsum(1) - ended) > 0] = loss.ignore_index
     starts = None if whole is None else (whole == 0) | ((whole == 1) & (whole.cumsum(1) == 1))
-    value, components = loss(_logits(model, tokens, whole), labels, input_ids=tokens, num_items=num_items, document_starts=starts)
-    return value, components, tokens
+    logits = _logits(model, tokens, whole)
+    extra = None
+    if returns and loss.learns and loss.steady:
+        batch = loss.read(logits, labels, input_ids=tokens, shifted=False, document_starts=starts)
+        costs = consequences(loss, batch, labels.shape, batch.items(num_items), gamma)
+        extra = returns * surrogate(loss, logits, batch, costs)
+    value, components = loss(logits, labels, input_ids=tokens, num_items=num_items, document_starts=starts)
+    return value if extra is None else value + extra, components, tokens
 
 
 def _generate(generate: Any, loss: DistributionLoss, prompts: Tensor, mask: Tensor | None, new: int, ends: list[int]) -> Tensor:

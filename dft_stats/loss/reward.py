@@ -111,7 +111,8 @@ class DistributionReward:
         for i, stream, text, sums in zip(places, streams, texts, own, strict=True):
             others = {name: total - sums.counts[name] for name, total in totals.items()}
             witnesses, rates = self._witnesses(others, amounts[0] - sums.amounts[0])
-            rewards[i] = -self.scale * credit(self.loss, witnesses, stream, text, per_completion, rates)
+            gains, chances = credit(self.loss, witnesses, stream, text, per_completion, rates)
+            rewards[i] = self.scale * (chances - gains)
         components = self._components(totals, amounts[0])
         self.loss.step()
         nothing = torch.zeros(0, device=device)
@@ -179,11 +180,3 @@ def _reduce(tensors: Iterable[Tensor]) -> None:
         return
     for tensor in tensors:
         dist.all_reduce(tensor)
-
-
-def to_go(rewards: Tensor, gamma: float = 1.0) -> Tensor:
-    """What is still to come after each token, float [..., T]: sum over k > t of gamma^(k - t - 1) rewards[k]."""
-    found = torch.zeros_like(rewards)
-    for t in range(rewards.shape[-1] - 2, -1, -1):
-        found[..., t] = rewards[..., t + 1] + gamma * found[..., t + 1]
-    return found

@@ -1,0 +1,53 @@
+"""What a token does to the text after it: the score-function part of the on-policy gradient (Williams 1992, REINFORCE).
+
+A prediction changes the loss at its own place, which `DistributionLoss` follows exactly, over all tokens; and it changes what comes after,
+and how many chances there are: a sentence that ends begins another one. For that only the tokens that were drawn are known.
+"""
+
+import torch
+from torch import Tensor
+
+from dft_stats.loss.batch import Batch
+from dft_stats.loss.credit import credit
+from dft_stats.loss.distribution_loss import DistributionLoss
+
+
+def to_go(values: Tensor, gamma: float = 1.0) -> Tensor:
+    """What is still to come after each token, float [..., T]: sum over k > t of gamma^(k - t - 1) values[k]."""
+    found = torch.zeros_like(values)
+    for t in range(values.shape[-1] - 2, -1, -1):
+        found[..., t] = values[..., t + 1] + gamma * found[..., t + 1]
+    return found
+
+
+@torch.no_grad()
+def consequences(loss: DistributionLoss, batch: Batch, shape: torch.Size, items: Tensor, gamma: float) -> Tensor:
+    """What follows from the token of each row, in units of the loss, [B, T]: to be lowered. The running rates must be steady.
+
+    Args:
+        loss: whose witness is that of the next forward.
+        batch: the drawn text.
+        shape: B and T.
+        items: labels in the whole step.
+        gamma: weight of what comes a token later, for each token; less than 1 has less noise and some bias.
+    """
+    witnesses, _ = loss.witnesses(None, batch.stream, True)
+    rates = {
+        name: torch.where(family.denominator > 0, family.numerator / family.denominator.clamp_min(1e-9), family.target)
+        for name, family in loss.families().items()
+    }
+    gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), items, rates)
+    return to_go((gains - chances).view(shape), gamma) - chances.view(shape)
+
+
+def surrogate(loss: DistributionLoss, logits: Tensor, batch: Batch, costs: Tensor) -> Tensor:
+    """A scalar whose gradient is that of the expected `costs` [B, T] by way of the drawn tokens.
+
+    From each is taken the mean of the other rows at its place, which changes the noise and not the expectation.
+    """
+    counted = batch.stream.counted.view(costs.shape)
+    others = counted.sum(0) - counted.long()
+    baseline = ((costs * counted).sum(0) - costs * counted) / others.clamp_min(1)
+    advantage = torch.where(counted & (others > 0), costs - baseline, torch.where(counted, costs, 0))
+    p = loss.sampler.probabilities(logits).gather(-1, batch.targets.clamp_min(0).view(*costs.shape, 1))[..., 0]
+    return (advantage * torch.where(counted, p, 1).clamp_min(torch.finfo(p.dtype).tiny).log()).sum()

@@ -1,0 +1,106 @@
+"""The score-function part of the on-policy gradient: with it the gradient is exact, which is shown by counting all texts there are."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from dft_stats.loss import TERMS, DistributionLoss, on_policy, to_go
+from dft_stats.loss.credit import credit
+from dft_stats.loss.returns import consequences, surrogate
+from tests.compiled_for_tests import handmade
+from tests.test_on_policy import Bigrams
+
+SPELT = ("<s>", " the", " The", ".", ",")
+PROMPT, LENGTH = 1, 4
+
+
+def texts() -> Tensor:
+    """All of them, int64 [texts, 1 + LENGTH], behind a prompt of one word."""
+    drawn = torch.tensor(list(itertools.product((1, 2, 3, 4), repeat=LENGTH)))
+    return torch.cat([torch.ones(len(drawn), PROMPT, dtype=torch.long), drawn], 1)
+
+
+def steady(term: str) -> DistributionLoss:
+    """With running rates; of one term alone."""
+    weights = {name: float(name == term) for name in TERMS}
+    loss = DistributionLoss(handmade(SPELT, ngrams=((-1, 1, 3), (-1, 3, 2))), weights=weights, dead_zone=0.0, accumulation_steps=0)
+    generator = torch.Generator().manual_seed(3)
+    loss(torch.randn(4, 30, len(SPELT), generator=generator), torch.randint(1, len(SPELT), (4, 30), generator=generator), shifted=True)
+    loss.step()
+    return loss
+
+
+def labels_of(tokens: Tensor) -> Tensor:
+    labels = tokens.clone()
+    labels[:, :PROMPT] = -100
+    return labels
+
+
+@pytest.mark.parametrize("term", ["token_frequency", "ngram_frequency", "sentence_length", "punctuation_rhythm"])
+def test_with_returns_the_gradient_is_exact(term: str) -> None:
+    """Of the expected loss of a text, with witness and rates held: by enumeration, and as the mean of the estimator over all texts."""
+    loss, tokens = steady(term), texts()
+    table = torch.randn(len(SPELT), len(SPELT), generator=torch.Generator().manual_seed(4))
+    table[:, 0] = -30  # no special token
+    table.requires_grad_()
+    log_p = table.log_softmax(-1)
+    chance = sum(log_p[tokens[:, t], tokens[:, t + 1]] for t in range(LENGTH)).exp()
+    assert chance.sum().item() == pytest.approx(1, abs=1e-4)
+    items = torch.tensor(float(LENGTH))
+
+    batch = loss.read(log_p[tokens], labels_of(tokens), input_ids=tokens, shifted=False, document_starts=None)
+    witnesses, _ = loss.witnesses(None, batch.stream, True)
+    rates = {name: f.numerator / f.denominator.clamp_min(1e-9) for name, f in loss.families().items()}
+    rates = {name: torch.where(f.denominator > 0, rates[name], f.target) for name, f in loss.families().items()}
+    gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), items, rates)
+    cost = (gains - chances).view(tokens.shape).sum(1)
+    (exact,) = torch.autograd.grad((chance * cost).sum(), table, retain_graph=True)
+
+    immediate, whole = torch.zeros_like(table), torch.zeros_like(table)
+    for i, share in enumerate(chance.detach().tolist()):
+        text = tokens[i : i + 1]
+        logits = table[text]
+        one = loss.read(logits, labels_of(text), input_ids=text, shifted=False, document_starts=None)
+        value = loss.value(witnesses, loss.soft_count(loss.sampler.probabilities(logits), one.stream), items)
+        extra = surrogate(loss, logits, one, consequences(loss, one, text.shape, items, 1.0))
+        immediate += share * torch.autograd.grad(value, table, retain_graph=True)[0]
+        whole += share * torch.autograd.grad(value + extra, table)[0]
+    assert exact.abs().max() > 0
+    torch.testing.assert_close(whole, exact, rtol=1e-3, atol=1e-4 * float(exact.abs().max()))
+    if term == "sentence_length":
+        assert float((immediate - exact).norm() / exact.norm()) > 0.1
+
+
+def test_on_policy_adds_it_from_the_second_step_on() -> None:
+    found = []
+    for returns in (0.0, 1.0):
+        loss, model = DistributionLoss(handmade(), dead_zone=0.0), Bigrams()
+        gradients = []
+        for step in range(2):
+            prompts = torch.randint(1, handmade().vocab_size, (4, 3), generator=torch.Generator().manual_seed(1))
+            generator = torch.Generator().manual_seed(step)
+            value, _, _ = on_policy(loss, model, prompts, max_new_tokens=12, generator=generator, returns=returns)
+            gradients.append(torch.autograd.grad(value, model.table)[0])
+        found.append(gradients)
+    assert torch.equal(found[0][0], found[1][0])
+    assert not torch.allclose(found[0][1], found[1][1])
+
+
+def test_the_mean_of_the_other_rows_is_taken_away() -> None:
+    """Costs that are the same for all rows pull at nothing."""
+    loss, tokens = steady("sentence_length"), texts()[:8]
+    logits = torch.zeros(*tokens.shape, len(SPELT), requires_grad=True)
+    batch = loss.read(logits, labels_of(tokens), input_ids=tokens, shifted=False, document_starts=None)
+    surrogate(loss, logits, batch, torch.full(tokens.shape, 3.0)).backward()
+    assert logits.grad is not None
+    assert float(logits.grad.abs().max()) < 1e-6
+
+
+def test_what_is_to_come() -> None:
+    values = torch.tensor([[1.0, 2.0, 4.0, 8.0]])
+    assert to_go(values).tolist() == [[14, 12, 8, 0]]
+    assert to_go(values, 0.5).tolist() == [[2 + 2 + 2, 4 + 4, 8, 0]]
+    assert math.isclose(float(to_go(values, 0.0).sum()), 14)
