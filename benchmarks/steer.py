@@ -9,7 +9,8 @@ discrepancies as multiples of the human-human floor, mean z squared of what it e
 
 * fine-tuning: cross-entropy of TEXT. teacher-forced: with the loss on the same batch, at temperature 1; decode-aware: at that of drawing.
 * on-policy: the loss on the model's own continuations, and the divergence from the model as it was; on-policy + text: with the
-  cross-entropy of TEXT in its stead; constraint: as on-policy, with dual variables.
+  cross-entropy of TEXT in its stead; constraint: as on-policy, with dual variables;
+  returns + text: as on-policy + text, with the score function of what follows each token.
 * logit bias: log(mu* / mu) of each token, added to the logits, without training.
 """
 
@@ -102,14 +103,14 @@ def on_text(subject: Subject, branch: Branch, texts: Tensor, weight: float = 0.0
     return value
 
 
-def on_samples(subject: Subject, branch: Branch, texts: Tensor, text: bool = False, **options: Any) -> Step:
+def on_samples(subject: Subject, branch: Branch, texts: Tensor, text: bool = False, returns: float = 0.0, **options: Any) -> Step:
     """The loss on the model's own continuations, anchored by the model as it was or by human text."""
     chosen, loss = batches(len(STEERED)), make(subject, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p, **options)
     cross_entropy = on_text(subject, branch, texts)
 
     def value(step: int) -> Tensor:
         ids, mask = encode(subject.tokenizer, [STEERED[i] for i in next(chosen)])
-        own, _, _ = on_policy(loss, branch, ids, attention_mask=mask, max_new_tokens=STEP_TOKENS)
+        own, _, _ = on_policy(loss, branch, ids, attention_mask=mask, max_new_tokens=STEP_TOKENS, returns=returns)
         return WEIGHT * own + cross_entropy(step) if text else own + ANCHOR * branch.divergence
 
     return value
@@ -122,6 +123,7 @@ ARMS: dict[str, Callable[[Subject, Branch, Tensor], Step]] = {
     "on-policy": on_samples,
     "constraint": partial(on_samples, dual_rate=0.02),
     "on-policy + text": partial(on_samples, text=True),
+    "returns + text": partial(on_samples, text=True, returns=1.0),
 }
 
 
