@@ -15,7 +15,7 @@ from tests.tokenizers_for_tests import gpt2_like
 ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md",
-    *(f"docs/{page}.md" for page in ("tutorial", "format", "statistics", "sentences", "tokenizers")),
+    *(f"docs/{page}.md" for page in ("tutorial", "format", "statistics", "sentences", "tokenizers", "trainers")),
     "pipelines/README.md",
 )
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -36,6 +36,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.usefixtures("workplace")
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")  # of trainers, about what they use
 def test_the_code_of_a_page_runs(page: str) -> None:
     size = gpt2_like().get_vocab_size()
     names = {"logits": torch.randn(2, 20, size, requires_grad=True), "labels": torch.randint(1, size, (2, 20))}
