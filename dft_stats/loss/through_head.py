@@ -66,12 +66,17 @@ def through_head(
         LogitsMissing: no hidden states, or shapes that do not fit.
         VocabularyMismatch: the head or the ids do not fit the tokenizer that the profile was compiled for.
         NotFinite: NaN or infinite logits.
-        ValueError: `chunk_size`, `softcap` or `logit_scale` cannot be.
+        ValueError: `chunk_size`, `softcap` or `logit_scale` cannot be, or the head is sharded.
     """
     if not isinstance(hidden_states, Tensor) or not hidden_states.numel() or not hidden_states.is_floating_point():
         raise LogitsMissing(f"through_head needs the hidden states that the head reads, [B, T, H], not {describe(hidden_states)}")
     if chunk_size < 1 or (softcap is not None and not softcap > 0) or not logit_scale > 0:
         raise ValueError(f"chunk_size, softcap and logit_scale are more than 0, not {chunk_size}, {softcap} and {logit_scale}")
+    if any(type(parameter).__name__ == "DTensor" for parameter in head.parameters()):
+        raise ValueError(
+            "the head's parameters are sharded (FSDP2 or tensor parallelism), and its gradients cannot be taken outside the model's own"
+            " forward; give the logits to the loss, or leave the head out of the sharding"
+        )
     batch = loss.read(hidden_states, labels, input_ids=input_ids, shifted=shifted, document_starts=document_starts)
     pairs = loss.pairs(batch.stream)
     rows = _Rows(loss, hidden_states, _Head(head, softcap, logit_scale), batch, pairs, chunk_size)
