@@ -4,17 +4,20 @@ The loss is linear in the predictions, so a text is a prediction that is certain
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from dft_stats.loss.distribution_loss import DistributionLoss
 from dft_stats.loss.probabilities import Pairs, Sums
 from dft_stats.loss.reading import Stream
 from dft_stats.loss.term import SoftCounts
 
+if TYPE_CHECKING:
+    from dft_stats.loss.distribution_loss import DistributionLoss
 
-def certain(loss: DistributionLoss, stream: Stream, tokens: Tensor, pairs: Mapping[str, Pairs]) -> Sums:
+
+def certain(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Mapping[str, Pairs]) -> Sums:
     """Sums of the probabilities that are one for `tokens` int64 (rows,), without the probabilities themselves."""
     kinds = loss.kinds
     rows, ids = (torch.cat([pairs[name][i] for name in pairs]) for i in (0, 1))
@@ -25,14 +28,14 @@ def certain(loss: DistributionLoss, stream: Stream, tokens: Tensor, pairs: Mappi
     return count, kinds.classes[tokens], membership[place[tokens]], (tokens[rows] == ids).float()
 
 
-def hard_count(loss: DistributionLoss, stream: Stream, tokens: Tensor) -> SoftCounts:
+def hard_count(loss: "DistributionLoss", stream: Stream, tokens: Tensor) -> SoftCounts:
     """Counts of all families in a text: (numerator, denominator) by name of family."""
     pairs = loss.pairs(stream)
     return loss.count(loss.kinds.arrange(certain(loss, stream, tokens, pairs), stream, pairs), stream)
 
 
 def slopes(
-    loss: DistributionLoss, witnesses: Mapping[str, Tensor], stream: Stream, pairs: Mapping[str, Pairs], items: Tensor, zeros: Sums
+    loss: "DistributionLoss", witnesses: Mapping[str, Tensor], stream: Stream, pairs: Mapping[str, Pairs], items: Tensor, zeros: Sums
 ) -> Sums:
     """What the loss changes by with each of the sums of the probabilities. It is linear in them, so any place will do: `zeros`."""
     with torch.enable_grad():
@@ -48,7 +51,7 @@ def slopes(
 
 @torch.no_grad()
 def credit(
-    loss: DistributionLoss,
+    loss: "DistributionLoss",
     witnesses: Mapping[str, Tensor],
     stream: Stream,
     tokens: Tensor,

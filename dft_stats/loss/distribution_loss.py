@@ -20,8 +20,10 @@ from dft_stats.loss.reading import Stream, TokenReader
 from dft_stats.loss.sampler import Sampler
 from dft_stats.loss.sentence_length import SentenceLength
 from dft_stats.loss.term import SoftCounts, Term
+from dft_stats.loss.through_head import Head, evaluate
 from dft_stats.loss.token_frequency import TokenFrequency
 
+AS_IT_IS = Head(nn.Identity(), None, 1.0)
 TERMS = ("token_frequency", "ngram_frequency", "sentence_length", "punctuation_rhythm", "entropy")
 """Names of the five terms."""
 
@@ -142,7 +144,7 @@ class DistributionLoss(nn.Module):
         Raises:
             LogitsMissing: no tensor, or an empty one.
             VocabularyMismatch: logits or ids do not fit the tokenizer that the profile was compiled for.
-            NotFinite: NaN or infinite logits, anywhere in the batch.
+            NotFinite: NaN or infinite logits where a label is counted.
         """
         if not isinstance(logits, Tensor) or not logits.numel() or not logits.is_floating_point():
             raise LogitsMissing(
@@ -152,15 +154,7 @@ class DistributionLoss(nn.Module):
             )
         batch = self.read(logits, labels, input_ids=input_ids, shifted=shifted, document_starts=document_starts)
         check_vocabulary(self, logits.shape[2])
-        counts = self.soft_count(self.sampler.probabilities(logits), batch.stream)
-        tokens = batch.items(num_items)
-        learns = self.learns
-        self.observe(counts, batch.stream, learns)
-        witnesses, components = self.witnesses(counts, batch.stream, learns)
-        value = self.value(witnesses, counts, tokens)
-        components["dist/loss"] = value.detach()
-        self.close(learns)
-        return value, components
+        return evaluate(self, logits, AS_IT_IS, batch, weight=1.0, cross_entropy=0.0, num_items=num_items, chunk_size=None)
 
     def read(
         self, predictions: Tensor, labels: Tensor, *, input_ids: Tensor | None, shifted: bool, document_starts: Tensor | None

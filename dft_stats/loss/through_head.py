@@ -8,7 +8,7 @@ made of the batch itself: they take one pass more.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,17 @@ from torch import Tensor, nn
 from dft_stats.errors import NotFinite
 from dft_stats.loss.batch import Batch, LogitsMissing, check_vocabulary, describe
 from dft_stats.loss.credit import slopes
-from dft_stats.loss.distribution_loss import DistributionLoss
 from dft_stats.loss.probabilities import Kinds, Pairs, Sums, without_autocast
 
+if TYPE_CHECKING:
+    from dft_stats.loss.distribution_loss import DistributionLoss
+
+CHUNK = 2**25  # logits at once
 LEAST = 1e-30  # probability of a label whose logarithm is still exact in float32
 
 
 def through_head(
-    loss: DistributionLoss,
+    loss: "DistributionLoss",
     hidden_states: Tensor,
     head: nn.Module,
     labels: Tensor,
@@ -34,7 +37,7 @@ def through_head(
     shifted: bool = False,
     num_items: int | Tensor | None = None,
     document_starts: Tensor | None = None,
-    chunk_size: int = 1024,
+    chunk_size: int | None = None,
     softcap: float | None = None,
     logit_scale: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -54,7 +57,7 @@ def through_head(
         shifted: as there: `hidden_states[:, t]` predict `labels[:, t]`.
         num_items: as there.
         document_starts: as there.
-        chunk_size: rows whose logits exist at once.
+        chunk_size: rows whose logits exist at once; None: some 32 million logits.
         softcap: logits are `softcap * tanh(logits / softcap)`, as in Gemma 2.
         logit_scale: logits are multiplied by it before, as in Cohere and Granite (there 1 / `logits_scaling`).
 
@@ -70,7 +73,7 @@ def through_head(
     """
     if not isinstance(hidden_states, Tensor) or not hidden_states.numel() or not hidden_states.is_floating_point():
         raise LogitsMissing(f"through_head needs the hidden states that the head reads, [B, T, H], not {describe(hidden_states)}")
-    if chunk_size < 1 or (softcap is not None and not softcap > 0) or not logit_scale > 0:
+    if (chunk_size is not None and chunk_size < 1) or (softcap is not None and not softcap > 0) or not logit_scale > 0:
         raise ValueError(f"chunk_size, softcap and logit_scale are more than 0, not {chunk_size}, {softcap} and {logit_scale}")
     if any(type(parameter).__name__ == "DTensor" for parameter in head.parameters()):
         raise ValueError(
@@ -78,8 +81,26 @@ def through_head(
             " forward; give the logits to the loss, or leave the head out of the sharding"
         )
     batch = loss.read(hidden_states, labels, input_ids=input_ids, shifted=shifted, document_starts=document_starts)
+    made = Head(head, softcap, logit_scale)
+    return evaluate(
+        loss, hidden_states, made, batch, weight=weight, cross_entropy=cross_entropy, num_items=num_items, chunk_size=chunk_size
+    )
+
+
+def evaluate(
+    loss: "DistributionLoss",
+    hidden_states: Tensor,
+    head: "Head",
+    batch: Batch,
+    *,
+    weight: float,
+    cross_entropy: float,
+    num_items: int | Tensor | None,
+    chunk_size: int | None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """As `through_head`, of a batch that was read. With a head that changes nothing the hidden states are logits."""
     pairs = loss.pairs(batch.stream)
-    rows = _Rows(loss, hidden_states, _Head(head, softcap, logit_scale), batch, pairs, chunk_size)
+    rows = _Rows(loss, hidden_states, head, batch, pairs, chunk_size or max(16, min(1024, CHUNK // loss.vocab_size)))
     learns, tokens = loss.learns, batch.items(num_items)
 
     known = None
@@ -113,12 +134,15 @@ def through_head(
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
+class Head:
+    """How logits are made of hidden states."""
+
     module: nn.Module
     softcap: float | None
     scale: float
 
     def __call__(self, hidden: Tensor) -> Tensor:
+        """Logits [N, V] of hidden states [N, H]."""
         logits: Tensor = self.module(hidden)
         if self.scale != 1:
             logits = logits * self.scale
@@ -129,7 +153,7 @@ class _Rows:
     """The rows of a batch that matter, chunk by chunk; and the gradients that they leave behind."""
 
     def __init__(
-        self, loss: DistributionLoss, hidden: Tensor, head: _Head, batch: Batch, pairs: Mapping[str, Pairs], chunk_size: int
+        self, loss: "DistributionLoss", hidden: Tensor, head: Head, batch: Batch, pairs: Mapping[str, Pairs], chunk_size: int
     ) -> None:
         self.loss, self.hidden, self.head, self.batch = loss, hidden.flatten(0, 1), head, batch
         self.dtype = torch.promote_types(hidden.dtype, torch.float32)
@@ -312,7 +336,4 @@ class _Known(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.gradients is None:
-            raise RuntimeError("through_head keeps its gradients for one backward pass; compute the loss again for another")
-        gradients, ctx.gradients = ctx.gradients, None
-        return None, None, *(gradient.mul_(upstream[0]) for gradient in gradients)
+        return None, None, *(gradient * upstream[0] for gradient in ctx.gradients)
