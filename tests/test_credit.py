@@ -20,7 +20,7 @@ def test_a_text_is_a_prediction_that_is_certain(kind: str, data: st.DataObject) 
     counted = torch.tensor(data.draw(st.lists(st.booleans(), min_size=tokens.numel(), max_size=tokens.numel()))).view_as(tokens)
     stream = loss.reader(tokens, counted)
     certain = F.one_hot(tokens, made.vocab_size).float()
-    expected, found = loss.soft_count(certain, stream), hard_count(loss, stream, tokens.flatten())
+    expected, found = loss.soft_count(certain, stream), hard_count(loss, stream, tokens.flatten(), loss.pairs(stream))
     for name in expected:
         for a, b in zip(found[name], expected[name], strict=True):
             torch.testing.assert_close(a.double(), b.double(), rtol=1e-5, atol=1e-4)
@@ -36,9 +36,9 @@ def test_what_tokens_add_sums_to_the_loss(kind: str, data: st.DataObject) -> Non
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
     witnesses = {name: torch.randn(len(family.target), generator=generator) for name, family in loss.families().items()}
     items = torch.tensor(float(tokens.numel()))
-    counts = hard_count(loss, stream, tokens.flatten())
+    counts = hard_count(loss, stream, tokens.flatten(), loss.pairs(stream))
     value = loss.value(witnesses, counts, items)
-    gains, chances = credit(loss, witnesses, stream, tokens.flatten(), items)
+    gains, chances = credit(loss, witnesses, stream, tokens.flatten(), loss.pairs(stream), items)
     shares = gains - chances
     size = (
         sum(
@@ -51,5 +51,5 @@ def test_what_tokens_add_sums_to_the_loss(kind: str, data: st.DataObject) -> Non
     assert float(shares.sum()) == pytest.approx(float(value), abs=1e-5 * float(size) + 1e-6)
     for name in witnesses:
         alone = {name: witnesses[name]}
-        part = torch.stack(credit(loss, alone, stream, tokens.flatten(), items)).sum(1).diff().neg()
+        part = torch.stack(credit(loss, alone, stream, tokens.flatten(), loss.pairs(stream), items)).sum(1).diff().neg()
         assert float(part) == pytest.approx(float(loss.value(alone, counts, items)), abs=1e-5 * float(size) + 1e-6), name

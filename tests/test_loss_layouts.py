@@ -140,7 +140,7 @@ def test_autocast_does_not_reach_the_statistics(sampling: dict[str, float]) -> N
 
 
 def test_missing_labels_are_named() -> None:
-    with pytest.raises(LogitsMissing, match=r"labels \[B, T\] do not fit.*and None"):
+    with pytest.raises(LogitsMissing, match=r"labels are a tensor \[B, T\], not None"):
         steady()(batch(1)[0], None)
 
 

@@ -51,11 +51,11 @@ def test_with_returns_the_gradient_is_exact(term: str) -> None:
     assert chance.sum().item() == pytest.approx(1, abs=1e-4)
     items = torch.tensor(float(LENGTH))
 
-    batch = loss.read(log_p[tokens], labels_of(tokens), input_ids=tokens, shifted=False, document_starts=None)
+    batch = loss.read(labels_of(tokens), input_ids=tokens)
     witnesses, _ = loss.witnesses(None, batch.stream, True)
     rates = {name: f.numerator / f.denominator.clamp_min(1e-9) for name, f in loss.families().items()}
     rates = {name: torch.where(f.denominator > 0, rates[name], f.target) for name, f in loss.families().items()}
-    gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), items, rates)
+    gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), batch.pairs, items, rates)
     cost = (gains - chances).view(tokens.shape).sum(1)
     (exact,) = torch.autograd.grad((chance * cost).sum(), table, retain_graph=True)
 
@@ -63,7 +63,7 @@ def test_with_returns_the_gradient_is_exact(term: str) -> None:
     for i, share in enumerate(chance.detach().tolist()):
         text = tokens[i : i + 1]
         logits = table[text]
-        one = loss.read(logits, labels_of(text), input_ids=text, shifted=False, document_starts=None)
+        one = loss.read(labels_of(text), input_ids=text)
         value = loss.value(witnesses, loss.soft_count(loss.sampler.probabilities(logits), one.stream), items)
         extra = surrogate(loss, logits, one, consequences(loss, one, text.shape, items, 1.0))
         immediate += share * torch.autograd.grad(value, table, retain_graph=True)[0]
@@ -93,7 +93,7 @@ def test_the_mean_of_the_other_rows_is_taken_away() -> None:
     """Costs that are the same for all rows pull at nothing."""
     loss, tokens = steady("sentence_length"), texts()[:8]
     logits = torch.zeros(*tokens.shape, len(SPELT), requires_grad=True)
-    batch = loss.read(logits, labels_of(tokens), input_ids=tokens, shifted=False, document_starts=None)
+    batch = loss.read(labels_of(tokens), input_ids=tokens)
     surrogate(loss, logits, batch, torch.full(tokens.shape, 3.0)).backward()
     assert logits.grad is not None
     assert float(logits.grad.abs().max()) < 1e-6

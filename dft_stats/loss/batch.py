@@ -1,18 +1,27 @@
-"""A batch as trainers give it, checked and read: which tokens there are, and which of them are predicted and counted."""
+"""What a batch is to the loss: its tokens as a stream, where labels are, and how its rows are cut into chunks.
 
+Reading needs the tokens alone and, on a GPU, waits for it: lists are found whose lengths depend on the text. All that comes after waits for
+nothing. So whoever reads before the model's forward, while there is nothing to wait for, has no wait in the step.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dft_stats.errors import DftStatsError, VocabularyMismatch
+from dft_stats.loss.probabilities import Pairs, together
 from dft_stats.loss.reading import Stream
 
 if TYPE_CHECKING:
     from dft_stats.loss.distribution_loss import DistributionLoss
 
 UNKNOWN = -1
+GAP = 8  # rows that nobody needs: to read as many is less work than to copy those around them
 
 
 class LogitsMissing(DftStatsError, TypeError):
@@ -20,21 +29,83 @@ class LogitsMissing(DftStatsError, TypeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Row by row of the predictions [B, T, ...], flattened."""
+class Chunk:
+    """Rows that are computed at once."""
 
+    where: Tensor | slice  # which rows: a slice if they lie together
+    size: int
+    pairs: slice  # of `Cut.rows`
+    surplus: Tensor | None  # bool (size,): rows that nobody needs
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Rows in the order of computing, and the single entries in theirs."""
+
+    chunks: tuple[Chunk, ...]
+    spared: tuple[slice, ...]  # rows of no chunk
+    rows: Tensor  # int64 (pairs,): of the single entries, within their chunk
+    ids: Tensor  # int64 (pairs,)
+    order: Tensor  # int64 (pairs,): place of each among `DistributionLoss.pairs`
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch that was read: row by row of the predictions [B, T, ...], flattened."""
+
+    shape: torch.Size  # B, T
     stream: Stream
+    pairs: Mapping[str, Pairs]  # `DistributionLoss.pairs` of the stream
     targets: Tensor  # int64 (rows,): the label that the row predicts, or the ignored index
     labelled: Tensor  # bool (rows,)
+    order: Tensor  # int64 (pairs,): single entries by their rows
+    entries: NDArray[np.int64]  # (rows + 1,): number of single entries before each row
+    needed: NDArray[np.bool_]  # (rows,): counted or labelled
+    cuts: dict[tuple[int, int], Cut]  # by size and gap, made once
 
     def items(self, num_items: int | Tensor | None) -> Tensor:
         """Labels that a mean is taken over, at least 1: those of the whole step, or of this batch."""
         count = self.labelled.sum() if num_items is None else torch.as_tensor(num_items, device=self.labelled.device)
         return count.clamp_min(1)
 
+    def cut(self, size: int, gap: int = 0) -> Cut:
+        """Chunks of at most `size` rows that are needed, or lie in gaps of at most `gap` between those that are."""
+        if (size, gap) not in self.cuts:
+            self.cuts[size, gap] = self._cut(size, gap)
+        return self.cuts[size, gap]
+
+    def _cut(self, size: int, gap: int) -> Cut:
+        places = np.flatnonzero(self.needed)
+        short = np.flatnonzero(np.diff(places) <= gap + 1)
+        bridges = np.zeros(len(self.needed), np.int64)
+        bridges[places[short]] += 1
+        bridges[places[short + 1]] -= 1
+        taken = np.flatnonzero(self.needed | (bridges.cumsum() > 0))
+        within = np.zeros(len(self.needed), np.int64)
+        within[taken] = np.arange(len(taken)) % size
+        device = self.labelled.device
+        index = torch.from_numpy(taken).to(device)
+        chunks = []
+        for start in range(0, len(taken), size):
+            some = taken[start : start + size]
+            first, end = int(some[0]), int(some[-1]) + 1
+            surplus = ~self.needed[some]
+            chunks.append(
+                Chunk(
+                    slice(first, end) if end - first == len(some) else index[start : start + size],
+                    len(some),
+                    slice(int(self.entries[first]), int(self.entries[end])),
+                    torch.from_numpy(surplus).to(device) if surplus.any() else None,
+                )
+            )
+        edges: NDArray[np.int64] = np.concatenate([[-1], taken, [len(self.needed)]])
+        spared = tuple(slice(int(edges[i]) + 1, int(edges[i + 1])) for i in np.flatnonzero(np.diff(edges) > 1))
+        rows, ids = (values[self.order] for values in together(self.pairs))
+        return Cut(tuple(chunks), spared, torch.from_numpy(within).to(device)[rows], ids, self.order)
+
 
 def read(
-    loss: "DistributionLoss", predictions: Tensor, labels: Tensor, input_ids: Tensor | None, shifted: bool, starts: Tensor | None
+    loss: "DistributionLoss", labels: Tensor, input_ids: Tensor | None = None, *, shifted: bool = False, starts: Tensor | None = None
 ) -> Batch:
     """Check a batch and read its tokens; arguments as in `DistributionLoss.forward`.
 
@@ -42,9 +113,8 @@ def read(
         LogitsMissing: shapes do not fit.
         VocabularyMismatch: ids are beyond the tokenizer's.
     """
-    if predictions.ndim != 3 or not isinstance(labels, Tensor) or labels.shape != predictions.shape[:2]:
-        given = tuple(labels.shape) if isinstance(labels, Tensor) else describe(labels)
-        raise LogitsMissing(f"predictions [B, T, V or H] and labels [B, T] do not fit: {tuple(predictions.shape)} and {given}")
+    if not isinstance(labels, Tensor) or labels.ndim != 2 or not labels.numel():
+        raise LogitsMissing(f"labels are a tensor [B, T], not {describe(labels)}")
     for name, other in (("input_ids", input_ids), ("document_starts", starts)):
         if other is not None and other.shape != labels.shape:
             raise LogitsMissing(f"{name} and labels are aligned, [B, T]; they are {tuple(other.shape)} and {tuple(labels.shape)}")
@@ -61,7 +131,23 @@ def read(
     stream = loss.reader(tokens, labelled, starts, shifted=shifted)
     if not shifted:
         labelled, labels = (values.roll(-1, 1) for values in (labelled, labels))
-    return Batch(stream, torch.where(labelled, labels, loss.ignore_index).flatten(), labelled.flatten())
+    targets, labelled = torch.where(labelled, labels, loss.ignore_index).flatten(), labelled.flatten()
+    pairs = loss.pairs(stream)
+    rows = together(pairs)[0]
+    entries = np.zeros(len(labelled) + 1, np.int64)
+    entries[1:] = torch.bincount(rows, minlength=len(labelled)).cumsum(0).cpu().numpy()
+    needed = (stream.counted | labelled).cpu().numpy()
+    return Batch(tokens.shape, stream, pairs, targets, labelled, rows.argsort(stable=True), entries, needed, {})
+
+
+def check_rows(batch: Batch, predictions: Tensor) -> None:
+    """Refuse predictions [B, T, V or H] that are not those of the batch.
+
+    Raises:
+        LogitsMissing: the shapes do not fit.
+    """
+    if predictions.ndim != 3 or predictions.shape[:2] != batch.shape:
+        raise LogitsMissing(f"predictions [B, T, V or H] and labels [B, T] do not fit: {tuple(predictions.shape)} and {tuple(batch.shape)}")
 
 
 def check_vocabulary(loss: "DistributionLoss", size: int) -> None:

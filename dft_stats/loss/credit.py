@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dft_stats.loss.probabilities import Pairs, Sums
+from dft_stats.loss.probabilities import Pairs, Sums, together
 from dft_stats.loss.reading import Stream
 from dft_stats.loss.term import SoftCounts
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def certain(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Mapping[str, Pairs]) -> Sums:
     """Sums of the probabilities that are one for `tokens` int64 (rows,), without the probabilities themselves."""
     kinds = loss.kinds
-    rows, ids = (torch.cat([pairs[name][i] for name in pairs]) for i in (0, 1))
+    rows, ids = together(pairs)
     place = torch.full((loss.vocab_size,), len(kinds.ids), device=tokens.device)
     place[kinds.ids] = torch.arange(len(kinds.ids), device=tokens.device)
     membership = torch.cat([kinds.membership, kinds.membership.new_zeros(1, kinds.membership.shape[1])])
@@ -28,9 +28,8 @@ def certain(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Map
     return count, kinds.classes[tokens], membership[place[tokens]], (tokens[rows] == ids).float()
 
 
-def hard_count(loss: "DistributionLoss", stream: Stream, tokens: Tensor) -> SoftCounts:
+def hard_count(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Mapping[str, Pairs]) -> SoftCounts:
     """Counts of all families in a text: (numerator, denominator) by name of family."""
-    pairs = loss.pairs(stream)
     return loss.count(loss.kinds.arrange(certain(loss, stream, tokens, pairs), stream, pairs), stream)
 
 
@@ -55,6 +54,7 @@ def credit(
     witnesses: Mapping[str, Tensor],
     stream: Stream,
     tokens: Tensor,
+    pairs: Mapping[str, Pairs],
     items: Tensor,
     rates: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -67,17 +67,16 @@ def credit(
         witnesses: by family, as `DistributionLoss.witnesses` gives them.
         stream: the text.
         tokens: int64 (rows,), the token of each row.
+        pairs: `DistributionLoss.pairs` of the stream.
         items: labels in the whole step.
         rates: by family, what a rate is compared with; None: the profile's. For the gradient of a ratio with respect to a text, which
             changes its denominator too, it is the present rate.
     """
-    pairs = loss.pairs(stream)
     known = certain(loss, stream, tokens, pairs)
     a, b, c, d = (torch.zeros_like(values) for values in known)
     by_token, by_class, by_kind, single = slopes(loss, witnesses, stream, pairs, items, (a, b, c, d))
     found = by_token[tokens] * stream.counted + (by_class * known[1]).sum(1) + (by_kind * known[2]).sum(1)
-    rows = torch.cat([pairs[name][0] for name in pairs])
-    found = found.index_add(0, rows, single * known[3])
+    found = found.index_add(0, together(pairs)[0], single * known[3])
     families = loss.families()
     weights = {name: torch.zeros_like(family.target) for name, family in families.items()}
     weights |= {name: witness / families[name].per_token / items for name, witness in witnesses.items()}

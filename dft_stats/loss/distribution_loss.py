@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dft_stats.compiled import CompiledProfile, excluding
 from dft_stats.errors import NotFinite, VocabularyMismatch
-from dft_stats.loss.batch import Batch, LogitsMissing, check_vocabulary, describe, read
+from dft_stats.loss.batch import GAP, Batch, LogitsMissing, check_rows, check_vocabulary, describe, read
 from dft_stats.loss.control import Control
 from dft_stats.loss.entropy import Entropy
 from dft_stats.loss.family import Exposure, Family
@@ -20,7 +20,7 @@ from dft_stats.loss.reading import Stream, TokenReader
 from dft_stats.loss.sampler import Sampler
 from dft_stats.loss.sentence_length import SentenceLength
 from dft_stats.loss.term import SoftCounts, Term
-from dft_stats.loss.through_head import Head, evaluate
+from dft_stats.loss.through_head import CHUNK, Head, evaluate
 from dft_stats.loss.token_frequency import TokenFrequency
 
 AS_IT_IS = Head(nn.Identity(), None, 1.0)
@@ -100,6 +100,7 @@ class DistributionLoss(nn.Module):
         self.decay, self.ignore_index, self.accumulation_steps = decay, ignore_index, accumulation_steps
         self.sampler = Sampler(temperature, top_p)
         self.vocab_size = compiled.vocab_size
+        self.chunk_size = max(16, min(1024, CHUNK // self.vocab_size))
         self.identity = {"profile_sha256": compiled.profile_sha256, "tokenizer_sha256": compiled.tokenizer_sha256}
         compiled = excluding(compiled, exclude)
         self.reader, self.kinds = TokenReader(compiled), Kinds(compiled)
@@ -115,11 +116,15 @@ class DistributionLoss(nn.Module):
             self.register_buffer(name, torch.zeros(()))
         for name in ("commits", "forwards"):
             self.register_buffer(name, torch.zeros((), dtype=torch.long))
+        # What of it the host knows too, so that it need not wait for the device: None, if it would have to.
+        self._steady: bool | None = False
+        self._waiting: int | None = 0
+        self._faults: dict[str, Tensor] = {}
 
     def forward(
         self,
         logits: Tensor,
-        labels: Tensor,
+        labels: Tensor | Batch,
         *,
         input_ids: Tensor | None = None,
         shifted: bool = False,
@@ -131,6 +136,7 @@ class DistributionLoss(nn.Module):
         Args:
             logits: [B, T, V], any floating type; V may be more than the tokenizer's (a padded head), whose surplus counts nothing.
             labels: int64 [B, T]; `ignore_index` where nothing is counted. As in transformers `logits[:, t]` predict `labels[:, t + 1]`.
+                Or what `read` made of them, and of the other arguments that it takes.
             input_ids: [B, T], aligned like `labels`: the tokens where labels are ignored, such as a prompt. They are read, not counted.
                 Without them an ignored position is unknown, and a document begins behind it.
             shifted: `logits[:, t]` predict `labels[:, t]`.
@@ -144,7 +150,8 @@ class DistributionLoss(nn.Module):
         Raises:
             LogitsMissing: no tensor, or an empty one.
             VocabularyMismatch: logits or ids do not fit the tokenizer that the profile was compiled for.
-            NotFinite: NaN or infinite logits where a label is counted.
+            NotFinite: NaN or infinite logits where a label is counted. On a GPU the next `read` or forward raises it, since to know
+                takes waiting; until then they count nothing.
         """
         if not isinstance(logits, Tensor) or not logits.numel() or not logits.is_floating_point():
             raise LogitsMissing(
@@ -152,17 +159,42 @@ class DistributionLoss(nn.Module):
                 " `dft_stats.loss.through_head` with the hidden states, or switch off Liger's fused linear cross entropy and cut cross"
                 " entropy, use UNSLOTH_RETURN_LOGITS=1, or call the model without labels"
             )
-        batch = self.read(logits, labels, input_ids=input_ids, shifted=shifted, document_starts=document_starts)
-        check_vocabulary(self, logits.shape[2])
+        batch = self.reading(logits, labels, input_ids=input_ids, shifted=shifted, document_starts=document_starts)
+        check_vocabulary(self, logits.shape[-1])
         return evaluate(self, logits, AS_IT_IS, batch, weight=1.0, cross_entropy=0.0, num_items=num_items, chunk_size=None)
 
     def read(
-        self, predictions: Tensor, labels: Tensor, *, input_ids: Tensor | None, shifted: bool, document_starts: Tensor | None
+        self, labels: Tensor, *, input_ids: Tensor | None = None, shifted: bool = False, document_starts: Tensor | None = None
     ) -> Batch:
-        """The tokens of a batch as a stream; `predictions` are logits or hidden states, [B, T, ...]."""
-        if self.words.device != predictions.device:
-            self.to(predictions.device)  # no trainer moves a loss
-        return read(self, predictions, labels, input_ids, shifted, document_starts)
+        """Read the tokens of a batch, on the device of the labels; arguments and errors as in `forward`.
+
+        Reading is the one thing that waits for the device. Done before the model's forward, when there is nothing to wait for, it
+        leaves the step without a wait.
+        """
+        self._raise_faults()
+        if isinstance(labels, Tensor) and self.words.device != labels.device:
+            self.to(labels.device)  # no trainer moves a loss
+        batch = read(self, labels, input_ids, shifted=shifted, starts=document_starts)
+        for gap in (0, GAP) if not self.words.is_cpu else ():
+            batch.cut(self.chunk_size, gap)
+        return batch
+
+    def reading(self, predictions: Tensor, labels: Tensor | Batch, **arguments: Any) -> Batch:
+        """The batch that `predictions` are of: `labels` themselves, if they were read before; `arguments` as in `read`.
+
+        Raises:
+            LogitsMissing: they are not.
+            TypeError: there are arguments although the labels were read.
+        """
+        if not isinstance(labels, Batch):
+            batch = self.read(labels.to(predictions.device) if isinstance(labels, Tensor) else labels, **arguments)
+            check_rows(batch, predictions)
+            return batch
+        check_rows(labels, predictions)
+        given = [name for name, value in arguments.items() if value is not None and value is not False]
+        if given:
+            raise TypeError(f"{', '.join(given)} belong to `read`, which this batch has behind it")
+        return labels
 
     def observe(self, counts: SoftCounts, stream: Stream, learns: bool) -> None:
         """Check the counts of a micro-batch, and add them to the pending step if the loss learns.
@@ -171,14 +203,36 @@ class DistributionLoss(nn.Module):
             NotFinite: the counts are NaN or infinite.
         """
         sums = torch.stack([numerator.detach().sum() for numerator, _ in counts.values()])
-        if not bool(torch.isfinite(sums).all()):  # on the few sums: the probabilities themselves are never read again
-            raise NotFinite("the logits hold NaN or infinity; check the learning rate and the precision of the step before")
-        if not learns:
-            return
-        self.pending_words += stream.words.to(self.words.dtype)
+        finite = torch.isfinite(sums).all()  # of the few sums: the probabilities themselves are never read again
+        self.demand(finite, "the logits hold NaN or infinity")
+        if learns:
+            sound = {name: (n if finite.is_cpu else torch.where(finite, n, 0), d) for name, (n, d) in counts.items()}
+            self.pend(sound, stream.words)
+
+    def pend(self, counts: SoftCounts, words: Tensor) -> None:
+        """Add the counts of a micro-batch to the pending step."""
+        self.pending_words += words.to(self.words.dtype)
         self.forwards += 1
+        self._waiting = None if self._waiting is None else self._waiting + 1
         for name, family in self.families().items():
             family.add(*counts[name])
+
+    def demand(self, finite: Tensor, otherwise: str) -> None:
+        """Raise NotFinite if `finite` does not hold: at once on a CPU; elsewhere when a batch is read next.
+
+        Raises:
+            NotFinite: with what is `otherwise` the case.
+        """
+        known = self._faults.get(otherwise)
+        self._faults[otherwise] = ~finite if known is None else known | ~finite
+        if finite.is_cpu:
+            self._raise_faults()
+
+    def _raise_faults(self) -> None:
+        faults, self._faults = self._faults, {}
+        for otherwise, fault in faults.items():
+            if bool(fault):
+                raise NotFinite(f"{otherwise}; check the learning rate and the precision of the step before")
 
     @property
     def learns(self) -> bool:
@@ -188,7 +242,9 @@ class DistributionLoss(nn.Module):
     @property
     def steady(self) -> bool:
         """Whether there are running rates, of the steps before, for witnesses to be made of."""
-        return bool(self.commits > 0)
+        if self._steady is None:
+            self._steady = bool(self.commits > 0)
+        return self._steady
 
     @torch.no_grad()
     def witnesses(self, counts: SoftCounts | None, stream: Stream, learns: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -218,16 +274,22 @@ class DistributionLoss(nn.Module):
 
     def close(self, learns: bool) -> None:
         """Close the optimizer step if this was its last micro-batch, as `accumulation_steps` says."""
-        if learns and self.accumulation_steps and int(self.forwards) >= self.accumulation_steps:
+        if learns and self.accumulation_steps and self._pending() >= self.accumulation_steps:
             self.step()
+
+    def _pending(self) -> int:
+        """Micro-batches of this rank in the pending step."""
+        if self._waiting is None:
+            self._waiting = int(self.forwards)
+        return self._waiting
 
     def soft_count(self, probabilities: Tensor, stream: Stream) -> SoftCounts:
         """Expected counts of all families, from probabilities [B, T, V]: (numerator, denominator) by name of family."""
         return self.count(self.kinds.reduce(probabilities.flatten(0, 1), stream, self.pairs(stream)), stream)
 
     def pairs(self, stream: Stream) -> dict[str, Pairs]:
-        """Rows and ids of the single probabilities that the terms need."""
-        return {name: self.terms[name].pairs(stream) for name in ("ngram_frequency", "entropy")}
+        """What each term finds in the text."""
+        return {name: term.pairs(stream) for name, term in self.terms.items()}
 
     def count(self, reduced: Probabilities, stream: Stream) -> SoftCounts:
         """As `soft_count`, from sums of the probabilities."""
@@ -236,26 +298,32 @@ class DistributionLoss(nn.Module):
     @torch.no_grad()
     def step(self) -> None:
         """Close an optimizer step: what is pending enters the running rates. Every rank calls it, also one that saw nothing."""
+        ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        mine, self._waiting = self._pending(), 0
+        if ranks == 1 and not mine:
+            return
         families = list(self.families().values())
-        pending = [self.pending_words, self.forwards, *(t for f in families for t in (f.pending_numerator, f.pending_denominator))]
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        if ranks > 1:
+            pending = [self.pending_words, self.forwards, *(t for f in families for t in (f.pending_numerator, f.pending_denominator))]
             flat = torch.cat([values.to(self.words.dtype).reshape(-1) for values in pending])
             dist.all_reduce(flat)
             for values, summed in zip(pending, torch.split(flat, [values.numel() for values in pending]), strict=True):
                 values.copy_(summed.view_as(values))
-        if not int(self.forwards):
-            return
+        happened = self.forwards > 0  # on some rank
+        decay = torch.where(happened, self.decay, 1.0)
         for family in families:
-            family.commit(self.decay)
-        self.words.mul_(self.decay).add_(self.pending_words)
-        self.words_squared.mul_(self.decay**2).add_(self.pending_words)
+            family.commit(decay)
+        self.words.mul_(decay).add_(self.pending_words)
+        self.words_squared.mul_(decay.square()).add_(self.pending_words)
         self.pending_words.zero_()
         self.forwards.zero_()
-        self.commits += 1
+        self.commits += happened.long()
+        self._steady = True if mine else None
         if self.control.dual_rate:
             exposure = Exposure(self.words, self.words.square() / self.words_squared.clamp_min(1))
             for family in families:
-                family.insist(self.control.shrink(family.z(family.numerator, family.denominator, exposure)), self.control)
+                beyond = self.control.shrink(family.z(family.numerator, family.denominator, exposure))
+                family.insist(happened * beyond, self.control)
 
     def families(self) -> dict[str, Family]:
         """All families of rates, by name."""
@@ -281,6 +349,7 @@ class DistributionLoss(nn.Module):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any) -> None:
         self.set_extra_state(state_dict.get(f"{prefix}_extra_state", self.identity))  # refuse before the first buffer is written
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+        self._steady = self._waiting = None
 
     def set_extra_state(self, state: Any) -> None:
         """Refuse the running rates of another profile or tokenizer."""

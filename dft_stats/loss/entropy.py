@@ -59,10 +59,12 @@ class Entropy(Term):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def pairs(self, stream: Stream) -> Pairs:
-        """In each place of each window, the tokens that begin a word of the same window."""
-        places, types, _, _ = _changes(stream)
+        """In each place of each window, the tokens that begin a word of the same window; and what windows are without prediction."""
+        places, types, weights, own = _changes(stream)
         index, owner = expand(self.starts[types], self.lengths[types])
-        return places[owner], self.ids[index]
+        rows, ids = places[owner], self.ids[index]
+        inside = (stream.open_before[rows] > 0) | self.continues[stream.link[rows], self.head[ids]]
+        return Pairs(rows, ids, (self.begins[inside.long(), ids] * weights[owner], *own))
 
     def chances(self, stream: Stream, weights: Mapping[str, Tensor]) -> Tensor:
         """One for each window, where it ends."""
@@ -83,14 +85,9 @@ class Entropy(Term):
 
     def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
         """Sum of expected entropies, (1,), and number of windows, (1,)."""
-        places, types, weights, own = _changes(stream)
-        index, owner = expand(self.starts[types], self.lengths[types])
-        single = probabilities.single["entropy"]
-        rows, ids = places[owner], self.ids[index]
-        inside = (stream.open_before[rows] > 0) | self.continues[stream.link[rows], self.head[ids]]
-        begun = self.begins[inside.long(), ids]
-        rows, surprise, windows, bits = own
-        change = (single * (begun * weights[owner]).to(single.dtype)).sum()
+        single, pairs = probabilities.single["entropy"]
+        weights, rows, surprise, windows, bits = pairs.detail
+        change = (single * weights.to(single.dtype)).sum()
         change = change + (probabilities.begins[rows] * surprise.to(single.dtype)).sum()
         return {"entropy": ((bits - change / self.size).reshape(1), windows.to(single.dtype).reshape(1))}
 

@@ -73,7 +73,7 @@ class Family(nn.Module):
         self.pending_numerator += numerator.detach()
         self.pending_denominator += denominator.detach()
 
-    def commit(self, decay: float) -> None:
+    def commit(self, decay: Tensor) -> None:
         """Close the pending step."""
         for total, pending in ((self.numerator, self.pending_numerator), (self.denominator, self.pending_denominator)):
             total.mul_(decay).add_(pending)

@@ -33,17 +33,14 @@ class NgramFrequency(Term):
         sizes = (compiled.ngrams >= 0).sum(1)
         self.orders = nn.ModuleList(_Order(compiled, np.flatnonzero(sizes == n), int(n)) for n in np.unique(sizes[sizes > 0]))
 
-    def _entries(self, stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
+    def pairs(self, stream: Stream) -> Pairs:
+        """Where a tracked n-gram can be completed, by which token, and which n-gram it is."""
         found = [order.entries(stream) for order in self.orders if isinstance(order, _Order)]
         if not found:
             nothing = torch.zeros(0, dtype=torch.long, device=stream.age.device)
-            return nothing, nothing, nothing
+            return Pairs(nothing, nothing, (nothing,))
         rows, ids, features = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return rows, ids, features
-
-    def pairs(self, stream: Stream) -> Pairs:
-        """Where a tracked n-gram can be completed, and by which token."""
-        return self._entries(stream)[:2]
+        return Pairs(rows, ids, (features,))
 
     def chances(self, stream: Stream, weights: Mapping[str, Tensor]) -> Tensor:
         """One for each counted token."""
@@ -51,8 +48,8 @@ class NgramFrequency(Term):
 
     def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
         """Expected counts of n-grams, (features,)."""
-        single = probabilities.single["ngram_frequency"]
-        count = single.new_zeros(self.features).index_add(0, self._entries(stream)[2], single)
+        single, pairs = probabilities.single["ngram_frequency"]
+        count = single.new_zeros(self.features).index_add(0, pairs.detail[0], single)
         return {"ngram_frequency": (count, stream.counted.sum().to(count.dtype).expand(self.features))}
 
 

@@ -60,13 +60,13 @@ def on_policy(
         ended = torch.isin(tokens[:, prompts.shape[1] :], torch.tensor(ends, device=tokens.device)).long()
         labels[:, prompts.shape[1] :][(ended.cumsum(1) - ended) > 0] = loss.ignore_index
     starts = None if whole is None else (whole == 0) | ((whole == 1) & (whole.cumsum(1) == 1))
+    batch = loss.read(labels, input_ids=tokens, document_starts=starts)
     logits = _logits(model, tokens, whole)
     extra = None
     if returns and loss.learns and loss.steady:
-        batch = loss.read(logits, labels, input_ids=tokens, shifted=False, document_starts=starts)
         costs = consequences(loss, batch, labels.shape, batch.items(num_items), gamma)
         extra = returns * surrogate(loss, logits, batch, costs)
-    value, components = loss(logits, labels, input_ids=tokens, num_items=num_items, document_starts=starts)
+    value, components = loss(logits, batch, num_items=num_items)
     return value if extra is None else value + extra, components, tokens
 
 

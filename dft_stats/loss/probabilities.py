@@ -19,10 +19,17 @@ from dft_stats.compiled import CompiledProfile
 from dft_stats.loss.reading import Stream, table_arrays
 from dft_stats.stream import NO_END, OTHER_STOP
 
-Pairs = tuple[Tensor, Tensor]
-"""Rows and ids of single probabilities, int64 [pairs] each."""
 Sums = tuple[Tensor, Tensor, Tensor, Tensor]
 """Of p [rows, vocab]: over the counted rows (vocab,), by class (rows, classes), by kind (rows, kinds), single entries (pairs,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Single probabilities p[row, id] that a term needs. How many they are depends on the text, so they are found once, as it is read."""
+
+    rows: Tensor  # int64 (pairs,)
+    ids: Tensor  # int64 (pairs,)
+    detail: tuple[Tensor, ...] = ()  # what the term makes of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class Probabilities:
     heads: Tensor  # (rows, heads): mass of the tokens that begin so, see `dft_stats.doubts`
     begins: Tensor  # (rows,): mass of the tokens that begin a word there
     kinds: Tensor  # (rows, kinds): mass of the tokens of one `Kinds` row
-    single: Mapping[str, Tensor]  # term -> p[row, id] of its pairs
+    single: Mapping[str, tuple[Tensor, Pairs]]  # term -> p[row, id] of its pairs, and these
 
 
 class Kinds(nn.Module):
@@ -79,7 +86,7 @@ class Kinds(nn.Module):
 
     def reduce(self, p: Tensor, stream: Stream, pairs: Mapping[str, Pairs]) -> Probabilities:
         """Sums of p [rows, vocab or more]; ids beyond the compiled vocabulary count nothing."""
-        rows, ids = (torch.cat([pairs[name][i] for name in pairs]) for i in (0, 1))
+        rows, ids = together(pairs)
         classes, membership = self.classes.to(p.dtype), self.membership.to(p.dtype)
         index = rows * p.shape[1] + ids
         sums: Sums = _Reduce.apply(p, stream.counted.to(p.dtype), classes, self.ids, membership, index)  # type: ignore[no-untyped-call]
@@ -88,11 +95,16 @@ class Kinds(nn.Module):
     def arrange(self, sums: Sums, stream: Stream, pairs: Mapping[str, Pairs]) -> Probabilities:
         """What the terms read, from the sums: over counted rows, by class, by kind, and single entries."""
         tokens, by_class, kinds, single = sums
-        split = single.split([len(pairs[name][0]) for name in pairs])
+        split = single.split([len(pair.rows) for pair in pairs.values()])
         heads = by_class.new_zeros(len(by_class), doubts.HEADS).index_add(1, self.class_head, by_class)
         inside = (stream.open_before[:, None] > 0) | self.continues[stream.link][:, self.class_head]
         begun = (by_class * torch.where(inside, self.class_begins[1], self.class_begins[0]).to(by_class.dtype)).sum(1)
-        return Probabilities(tokens, heads, begun, kinds, dict(zip(pairs, split, strict=True)))
+        return Probabilities(tokens, heads, begun, kinds, dict(zip(pairs, zip(split, pairs.values(), strict=True), strict=True)))
+
+
+def together(pairs: Mapping[str, Pairs]) -> tuple[Tensor, Tensor]:
+    """Rows and ids of all terms, one after the other."""
+    return torch.cat([pair.rows for pair in pairs.values()]), torch.cat([pair.ids for pair in pairs.values()])
 
 
 def _grouped(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

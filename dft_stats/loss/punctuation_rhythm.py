@@ -4,6 +4,7 @@ A mark is predicted where it stands, and the token behind it is predicted as wha
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from dft_stats.compiled import CompiledProfile
 from dft_stats.loss.family import Family
-from dft_stats.loss.probabilities import Kinds, Probabilities
+from dft_stats.loss.probabilities import Kinds, Pairs, Probabilities
 from dft_stats.loss.reading import Stream
 from dft_stats.loss.term import SoftCounts, Term, bucket
 
@@ -62,32 +63,37 @@ class PunctuationRhythm(Term):
         """One for each counted word."""
         return (weights["marks"].sum() + weights["rhythm"].sum()) * (stream.before + stream.after) * stream.counted
 
-    def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
-        """Expected marks, (classes,), and expected rhythm events, (classes + 1, gaps, classes) flattened."""
-        mass = probabilities.kinds[:, self.columns] * stream.counted[:, None]
-        _, gaps, classes = self.shape
-
-        def cell(previous: Tensor, gap: Tensor, mark: Tensor) -> Tensor:
-            place: Tensor = (previous * gaps + bucket(self.edges, gap).clamp_min(0)) * classes + mark
-            return place
-
-        continues = self.continues[stream.link]
-        inside = continues[:, self.head]
+    def pairs(self, stream: Stream) -> Pairs:
+        """No single probabilities; where marks are counted: by kind of mark, and the mark before, that a token may take back."""
+        inside = self.continues[stream.link][:, self.head]
         previous = torch.where(inside, stream.previous_behind[:, None], stream.previous[:, None])
         gap = torch.where(inside, stream.gap_behind[:, None], stream.gap[:, None])
         begun = torch.where(inside, self.word_begins[1], self.word_begins[stream.open_before])
-        place = cell(previous, gap + begun, self.first)
+        mark = stream.previous.clamp_max(self.shape[2] - 1)
+        places = self._cell(previous, gap + begun, self.first), self._cell(stream.previous_behind, stream.gap_behind, mark)
+        return replace(super().pairs(stream), detail=(*places, mark))
+
+    def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
+        """Expected marks, (classes,), and expected rhythm events, (classes + 1, gaps, classes) flattened."""
+        place, place_behind, mark = probabilities.single["punctuation_rhythm"][1].detail
+        mass = probabilities.kinds[:, self.columns] * stream.counted[:, None]
+        classes = self.shape[2]
         rhythm = mass.new_zeros(int(np.prod(self.shape))).index_add(0, place.flatten(), mass.flatten())
 
         whole = mass.sum(0)
         first, last, within = self.first[self.inner], self.last[self.inner], whole[self.inner]
-        rhythm = rhythm.index_add(0, cell(first, torch.zeros_like(first), last), within)
+        rhythm = rhythm.index_add(0, self._cell(first, torch.zeros_like(first), last), within)
         marks = mass.new_zeros(classes).index_add(0, self.first, whole).index_add(0, last, within)
 
         # The mark before, where the predicted token goes on with the word: `continues` holds only behind a mark.
-        back = (probabilities.heads * continues).sum(1) * stream.counted
-        mark = stream.previous.clamp_max(classes - 1)
-        rhythm = rhythm.index_add(0, cell(stream.previous_behind, stream.gap_behind, mark), -back)
+        back = (probabilities.heads * self.continues[stream.link]).sum(1) * stream.counted
+        rhythm = rhythm.index_add(0, place_behind, -back)
         marks = marks.index_add(0, mark, -back)
         words = stream.words.to(mass.dtype)
         return {"marks": (marks, words.expand(classes)), "rhythm": (rhythm, words.expand(len(rhythm)))}
+
+    def _cell(self, previous: Tensor, gap: Tensor, mark: Tensor) -> Tensor:
+        """Place of an event in the flattened rhythm."""
+        _, gaps, classes = self.shape
+        place: Tensor = (previous * gaps + bucket(self.edges, gap).clamp_min(0)) * classes + mark
+        return place

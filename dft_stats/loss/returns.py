@@ -36,7 +36,7 @@ def consequences(loss: DistributionLoss, batch: Batch, shape: torch.Size, items:
         name: torch.where(family.denominator > 0, family.numerator / family.denominator.clamp_min(1e-9), family.target)
         for name, family in loss.families().items()
     }
-    gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), items, rates)
+    gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), batch.pairs, items, rates)
     return to_go((gains - chances).view(shape), gamma) - chances.view(shape)
 
 

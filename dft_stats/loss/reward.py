@@ -13,6 +13,7 @@ from dft_stats.errors import VocabularyMismatch
 from dft_stats.loss.credit import credit, hard_count
 from dft_stats.loss.distribution_loss import DistributionLoss
 from dft_stats.loss.family import Exposure, Family
+from dft_stats.loss.probabilities import Pairs
 from dft_stats.loss.reading import Stream
 
 
@@ -96,34 +97,28 @@ class DistributionReward:
         places = [i for i, text in enumerate(texts) if len(text)]
         texts = [texts[i] for i in places]
         streams = [self.loss.reader(text[None], torch.ones_like(text[None], dtype=torch.bool)) for text in texts]
-        own = [_sums(self.loss, stream, text) for stream, text in zip(streams, texts, strict=True)]
+        pairs = [self.loss.pairs(stream) for stream in streams]
+        own = [_sums(self.loss, stream, text, found) for stream, text, found in zip(streams, texts, pairs, strict=True)]
         totals = {name: torch.zeros(2, len(family.target), device=device) for name, family in self.loss.families().items()}
         amounts = torch.tensor([0.0, 0.0, len(completion_ids)], device=device)  # words, tokens, completions
         for sums in own:
             amounts[:2] += sums.amounts
             for name, total in totals.items():
                 total += sums.counts[name]
-        self._pend(totals, amounts[0])
+        self.loss.pend({name: (total[0], total[1]) for name, total in totals.items()}, amounts[0])  # its step sums over ranks
         _reduce([*totals.values(), amounts])
         per_completion = (amounts[1] / amounts[2].clamp_min(1)).clamp_min(1)
 
         rewards = {}
-        for i, stream, text, sums in zip(places, streams, texts, own, strict=True):
+        for i, stream, text, found, sums in zip(places, streams, texts, pairs, own, strict=True):
             others = {name: total - sums.counts[name] for name, total in totals.items()}
             witnesses, rates = self._witnesses(others, amounts[0] - sums.amounts[0])
-            gains, chances = credit(self.loss, witnesses, stream, text, per_completion, rates)
+            gains, chances = credit(self.loss, witnesses, stream, text, found, per_completion, rates)
             rewards[i] = self.scale * (chances - gains)
         components = self._components(totals, amounts[0])
         self.loss.step()
         nothing = torch.zeros(0, device=device)
         return [rewards.get(i, nothing) for i in range(len(completion_ids))], components
-
-    def _pend(self, totals: Mapping[str, Tensor], words: Tensor) -> None:
-        """Give the loss this rank's counts; its `step` sums them over ranks."""
-        self.loss.pending_words += words
-        self.loss.forwards += 1
-        for name, family in self.loss.families().items():
-            family.add(totals[name][0], totals[name][1])
 
     def _sums_so_far(self, family: Family, counts: Tensor) -> tuple[Tensor, Tensor]:
         numerator, denominator = counts
@@ -169,8 +164,8 @@ class _Sums:
     amounts: Tensor  # words and tokens, (2,)
 
 
-def _sums(loss: DistributionLoss, stream: Stream, text: Tensor) -> _Sums:
-    counts = {name: torch.stack([n, d]).float() for name, (n, d) in hard_count(loss, stream, text).items()}
+def _sums(loss: DistributionLoss, stream: Stream, text: Tensor, pairs: Mapping[str, Pairs]) -> _Sums:
+    counts = {name: torch.stack([n, d]).float() for name, (n, d) in hard_count(loss, stream, text, pairs).items()}
     return _Sums(counts, torch.stack([stream.words, stream.counted.sum()]).float())
 
 

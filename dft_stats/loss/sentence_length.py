@@ -4,6 +4,7 @@ A stop is predicted as the end that it looks like; the token behind it is predic
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from dft_stats import doubts
 from dft_stats.compiled import CompiledProfile
 from dft_stats.loss.family import Family
-from dft_stats.loss.probabilities import Kinds, Probabilities
+from dft_stats.loss.probabilities import Kinds, Pairs, Probabilities
 from dft_stats.loss.reading import Stream
 from dft_stats.loss.term import SoftCounts, Term, bucket
 from dft_stats.stream import NO_END, PERIOD
@@ -62,25 +63,29 @@ class SentenceLength(Term):
         weight = weights["sentence_length"]
         return self._reached(stream).to(weight.dtype) @ weight
 
-    def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
-        """Expected ends, and sentences that reached the age, (buckets,)."""
-        mass = probabilities.kinds[:, self.columns]
-        turns = self.turns[stream.doubt]
-        age = torch.where(turns[:, self.head], stream.other_age[:, None], stream.age[:, None])
+    def pairs(self, stream: Stream) -> Pairs:
+        """No single probabilities; where ends are counted: by kind of end, and by head."""
+        age = torch.where(self.turns[stream.doubt][:, self.head], stream.other_age[:, None], stream.age[:, None])
         inside = self.continues[stream.link][:, self.head]
         length = age + torch.where(inside, self.word_begins[1], self.word_begins[stream.open_before])
-        allowed = ~(self.excusable & stream.excused[:, None])
-        doubtful = torch.maximum(stream.age, stream.other_age)
-        sign = torch.where(stream.doubt // 2 == doubts.NO_STOP, 1, -1)
-        turned = (probabilities.heads * turns).sum(1) * sign
-        ends = self._by_age(length, mass * allowed, stream) + self._by_age(doubtful[:, None], turned[:, None], stream)
-        return {"sentence_length": (ends, self._reached(stream).sum(0).to(mass.dtype))}
+        excused = self.excusable & stream.excused[:, None]
+        places = self._place(torch.where(excused, 0, length), stream), self._place(torch.maximum(stream.age, stream.other_age), stream)
+        return replace(super().pairs(stream), detail=(*places, self._reached(stream).sum(0)))
 
-    def _by_age(self, length: Tensor, mass: Tensor, stream: Stream) -> Tensor:
-        """Mass [rows, kinds] of the counted rows in the buckets of length [rows, kinds], (buckets,)."""
+    def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
+        """Expected ends, and sentences that reached the age, (buckets,)."""
+        place, doubtful, reached = probabilities.single["sentence_length"][1].detail
+        mass = probabilities.kinds[:, self.columns]
+        sign = torch.where(stream.doubt // 2 == doubts.NO_STOP, 1, -1)
+        turned = (probabilities.heads * self.turns[stream.doubt]).sum(1) * sign
+        ends = mass.new_zeros(len(self.edges)).index_add(0, place.flatten(), mass.flatten()).index_add(0, doubtful, turned)
+        return {"sentence_length": (ends[:-1], reached.to(mass.dtype))}
+
+    def _place(self, length: Tensor, stream: Stream) -> Tensor:
+        """Buckets of length [rows, ...]; where nothing is counted the one behind the last."""
         place = bucket(self.edges, length)
-        valid = stream.counted[:, None] & (length >= 1) & (place >= 0)
-        return mass.new_zeros(len(self.edges) - 1).index_add(0, place.clamp_min(0).flatten(), (mass * valid).flatten())
+        counted = stream.counted.view(-1, *[1] * (length.ndim - 1))
+        return torch.where(counted & (length >= 1) & (place >= 0), place, len(self.edges) - 1)
 
     def _reached(self, stream: Stream) -> Tensor:
         """Word beginnings of the text by the age that they bring the sentence to, (rows, buckets)."""

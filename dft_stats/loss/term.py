@@ -24,9 +24,9 @@ class Term(nn.Module, ABC):
         self.families = nn.ModuleDict(families)
 
     def pairs(self, stream: Stream) -> Pairs:
-        """Rows and ids of the single probabilities that the term needs."""
+        """The single probabilities that the term needs, and what else it finds in the text."""
         nothing = torch.zeros(0, dtype=torch.long, device=stream.age.device)
-        return nothing, nothing
+        return Pairs(nothing, nothing)
 
     @abstractmethod
     def chances(self, stream: Stream, weights: Mapping[str, Tensor]) -> Tensor:

@@ -6,30 +6,28 @@ and Cut Cross-Entropy (Wijmans et al. 2024). The exceptions are the first optimi
 made of the batch itself: they take one pass more.
 """
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from dft_stats.errors import NotFinite
-from dft_stats.loss.batch import Batch, LogitsMissing, check_vocabulary, describe
+from dft_stats.loss.batch import GAP, Batch, Chunk, LogitsMissing, check_vocabulary, describe
 from dft_stats.loss.credit import slopes
-from dft_stats.loss.probabilities import Kinds, Pairs, Sums, without_autocast
+from dft_stats.loss.probabilities import Kinds, Sums, without_autocast
 
 if TYPE_CHECKING:
     from dft_stats.loss.distribution_loss import DistributionLoss
 
 CHUNK = 2**25  # logits at once
-LEAST = 1e-30  # probability of a label whose logarithm is still exact in float32
+LEAST = 1e-30  # probability whose logarithm is still exact in float32
 
 
 def through_head(
     loss: "DistributionLoss",
     hidden_states: Tensor,
     head: nn.Module,
-    labels: Tensor,
+    labels: Tensor | Batch,
     *,
     weight: float = 1.0,
     cross_entropy: float = 0.0,
@@ -49,8 +47,9 @@ def through_head(
     Args:
         loss: for the profile, compiled for the model's tokenizer.
         hidden_states: [B, T, H], the input of the head.
-        head: [N, H] -> [N, V]; a linear layer with or without bias or LoRA, tied or not.
-        labels: int64 [B, T], as in `DistributionLoss.forward`.
+        head: [N, H] -> [N, V]; a linear layer with or without bias or LoRA, tied or not. `torch.nn.Identity()` if logits are given in
+            place of hidden states: then this is the loss and the cross-entropy of logits, in one pass over them.
+        labels: int64 [B, T], or a `Batch`, as in `DistributionLoss.forward`.
         weight: of the loss.
         cross_entropy: of the cross-entropy, which is the sum over labels divided by `num_items`. With 0 it is not computed.
         input_ids: as in `DistributionLoss.forward`.
@@ -80,7 +79,7 @@ def through_head(
             "the head's parameters are sharded (FSDP2 or tensor parallelism), and its gradients cannot be taken outside the model's own"
             " forward; give the logits to the loss, or leave the head out of the sharding"
         )
-    batch = loss.read(hidden_states, labels, input_ids=input_ids, shifted=shifted, document_starts=document_starts)
+    batch = loss.reading(hidden_states, labels, input_ids=input_ids, shifted=shifted, document_starts=document_starts)
     made = Head(head, softcap, logit_scale)
     return evaluate(
         loss, hidden_states, made, batch, weight=weight, cross_entropy=cross_entropy, num_items=num_items, chunk_size=chunk_size
@@ -99,24 +98,23 @@ def evaluate(
     chunk_size: int | None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """As `through_head`, of a batch that was read. With a head that changes nothing the hidden states are logits."""
-    pairs = loss.pairs(batch.stream)
-    rows = _Rows(loss, hidden_states, head, batch, pairs, chunk_size or max(16, min(1024, CHUNK // loss.vocab_size)))
+    rows = _Rows(loss, hidden_states, head, batch, chunk_size or loss.chunk_size)
     learns, tokens = loss.learns, batch.items(num_items)
 
     known = None
     if not (learns and loss.steady):
         with torch.no_grad():
-            known = loss.count(loss.kinds.arrange(rows.sums(), batch.stream, pairs), batch.stream)
+            known = loss.count(loss.kinds.arrange(rows.sums(), batch.stream, batch.pairs), batch.stream)
             loss.observe(known, batch.stream, learns)
     witnesses, components = loss.witnesses(known, batch.stream, learns)
     if known is not None and not torch.is_grad_enabled() and not cross_entropy:
         value = loss.value(witnesses, known, tokens)
         return weight * value, {**components, "dist/loss": value}
 
-    rates = slopes(loss, witnesses, batch.stream, pairs, tokens, rows.empty())
+    rates = slopes(loss, witnesses, batch.stream, batch.pairs, tokens, rows.empty())
     sums, nll = rows.backward(rates, weight, cross_entropy / tokens if cross_entropy else None)
     with torch.no_grad():
-        counts = known or loss.count(loss.kinds.arrange(sums, batch.stream, pairs), batch.stream)
+        counts = known or loss.count(loss.kinds.arrange(sums, batch.stream, batch.pairs), batch.stream)
         if known is None:
             loss.observe(counts, batch.stream, learns)
         value = loss.value(witnesses, counts, tokens)
@@ -125,8 +123,7 @@ def evaluate(
         if cross_entropy:
             components["dist/cross_entropy"] = nll / tokens
             total = total + cross_entropy * components["dist/cross_entropy"]
-            if not bool(torch.isfinite(total)):
-                raise NotFinite("the cross-entropy is NaN or infinite; check the learning rate and the precision of the step before")
+            loss.demand(torch.isfinite(total), "the cross-entropy is NaN or infinite")
     loss.close(learns)
     if rows.gradients:
         total = _Known.apply(total, list(rows.gradients.values()), *rows.gradients)  # type: ignore[no-untyped-call]
@@ -141,6 +138,11 @@ class Head:
     softcap: float | None
     scale: float
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether what it is given are logits."""
+        return isinstance(self.module, nn.Identity) and self.softcap is None and self.scale == 1
+
     def __call__(self, hidden: Tensor) -> Tensor:
         """Logits [N, V] of hidden states [N, H]."""
         logits: Tensor = self.module(hidden)
@@ -152,33 +154,17 @@ class Head:
 class _Rows:
     """The rows of a batch that matter, chunk by chunk; and the gradients that they leave behind."""
 
-    def __init__(
-        self, loss: "DistributionLoss", hidden: Tensor, head: Head, batch: Batch, pairs: Mapping[str, Pairs], chunk_size: int
-    ) -> None:
-        self.loss, self.hidden, self.head, self.batch = loss, hidden.flatten(0, 1), head, batch
+    def __init__(self, loss: "DistributionLoss", hidden: Tensor, head: Head, batch: Batch, chunk_size: int) -> None:
+        self.loss, self.given, self.hidden, self.head, self.batch = loss, hidden, hidden.detach().flatten(0, 1), head, batch
         self.dtype = torch.promote_types(hidden.dtype, torch.float32)
         self.classes, self.membership = loss.kinds.classes.to(self.dtype), loss.kinds.membership.to(self.dtype)
-        counted = batch.stream.counted
-        self.index = (counted | batch.labelled).nonzero()[:, 0]
-        self.chunks = self.index.split(chunk_size) if len(self.index) else ()
-        # Single entries in the order of their rows, so that those of a chunk lie together.
-        rows, self.ids = (torch.cat([pairs[name][i] for name in pairs]) for i in (0, 1))
-        self.order = rows.argsort(stable=True)
-        place = torch.full((len(counted),), -1, device=rows.device)
-        place[self.index] = torch.arange(len(self.index), device=rows.device)
-        self.place, self.ids = place[rows[self.order]], self.ids[self.order]
-        bounds = torch.arange(0, len(self.index) + chunk_size, chunk_size, device=rows.device)
-        self.bounds: list[int] = torch.searchsorted(self.place, bounds).tolist()
-        self.chunk_size = chunk_size
-        self.given = hidden
+        # Copies of logits are dear, so a few rows more are read. With a head, what nobody needs may be NaN and never meets it.
+        self.cut = batch.cut(chunk_size, GAP if head.changes_nothing else 0)
+        # The logits of a linear layer are needed neither by its own backward nor by anybody else.
+        self.disposable = isinstance(head.module, nn.Linear) and head.softcap is None and loss.sampler.is_plain
         self.buffers: dict[str, Tensor] = {}  # of the size of a chunk's logits, for all chunks: fresh pages are dear
         # What gets a gradient -> its sum over chunks. Parameters that several chunks add to are summed in float32.
         self.gradients: dict[Tensor, Tensor] = {}
-
-    def _each(self) -> Iterator[tuple[Tensor, slice]]:
-        """Rows of a chunk and where its single entries lie."""
-        for i, rows in enumerate(self.chunks):
-            yield rows, slice(self.bounds[i], self.bounds[i + 1])
 
     def empty(self) -> Sums:
         """Sums of nothing: zeros of the right shapes."""
@@ -188,7 +174,7 @@ class _Rows:
             zeros,
             zeros.new_zeros(rows, kinds.classes.shape[1]),
             zeros.new_zeros(rows, kinds.membership.shape[1]),
-            zeros.new_zeros(len(self.order)),
+            zeros.new_zeros(len(self.cut.order)),
         )
 
     def _logits(self, hidden: Tensor) -> Tensor:
@@ -199,36 +185,37 @@ class _Rows:
     def sums(self) -> Sums:
         """Sums of the probabilities, without gradient."""
         found = self.empty()
-        for rows, part in self._each():
-            p = self._probabilities(self._logits(self.hidden[rows]).to(self.dtype))
-            self._add(found, p, rows, part, self.classes)
+        for chunk in self.cut.chunks:
+            p = self._probabilities(self._logits(self.hidden[chunk.where]).to(self.dtype), chunk)
+            self._add(found, p, chunk, self.classes)
         return found
 
-    def _probabilities(self, logits: Tensor) -> Tensor:
+    def _probabilities(self, logits: Tensor, chunk: Chunk) -> Tensor:
         sampler = self.loss.sampler
-        return torch.softmax(logits, -1, out=self._buffer("p", logits)) if sampler.is_plain else sampler.probabilities(logits)
+        p = torch.softmax(logits, -1, out=self._buffer("p", logits)) if sampler.is_plain else sampler.probabilities(logits)
+        return p if chunk.surplus is None else p.masked_fill_(chunk.surplus[:, None], 0)
 
     def _buffer(self, name: str, like: Tensor) -> Tensor:
         if name not in self.buffers:
             self.buffers[name] = torch.empty_like(like, memory_format=torch.contiguous_format)
         return self.buffers[name][: len(like)]
 
-    def _add(self, sums: Sums, p: Tensor, rows: Tensor, part: slice, columns: Tensor) -> Tensor:
+    def _add(self, sums: Sums, p: Tensor, chunk: Chunk, columns: Tensor) -> Tensor:
         """Add a chunk to the sums; `columns` (vocab, classes or more) are the classes, and what else rows are to be multiplied by."""
         kinds: Kinds = self.loss.kinds
         tokens, by_class, by_kind, single = sums
         with without_autocast(p):
             text = p[:, : len(columns)]
-            tokens += self.batch.stream.counted[rows].to(p.dtype) @ text
+            tokens += self.batch.stream.counted[chunk.where].to(p.dtype) @ text
             products = text @ columns
-            by_class[rows] = products[:, : by_class.shape[1]]
-            by_kind[rows] = text.index_select(1, kinds.ids) @ self.membership
-            single[self.order[part]] = p.reshape(-1)[self._places(part, p)]
+            by_class[chunk.where] = products[:, : by_class.shape[1]]
+            by_kind[chunk.where] = text.gather(1, kinds.ids.expand(len(p), -1)) @ self.membership
+            single[self.cut.order[chunk.pairs]] = p.reshape(-1)[self._places(chunk, p)]
         return products[:, by_class.shape[1] :]
 
-    def _places(self, part: slice, p: Tensor) -> Tensor:
+    def _places(self, chunk: Chunk, p: Tensor) -> Tensor:
         """Of single entries in the flattened chunk."""
-        return self.place[part] % self.chunk_size * p.shape[1] + self.ids[part]
+        return self.cut.rows[chunk.pairs] * p.shape[1] + self.cut.ids[chunk.pairs]
 
     def backward(self, rates: Sums, weight: float, per_label: Tensor | None) -> tuple[Sums, Tensor]:
         """Sums of the probabilities, and the summed negative log likelihood of the labels; leaves the gradients of the total behind.
@@ -238,82 +225,112 @@ class _Rows:
             weight: of the value.
             per_label: weight of a label's negative log likelihood, or None.
         """
-        found = self.empty()
+        found, nll = self.empty(), self.hidden.new_zeros((), dtype=self.dtype)
         grads = torch.is_grad_enabled()
         parameters = [p for p in self.head.module.parameters() if p.requires_grad] if grads else []
-        into_hidden = grads and self.given.requires_grad
-        if into_hidden:
-            self.gradients[self.given] = torch.zeros_like(self.given)
+        into_hidden = self._for_hidden() if grads and self.given.requires_grad else None
         self.gradients.update((p, torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32))) for p in parameters)
         total = _Total(rates, torch.cat([self.classes, rates[0][:, None]], 1), weight / self.loss.sampler.temperature, per_label)
-        likelihoods = [self.hidden.new_zeros(0, dtype=self.dtype)]
-        for rows, part in self._each():
-            hidden = self.hidden.detach()[rows].requires_grad_(into_hidden)
+        for chunk in self.cut.chunks:
+            hidden = self.hidden[chunk.where]
+            if self.head.changes_nothing:
+                nll += self._chunk(self._logits(hidden), total, chunk, found, into_hidden)[1]
+                continue
             with torch.set_grad_enabled(bool(self.gradients)):
-                logits = self._logits(hidden)
-            with torch.no_grad():
-                slope, p_label = self._chunk(logits.detach().to(self.dtype), total, rows, part, found)
-                likelihoods.append(p_label)
+                logits = self._logits(hidden.requires_grad_(into_hidden is not None))
+            slope, lost = self._chunk(logits.detach(), total, chunk, found)
+            nll += lost
             if self.gradients:
-                inputs = [hidden, *parameters] if into_hidden else parameters
+                inputs = parameters if into_hidden is None else [hidden, *parameters]
                 made = torch.autograd.grad(logits, inputs, slope.to(logits.dtype), allow_unused=True)
-                if into_hidden:
-                    self.gradients[self.given].view_as(self.hidden)[rows] = made[0].to(self.given.dtype)
-                for parameter, gradient in zip(parameters, made[into_hidden:], strict=True):
+                if into_hidden is not None:
+                    into_hidden[chunk.where] = made[0].to(into_hidden.dtype)
+                for parameter, gradient in zip(parameters, made[-len(parameters) :] if parameters else (), strict=True):
                     if gradient is not None:
                         self.gradients[parameter] += gradient
-        return found, self._lost(torch.cat(likelihoods))
+        return found, nll
+
+    def _for_hidden(self) -> Tensor:
+        """Room for the gradient of the hidden states, (rows, H); zero in the rows that no chunk fills."""
+        self.gradients[self.given] = gradient = torch.empty_like(self.given, memory_format=torch.contiguous_format)
+        rows = gradient.view_as(self.hidden)
+        for spared in self.cut.spared:
+            rows[spared].zero_()
+        return rows
 
     @torch.no_grad()
-    def _lost(self, likelihoods: Tensor) -> Tensor:
-        """Negative log likelihood of the labels, summed. Labels whose probability has vanished meet the head once more."""
-        if not len(likelihoods):
-            return likelihoods.sum()
-        labelled = self.batch.labelled[self.index]
-        vanished = labelled & ~(likelihoods > LEAST)
-        total = -likelihoods.log().where(labelled & ~vanished, 0).sum()
-        for rows in self.index[vanished].split(self.chunk_size):
-            logits = self._logits(self.hidden[rows]).to(self.dtype)
-            total += (logits.logsumexp(-1) - logits.gather(1, self.batch.targets[rows, None])[:, 0]).sum()
-        return total
+    def _chunk(
+        self, logits: Tensor, total: "_Total", chunk: Chunk, sums: Sums, gradients: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | float]:
+        """Gradient of the total with respect to the logits of a chunk, and the summed negative log likelihood; fills in `sums`.
 
-    def _chunk(self, logits: Tensor, total: "_Total", rows: Tensor, part: slice, sums: Sums) -> tuple[Tensor, Tensor]:
-        """Gradient of the total with respect to the logits of a chunk, and the probability of each label; fills in `sums`."""
-        p = self._probabilities(logits)
-        by_tokens = self._add(sums, p, rows, part, total.columns)[:, 0]
-        labelled = self.batch.labelled[rows]
-        told = self.batch.targets[rows].where(labelled, 0)[:, None]
-        if total.per_label is None:
-            return self._slope(p, total, rows, part, sums, by_tokens).mul_(p), p.new_zeros(0)
-        each = (total.per_label * labelled).to(p.dtype)
-        if self.loss.sampler.is_plain:
-            slope = self._slope(p, total, rows, part, sums, by_tokens, each).mul_(p)
+        Args:
+            logits: of the chunk.
+            total: what the gradient is of.
+            chunk: the rows.
+            sums: of the probabilities, of all rows.
+            gradients: of all rows, to be filled in.
+        """
+        logits = logits.to(self.dtype)
+        p = self._probabilities(logits, chunk)
+        by_tokens = self._add(sums, p, chunk, total.columns)[:, 0]
+        direct = gradients is not None and isinstance(chunk.where, slice) and gradients.dtype == self.dtype
+        if gradients is not None and direct:
+            room = gradients[chunk.where]
         else:
-            slope = self._slope(p, total, rows, part, sums, by_tokens).mul_(p)
-            p = torch.softmax(logits, -1, out=self._buffer("p", logits))
-            slope.addcmul_(p, each[:, None])
-        slope.scatter_add_(1, told, -each[:, None])
-        return slope, p.gather(1, told)[:, 0]
+            room = logits if self.disposable and logits.dtype == p.dtype else self._buffer("slope", p)
+        labelled = self.batch.labelled[chunk.where]
+        told = self.batch.targets[chunk.where].where(labelled, 0)[:, None]
+        nll: Tensor | float = 0.0
+        if total.per_label is None:
+            slope = self._slope(p, total, chunk, sums, by_tokens, room).mul_(p)
+        else:
+            each = (total.per_label * labelled).to(p.dtype)
+            if self.loss.sampler.is_plain:
+                nll = _lost(p, logits, told, labelled)
+                slope = self._slope(p, total, chunk, sums, by_tokens, room, each).mul_(p)
+            else:
+                slope = self._slope(p, total, chunk, sums, by_tokens, room).mul_(p)
+                p = torch.softmax(logits, -1, out=self._buffer("p", logits))
+                slope.addcmul_(p, each[:, None])
+                nll = _lost(p, logits, told, labelled)
+            slope.scatter_add_(1, told, -each[:, None])
+        if gradients is not None and not direct:
+            gradients[chunk.where] = slope.to(gradients.dtype)
+        return slope, nll
 
     def _slope(
-        self, p: Tensor, total: "_Total", rows: Tensor, part: slice, sums: Sums, by_tokens: Tensor, plus: Tensor | float = 0.0
+        self, p: Tensor, total: "_Total", chunk: Chunk, sums: Sums, by_tokens: Tensor, room: Tensor, plus: Tensor | float = 0.0
     ) -> Tensor:
         """What the total changes by with each logit, divided by its probability: w (G - sum(p G)) + `plus`, with the weight G of each."""
         kinds: Kinds = self.loss.kinds
         tokens, by_class, by_kind, single = total.rates
+        rows = chunk.where
         counted = self.batch.stream.counted[rows].to(p.dtype)
-        places, weights = self._places(part, p), single[self.order[part]]
+        places, weights = self._places(chunk, p), single[self.cut.order[chunk.pairs]]
         mean = counted * by_tokens + (sums[1][rows] * by_class[rows]).sum(1) + (sums[2][rows] * by_kind[rows]).sum(1)
-        mean.index_add_(0, self.place[part] % self.chunk_size, p.reshape(-1)[places] * weights)
+        mean.index_add_(0, self.cut.rows[chunk.pairs], p.reshape(-1)[places] * weights)
         left = torch.cat([torch.cat([counted[:, None], by_class[rows]], 1) * total.weight, (plus - total.weight * mean)[:, None]], 1)
         if "right" not in self.buffers:
             right = self.buffers["right"] = p.new_zeros(left.shape[1], p.shape[1])
             right[0, : len(tokens)], right[1:-1, : len(tokens)], right[-1] = tokens, self.classes.T, 1
         with without_autocast(p):
-            slope = torch.mm(left, self.buffers["right"], out=self._buffer("slope", p))
+            slope = torch.mm(left, self.buffers["right"], out=room)
             slope.index_add_(1, kinds.ids, (total.weight * by_kind[rows]) @ self.membership.T)
         slope.view(-1).index_add_(0, places, total.weight * weights)
         return slope
+
+
+def _lost(p: Tensor, logits: Tensor, told: Tensor, labelled: Tensor) -> Tensor:
+    """Negative log likelihood of the labels, summed; of one whose probability has vanished by way of the most probable token."""
+    likely = p.gather(1, told)[:, 0]
+    vanished = labelled & ~(likely > LEAST)
+    found = likely.log().where(labelled & ~vanished, 0)
+    if not p.is_cpu or bool(vanished.any()):
+        most, place = p.max(-1, keepdim=True)
+        far = logits.gather(1, told) - logits.gather(1, place) + most.log()
+        found = torch.where(vanished, far[:, 0], found)
+    return -found.sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,4 +353,13 @@ class _Known(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *(gradient * upstream[0] for gradient in ctx.gradients)
+        if _kept():  # there may be another pass
+            return None, None, *(gradient * upstream[0] for gradient in ctx.gradients)
+        gradients, ctx.gradients = ctx.gradients, []  # let go of, so that they become `.grad` without a copy
+        return None, None, *(gradients.pop(0).mul_(upstream[0]) for _ in range(len(gradients)))
+
+
+def _kept() -> bool:
+    """Whether the present backward pass keeps its graph (`retain_graph`), so that there may be another one; if torch tells."""
+    told = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return True if told is None else bool(told())
