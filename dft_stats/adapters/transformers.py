@@ -21,7 +21,7 @@ except ImportError as error:
     raise ImportError("dft_stats.adapters.transformers needs transformers and accelerate: pip install 'dft-stats[transformers]'") from error
 
 from dft_stats.adapters.hidden_states import Caught, caught
-from dft_stats.loss import TERMS, DistributionLoss, through_head
+from dft_stats.loss import TERMS, Batch, DistributionLoss, through_head
 
 STATE_FILE = "distribution_loss.pt"
 """Name of the loss's state in a checkpoint."""
@@ -63,15 +63,18 @@ def attach(trainer: Any, loss: DistributionLoss, *, weight: float = 0.1) -> Any:
 
     def compute_loss(model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         given = dict(inputs)  # the trainer takes the labels out
+        batch = callback.read(given)  # while the device has nothing else to do
         ask = return_outputs if headless else True  # outputs with logits cost TRL a second forward
         with caught(trainer.accelerator.unwrap_model(model)) if headless else nullcontext() as found:
             result = plain["compute_loss"](model, inputs, return_outputs=ask, num_items_in_batch=num_items_in_batch)
         value, outputs = result if ask else (result, None)
-        predictions = outputs if found is None else found
+        predictions = _predictions(outputs if found is None else found)
+        if isinstance(predictions, Tensor) and predictions.device != batch.labelled.device:  # of a model that is spread over devices
+            batch = callback.read({name: v.to(predictions.device) if isinstance(v, Tensor) else v for name, v in given.items()})
         if model.training and torch.is_grad_enabled():
-            value = callback.add(value, predictions, given, *_scale(trainer, num_items_in_batch))
+            value = callback.add(value, predictions, found, batch, *_scale(trainer, num_items_in_batch))
         else:
-            callback.measure(predictions, given)
+            callback.measure(predictions, found, batch)
         return (value, outputs) if return_outputs else value
 
     def evaluation_loop(
@@ -115,17 +118,27 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
         self.evaluation: list[Tensor] = []
         self.total, self.steps = torch.zeros(len(NAMES)), 0  # since the last log
 
-    def add(self, value: Tensor, predictions: Any, inputs: Mapping[str, Any], num_items: Any, scale: float, shares: int) -> Tensor:
-        """The trainer's loss of a micro-batch plus the weighted one, which counts `scale` times now and `1 / shares` of that in the end."""
-        own, components = self._of(predictions, inputs, detach=self.weight == 0, num_items=num_items)
+    def add(self, value: Tensor, predictions: Any, head: Caught | None, batch: Batch, num_items: Any, scale: float, shares: int) -> Tensor:
+        """The trainer's loss of a micro-batch plus the weighted one, which counts `scale` times now and `1 / shares` of that in the end.
+
+        Args:
+            value: the trainer's own.
+            predictions: hidden states if there is a head, else logits, [B, T, ...].
+            head: that makes logits of them.
+            batch: that they are of.
+            num_items: in the step.
+            scale: see above.
+            shares: see above.
+        """
+        own, components = self._of(predictions, head, batch, detach=self.weight == 0, num_items=num_items)
         components["dist/loss"] = components["dist/loss"] * (scale / shares)
         self.window.append(torch.stack([components[name] for name in NAMES]))
         return value if self.weight == 0 else value + (self.weight * scale) * own.to(value.device)
 
     @torch.no_grad()
-    def measure(self, predictions: Any, inputs: Mapping[str, Any]) -> None:
+    def measure(self, predictions: Any, head: Caught | None, batch: Batch) -> None:
         """Components of an evaluation batch; no state changes."""
-        _, components = self._of(predictions, inputs, detach=True)
+        _, components = self._of(predictions, head, batch, detach=True)
         self.evaluation.append(torch.stack([components[name] for name in NAMES]))
 
     def since_last_log(self) -> dict[str, float]:
@@ -171,29 +184,35 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
             torch.save(self.loss.state_dict(), part)
             part.replace(path)
 
-    def _of(self, predictions: Any, inputs: Mapping[str, Any], *, detach: bool, num_items: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a micro-batch, from the outputs of the model or from hidden states that were caught."""
+    def read(self, inputs: Mapping[str, Any]) -> Batch:
+        """The tokens of a micro-batch, as the loss reads them.
+
+        Raises:
+            ValueError: it has no labels.
+        """
         labels = inputs.get("labels")
         if not isinstance(labels, Tensor):
             raise ValueError(f"DistributionLoss needs `labels` in the batch, [B, T]; it has {', '.join(inputs) or 'nothing'}")
-        is_caught = isinstance(predictions, Caught)
-        name = "hidden_states" if is_caught else "logits"
-        given = predictions.get(name) if isinstance(predictions, Mapping) else getattr(predictions, name, None)
-        place = given.device if isinstance(given, Tensor) else labels.device
-        given = given.detach() if detach and isinstance(given, Tensor) else given
         mask, ids, starts = inputs.get("attention_mask"), inputs.get("input_ids"), document_starts(inputs)
         if _fits(mask, labels):
             labels = labels.masked_fill(mask.to(labels.device) == 0, self.loss.ignore_index)
-        arguments = {
-            "input_ids": ids.to(place) if _fits(ids, labels) else None,
-            "document_starts": None if starts is None else starts.to(place),
-            "num_items": num_items,
-        }
-        if not is_caught:
-            return self.loss(given, labels.to(place), **arguments)  # type: ignore[no-any-return]
-        how = {"softcap": predictions.softcap, "logit_scale": predictions.logit_scale}
-        hidden: Any = given
-        return through_head(self.loss, hidden, predictions.head, labels.to(place), weight=float(not detach), **how, **arguments)
+        ids = ids.to(labels.device) if _fits(ids, labels) else None
+        return self.loss.read(labels, input_ids=ids, document_starts=starts)
+
+    def _of(
+        self, predictions: Any, head: Caught | None, batch: Batch, *, detach: bool, num_items: Any = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        given = predictions.detach() if detach and isinstance(predictions, Tensor) else predictions
+        if head is None:
+            return self.loss(given, batch, num_items=num_items)  # type: ignore[no-any-return]
+        how: dict[str, Any] = {"softcap": head.softcap, "logit_scale": head.logit_scale}
+        return through_head(self.loss, given, head.head, batch, weight=float(not detach), num_items=num_items, **how)
+
+
+def _predictions(output: Any) -> Any:
+    """Logits of a model's output, or hidden states that were caught; None if there are none."""
+    name = "hidden_states" if isinstance(output, Caught) else "logits"
+    return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
 
 
 def document_starts(inputs: Mapping[str, Any]) -> Tensor | None:

@@ -6,7 +6,9 @@ nothing. So whoever reads before the model's forward, while there is nothing to 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from dft_stats.loss.distribution_loss import DistributionLoss
 
 UNKNOWN = -1
+_TICKETS: "WeakValueDictionary[int, Batch]" = WeakValueDictionary()
+_NUMBERS = count()
 GAP = 8  # rows that nobody needs: to read as many is less work than to copy those around them
 
 
@@ -49,7 +53,7 @@ class Cut:
     order: Tensor  # int64 (pairs,): place of each among `DistributionLoss.pairs`
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """A batch that was read: row by row of the predictions [B, T, ...], flattened."""
 
@@ -62,11 +66,17 @@ class Batch:
     entries: NDArray[np.int64]  # (rows + 1,): number of single entries before each row
     needed: NDArray[np.bool_]  # (rows,): counted or labelled
     cuts: dict[tuple[int, int], Cut]  # by size and gap, made once
+    ticket: Tensor  # int64, a scalar on the CPU: what stands for the batch in a graph of `torch.compile`
+
+    @staticmethod
+    def of(ticket: Tensor) -> "Batch":
+        """The batch of a ticket; it must still be held by whoever read it."""
+        return _TICKETS[int(ticket)]
 
     def items(self, num_items: int | Tensor | None) -> Tensor:
         """Labels that a mean is taken over, at least 1: those of the whole step, or of this batch."""
-        count = self.labelled.sum() if num_items is None else torch.as_tensor(num_items, device=self.labelled.device)
-        return count.clamp_min(1)
+        items = self.labelled.sum() if num_items is None else torch.as_tensor(num_items, device=self.labelled.device)
+        return items.clamp_min(1)
 
     def cut(self, size: int, gap: int = 0) -> Cut:
         """Chunks of at most `size` rows that are needed, or lie in gaps of at most `gap` between those that are."""
@@ -137,7 +147,11 @@ def read(
     entries = np.zeros(len(labelled) + 1, np.int64)
     entries[1:] = torch.bincount(rows, minlength=len(labelled)).cumsum(0).cpu().numpy()
     needed = (stream.counted | labelled).cpu().numpy()
-    return Batch(tokens.shape, stream, pairs, targets, labelled, rows.argsort(stable=True), entries, needed, {})
+    number = next(_NUMBERS)
+    ticket = torch.tensor(number, device="cpu")
+    batch = Batch(tokens.shape, stream, pairs, targets, labelled, rows.argsort(stable=True), entries, needed, {}, ticket)
+    _TICKETS[number] = batch
+    return batch
 
 
 def check_rows(batch: Batch, predictions: Tensor) -> None:

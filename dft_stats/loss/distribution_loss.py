@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dft_stats.compiled import CompiledProfile, excluding
 from dft_stats.errors import NotFinite, VocabularyMismatch
+from dft_stats.loss import graph
 from dft_stats.loss.batch import GAP, Batch, LogitsMissing, check_rows, check_vocabulary, describe, read
 from dft_stats.loss.control import Control
 from dft_stats.loss.entropy import Entropy
@@ -159,7 +160,10 @@ class DistributionLoss(nn.Module):
                 " `dft_stats.loss.through_head` with the hidden states, or switch off Liger's fused linear cross entropy and cut cross"
                 " entropy, use UNSLOTH_RETURN_LOGITS=1, or call the model without labels"
             )
-        batch = self.reading(logits, labels, input_ids=input_ids, shifted=shifted, document_starts=document_starts)
+        reading: dict[str, Any] = {"input_ids": input_ids, "shifted": shifted, "document_starts": document_starts}
+        if torch.compiler.is_compiling():
+            return graph.call(self, logits, None, labels, factors=[1.0, 0.0, 0.0, 1.0], num_items=num_items, chunk_size=0, **reading)
+        batch = self.reading(logits, labels, **reading)
         check_vocabulary(self, logits.shape[-1])
         return evaluate(self, logits, AS_IT_IS, batch, weight=1.0, cross_entropy=0.0, num_items=num_items, chunk_size=None)
 

@@ -89,7 +89,7 @@ class Entropy(Term):
         weights, rows, surprise, windows, bits = pairs.detail
         change = (single * weights.to(single.dtype)).sum()
         change = change + (probabilities.begins[rows] * surprise.to(single.dtype)).sum()
-        return {"entropy": ((bits - change / self.size).reshape(1), windows.to(single.dtype).reshape(1))}
+        return {"entropy": ((bits.to(single.dtype) - change / self.size).reshape(1), windows.to(single.dtype).reshape(1))}
 
 
 def _changes(stream: Stream) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
+from dft_stats.loss import graph
 from dft_stats.loss.batch import GAP, Batch, Chunk, LogitsMissing, check_vocabulary, describe
 from dft_stats.loss.credit import slopes
 from dft_stats.loss.probabilities import Kinds, Sums, without_autocast
@@ -79,11 +81,23 @@ def through_head(
             "the head's parameters are sharded (FSDP2 or tensor parallelism), and its gradients cannot be taken outside the model's own"
             " forward; give the logits to the loss, or leave the head out of the sharding"
         )
-    batch = loss.reading(hidden_states, labels, input_ids=input_ids, shifted=shifted, document_starts=document_starts)
-    made = Head(head, softcap, logit_scale)
-    return evaluate(
-        loss, hidden_states, made, batch, weight=weight, cross_entropy=cross_entropy, num_items=num_items, chunk_size=chunk_size
-    )
+    reading: dict[str, Any] = {"input_ids": input_ids, "shifted": shifted, "document_starts": document_starts}
+    if torch.compiler.is_compiling() and type(head) in (nn.Linear, nn.Identity):
+        numbers = [weight, cross_entropy, softcap or 0.0, logit_scale]
+        linear = head if isinstance(head, nn.Linear) else None
+        return graph.call(loss, hidden_states, linear, labels, factors=numbers, num_items=num_items, chunk_size=chunk_size or 0, **reading)
+    run = _outside if torch.compiler.is_compiling() else _read_and_evaluate
+    factors = {"weight": weight, "cross_entropy": cross_entropy, "num_items": num_items, "chunk_size": chunk_size}
+    return run(loss, hidden_states, Head(head, softcap, logit_scale), labels, reading, factors)
+
+
+def _read_and_evaluate(
+    loss: "DistributionLoss", hidden_states: Tensor, head: "Head", labels: Tensor | Batch, reading: dict[str, Any], factors: dict[str, Any]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    return evaluate(loss, hidden_states, head, loss.reading(hidden_states, labels, **reading), **factors)
+
+
+_outside = _disable_dynamo(_read_and_evaluate)  # torch.compiler.disable, which takes a second to import
 
 
 def evaluate(
