@@ -6,10 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from dft_stats.measures import correlation
-from dft_stats.text import MARK_CLASSES, WORD, Document
+from dft_stats.text import MARK_CLASSES, PROSE_MARKS, WORD, Document
 
 TYPE_WINDOW = 100
-MARKS = ("comma", "semicolon", "colon", "dash", "quote", "parenthesis", "period", "question", "exclamation", "ellipsis")
 FEATURES = (
     "words",
     "sentences",
@@ -18,7 +17,7 @@ FEATURES = (
     "sentence_length_lag1",
     "word_length_mean",
     "type_token_ratio",
-    *(f"{mark}_per_1000_words" for mark in MARKS),
+    *(f"{mark}_per_1000_words" for mark in PROSE_MARKS),
 )
 SCHEMA = pa.schema([pa.field(name, pa.int64() if name in ("words", "sentences") else pa.float32()) for name in FEATURES])
 
@@ -36,7 +35,7 @@ def document_features(document: Document) -> dict[str, float | None]:
     features |= {"words": len(words), "sentences": len(lengths)}
     if words:
         features["word_length_mean"] = sum(map(len, words)) / len(words)
-        for mark in MARKS:
+        for mark in PROSE_MARKS:
             number = sum(unit.kind == MARK_CLASSES.index(mark) for unit in units)
             features[f"{mark}_per_1000_words"] = 1000 * number / len(words)
     if len(words) >= TYPE_WINDOW:

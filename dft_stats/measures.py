@@ -111,3 +111,43 @@ def log_likelihood(count: ArrayLike, total: float, reference_count: ArrayLike, r
     sign = np.where(a * reference_total >= b * total, 1.0, -1.0)
     signed: Floats = sign * np.maximum(g2, 0)
     return signed
+
+
+def cramer(reference_values: ArrayLike, reference: ArrayLike, model_values: ArrayLike, model: ArrayLike) -> float:
+    """Cramér's distance of two weighted samples on the line, the integral of (F - G)^2, in the unit of the values (Székely 2002)."""
+    values = np.concatenate([np.asarray(reference_values, np.float64), np.asarray(model_values, np.float64)])
+    weights = np.concatenate([_distribution(reference), -_distribution(model)])
+    order = np.argsort(values, kind="stable")
+    difference = np.cumsum(weights[order])[:-1]
+    return float((difference**2 * np.diff(values[order])).sum())
+
+
+def median_distance(values: ArrayLike) -> float:
+    """Median of the distances between rows [n, features], the usual bandwidth of a Gaussian kernel."""
+    squares = _squared_distances(np.asarray(values, np.float64), np.asarray(values, np.float64))
+    return float(np.sqrt(np.median(squares[np.triu_indices(len(squares), 1)])))
+
+
+def mmd2(reference: ArrayLike, model: ArrayLike, *, bandwidth: float) -> float:
+    """Squared maximum mean discrepancy of two samples [n, features], [m, features], unbiased: it can be negative (Gretton et al. 2012).
+
+    The kernel is exp(-|x - y|^2 / (2 bandwidth^2)).
+
+    Raises:
+        ValueError: a sample has fewer than two rows.
+    """
+    x, y = np.asarray(reference, np.float64), np.asarray(model, np.float64)
+    if len(x) < 2 or len(y) < 2:
+        raise ValueError(f"the unbiased estimate needs two rows of each sample at least; there are {len(x)} and {len(y)}")
+
+    def kernel(a: Floats, b: Floats) -> Floats:
+        found: Floats = np.exp(-_squared_distances(a, b) / (2 * bandwidth**2))
+        return found
+
+    within = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (kernel(x, x), kernel(y, y))]
+    return float(sum(within) - 2 * kernel(x, y).mean())
+
+
+def _squared_distances(x: Floats, y: Floats) -> Floats:
+    found: Floats = np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T, 0)
+    return found

@@ -49,6 +49,7 @@ from dft_stats.tables import (
 
 if TYPE_CHECKING:
     from dft_stats.compiled import CompiledProfile
+    from dft_stats.document_embedding import DocumentEmbedding
 
 __all__ = ["FLOOR_SCHEMA", "Profile", "check_name", "read_manifest", "read_profile", "write_profile"]
 
@@ -147,6 +148,12 @@ class Profile:
         from dft_stats.compiling import compile_profile
 
         return compile_profile(self, tokenizer, cache=cache, inexact=inexact)
+
+    def embed_documents(self, *, words: tuple[int, int] = (50, 1000), size: int = 256, seed: int = 0) -> "DocumentEmbedding":
+        """What its documents of so many words are like, each as a whole; see `dft_stats.embedding_documents.embed_documents`."""
+        from dft_stats.embedding_documents import embed_documents
+
+        return embed_documents(self, words=words, size=size, seed=seed)
 
     def __repr__(self) -> str:
         return f"<Profile {self.name}@{self.version}: {self.exposure.words:,} words of {self.exposure.documents:,} documents>"

@@ -42,6 +42,8 @@ _CLASS_CHARACTERS = {
     "slash": "/",
 }
 MARK_CLASS = {character: MARK_CLASSES.index(name) for name, characters in _CLASS_CHARACTERS.items() for character in characters}
+PROSE_MARKS = ("comma", "semicolon", "colon", "dash", "quote", "parenthesis", "period", "question", "exclamation", "ellipsis")
+"""Classes whose rates are features of a document."""
 WORD, SYMBOL = -1, -2  # kinds of unit beside the index of a mark's class
 
 # Kinds of character.

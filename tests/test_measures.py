@@ -5,17 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import wasserstein_distance
+from scipy.stats import energy_distance, wasserstein_distance
 
 from dft_stats.measures import (
     correlation,
+    cramer,
     entropy_bits,
     expected_entropy_bits,
     jensen_shannon_bits,
     kl_bits,
     log_likelihood,
     mean_sd,
+    median_distance,
     miller_madow_bits,
+    mmd2,
     wasserstein_1,
     zipf_exponent,
 )
@@ -115,3 +118,38 @@ def test_nothing_has_no_entropy(counts: list[int]) -> None:
 def test_negative_weights_are_refused() -> None:
     with pytest.raises(ValueError, match="not negative"):
         entropy_bits([1, -1])
+
+
+@given(values, positive, values, positive)
+def test_cramer_is_half_the_squared_energy_distance_of_scipy(a: list[int], p: list[int], b: list[int], q: list[int]) -> None:
+    assert cramer(a, p, b, q) == pytest.approx(energy_distance(a, b, p, q) ** 2 / 2, abs=1e-9)
+
+
+def test_mmd2_is_the_double_sum_over_pairs() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5, 3)), rng.normal(size=(7, 3)) + 0.5
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.exp(-((a - b) ** 2).sum() / (2 * 1.5**2)))
+
+    within = [np.mean([kernel(s[i], s[j]) for i in range(len(s)) for j in range(len(s)) if i != j]) for s in (x, y)]
+    between = np.mean([kernel(a, b) for a in x for b in y])
+    assert mmd2(x, y, bandwidth=1.5) == pytest.approx(within[0] + within[1] - 2 * between)
+    with pytest.raises(ValueError, match="5 and 1"):
+        mmd2(x, y[:1], bandwidth=1.5)
+
+
+def test_mmd2_is_unbiased() -> None:
+    """Over all pairs of samples of two from three points each: the exact discrepancy of the distributions, 0 for equal ones."""
+    points = np.array([[0.0], [1.0], [3.0]])
+    p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
+    gram = np.exp(-((points - points.T) ** 2) / 2)
+    for other in (q, p):
+        expected = 0.0
+        for i, j, k, m in np.ndindex(3, 3, 3, 3):
+            expected += p[i] * p[j] * other[k] * other[m] * mmd2(points[[i, j]], points[[k, m]], bandwidth=1.0)
+        assert expected == pytest.approx((p - other) @ gram @ (p - other), abs=1e-12)
+
+
+def test_median_distance_of_a_square() -> None:
+    assert median_distance([[0, 0], [0, 1], [1, 0], [1, 1]]) == 1

@@ -10,10 +10,10 @@ from dft_stats.build.events import sentence_lengths
 from dft_stats.build.scan import OPENS
 from dft_stats.build.units import read_units
 from dft_stats.build.windows import read_windows
-from dft_stats.features import FEATURES, MARKS, SCHEMA, TYPE_WINDOW
+from dft_stats.features import FEATURES, SCHEMA, TYPE_WINDOW
 from dft_stats.measures import correlation
 from dft_stats.sentences import Segmenter
-from dft_stats.text import MARK_CLASSES, WORD
+from dft_stats.text import MARK_CLASSES, PROSE_MARKS, WORD
 
 
 def features_of(texts: Sequence[str], segmenter: Segmenter, *, typography: str = "fold") -> pa.Table:
@@ -35,7 +35,7 @@ def features_of(texts: Sequence[str], segmenter: Segmenter, *, typography: str =
         if len(words):
             row["word_length_mean"] = float(letters[words].sum() / len(words))
             of_kind = np.bincount(kind[kind >= 0], minlength=len(MARK_CLASSES))
-            row |= {f"{mark}_per_1000_words": float(1000 * of_kind[MARK_CLASSES.index(mark)] / len(words)) for mark in MARKS}
+            row |= {f"{mark}_per_1000_words": float(1000 * of_kind[MARK_CLASSES.index(mark)] / len(words)) for mark in PROSE_MARKS}
         if len(words) >= TYPE_WINDOW:
             row["type_token_ratio"] = len(np.unique(types[words[:TYPE_WINDOW]])) / TYPE_WINDOW
         if len(own):

@@ -9,9 +9,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dft_stats.compiled import CompiledProfile
+from dft_stats.document_embedding import DocumentEmbedding
 from dft_stats.errors import VocabularyMismatch
 from dft_stats.loss.credit import credit, hard_count
 from dft_stats.loss.distribution_loss import DistributionLoss
+from dft_stats.loss.documents import Documents, text_features
 from dft_stats.loss.family import Exposure, Family
 from dft_stats.loss.probabilities import Pairs
 from dft_stats.loss.reading import Stream
@@ -26,6 +28,10 @@ class DistributionReward:
     steps before with `decay`. In expectation its policy gradient is that of the discrepancy which `DistributionLoss` follows. It is per
     token of a mean completion, not divided by the number of completions, so that rewards do not vanish in large batches.
 
+    With `documents` it also takes each completion as a whole: `-document_weight * shrink(z) * t_i`, where z is the squared maximum mean
+    discrepancy of all others from the profile's documents in standard errors, and t_i how far completion i lies in the direction in which
+    the others are off. That sees what no corpus rate can, such as sentences that are all alike within a text. It stands at the last token.
+
     Every rank calls it in every step, since counts are summed over ranks. Completions are read from their first token on, as documents;
     special tokens, such as the end of the text, count nothing.
 
@@ -36,12 +42,22 @@ class DistributionReward:
     __name__ = "distribution_reward"
 
     def __init__(
-        self, compiled: CompiledProfile, *, scale: float = 1.0, decay: float = 0.0, dual_rate: float = 0.0, **options: Any
+        self,
+        compiled: CompiledProfile,
+        *,
+        documents: DocumentEmbedding | None = None,
+        document_weight: float = 1.0,
+        scale: float = 1.0,
+        decay: float = 0.0,
+        dual_rate: float = 0.0,
+        **options: Any,
     ) -> None:
         """A reward for one profile and one tokenizer.
 
         Args:
             compiled: from `Profile.compile(tokenizer)`.
+            documents: of the same profile, from `Profile.embed_documents`, of about the length of the completions.
+            document_weight: of what they say. Completions of fewer than three sentences get nothing from them.
             scale: factor of all rewards.
             decay: of the counts of steps before; 0: the present batch alone.
             dual_rate: as in `DistributionLoss`, 0 unless asked for: rewards that grow with the steps are for long runs with an anchor.
@@ -50,7 +66,8 @@ class DistributionReward:
         unknown = {"temperature", "top_p", "ignore_index", "accumulation_steps"} & set(options)
         if unknown:
             raise ValueError(f"a reward sees texts, not predictions; it has no {', '.join(sorted(unknown))}")
-        self.scale = scale
+        self.scale, self.document_weight = scale, document_weight
+        self.documents = None if documents is None else Documents(documents)
         self.loss = DistributionLoss(compiled, decay=decay, dual_rate=dual_rate, accumulation_steps=0, **options)
 
     def __call__(
@@ -116,9 +133,32 @@ class DistributionReward:
             gains, chances = credit(self.loss, witnesses, stream, text, found, per_completion, rates)
             rewards[i] = self.scale * (chances - gains)
         components = self._components(totals, amounts[0])
+        if self.documents is not None:
+            whole, components["dist/documents"] = self._of_documents(self.documents.to(device), streams, texts, own)
+            for i, value in zip(places, whole, strict=True):
+                rewards[i][-1] += self.scale * value
         self.loss.step()
         nothing = torch.zeros(0, device=device)
         return [rewards.get(i, nothing) for i in range(len(completion_ids))], components
+
+    def _of_documents(
+        self, documents: Documents, streams: Sequence[Stream], texts: Sequence[Tensor], own: Sequence["_Sums"]
+    ) -> tuple[Tensor, float]:
+        """Reward of each text as a whole, (texts,), and z squared of all."""
+        special = self.loss.reader.special
+        rows = [
+            text_features(stream, sums.counts["marks"][0], closed=bool(special[text[-1]]))
+            for stream, text, sums in zip(streams, texts, own, strict=True)
+        ]
+        known = torch.tensor([row is not None for row in rows], dtype=torch.bool, device=special.device)
+        values = torch.tensor([row or [0.0] * len(documents.mean) for row in rows], device=special.device).view(len(rows), -1)
+        centred = documents.centred(values.view(-1, len(documents.mean))) * known[:, None]
+        norms, one = centred.square().sum(1), known.to(centred.dtype)
+        total, squares, number = centred.sum(0), norms.sum(), one.sum()
+        _reduce([total, squares, number])
+        others = total - centred, squares - norms, number - one
+        pull = self.loss.control.strength(self.loss.commits) * self.loss.control.shrink(documents.z(*others)).clamp_min(0) * one
+        return -self.document_weight * pull * documents.typicality(others[0], centred), float(documents.z(total, squares, number).square())
 
     def _sums_so_far(self, family: Family, counts: Tensor) -> tuple[Tensor, Tensor]:
         numerator, denominator = counts
