@@ -12,6 +12,8 @@ from dft_stats.errors import NotFinite, VocabularyMismatch
 from dft_stats.loss import graph
 from dft_stats.loss.batch import GAP, Batch, LogitsMissing, check_rows, check_vocabulary, describe, read
 from dft_stats.loss.control import Control
+from dft_stats.loss.discrepancy import direction
+from dft_stats.loss.discrepancy import discrepancies as of_families
 from dft_stats.loss.entropy import Entropy
 from dft_stats.loss.family import Exposure, Family
 from dft_stats.loss.ngram_frequency import NgramFrequency
@@ -53,6 +55,7 @@ class DistributionLoss(nn.Module):
         compiled: CompiledProfile,
         *,
         weights: Mapping[str, float] | None = None,
+        discrepancies: Mapping[str, str] | None = None,
         decay: float = 0.9,
         dead_zone: float = 1.0,
         clip: float = 4.0,
@@ -71,6 +74,9 @@ class DistributionLoss(nn.Module):
         Args:
             compiled: from `Profile.compile(tokenizer)`.
             weights: of the terms in `TERMS`; 1.0 where none is given, 0.0 measures without steering.
+            discrepancies: which distance of a term's rates says in which proportions they are pulled: "whitened" (each by its z-score,
+                what is left out), "l2" or "jensen_shannon" for token and n-gram frequencies, "cramer" or "wasserstein" for sentence
+                lengths and gaps between marks. How strongly is the same for all.
             decay: of the running sums, per optimizer step, 0 <= decay < 1.
             dead_zone: |z| up to which a rate is left alone: human noise.
             clip: most that |z| beyond the dead zone counts.
@@ -102,6 +108,7 @@ class DistributionLoss(nn.Module):
         self.sampler = Sampler(temperature, top_p)
         self.vocab_size = compiled.vocab_size
         self.chunk_size = max(16, min(1024, CHUNK // self.vocab_size))
+        self.discrepancies = of_families(compiled, discrepancies or {})
         self.identity = {"profile_sha256": compiled.profile_sha256, "tokenizer_sha256": compiled.tokenizer_sha256}
         compiled = excluding(compiled, exclude)
         self.reader, self.kinds = TokenReader(compiled), Kinds(compiled)
@@ -260,14 +267,21 @@ class DistributionLoss(nn.Module):
             squares = []
             for name in term.families:
                 family = self.families()[name]
-                z = self._z(family, None if counts is None else counts[name], words, learns)
+                z, rate = self._z(family, None if counts is None else counts[name], words, learns)
                 squares.append((z.square() * family.tracked).sum() / family.tracked.sum().clamp_min(1))
                 if self.weights[term_name]:
-                    pull = self.control.shrink(z)
+                    pull = self.pull(name, z, rate)
                     pull = strength * (pull + family.dual) if learns else pull
                     found[name] = self.weights[term_name] * family.witness(pull)
             components[f"dist/{term_name}"] = torch.stack(squares).mean()
         return found, components
+
+    def pull(self, name: str, z: Tensor, rate: Tensor) -> Tensor:
+        """What of z is beyond the human noise, in the direction of the family's discrepancy, (features,)."""
+        pull, family = self.control.shrink(z), self.families()[name]
+        if name not in self.discrepancies:
+            return pull
+        return family.turned(pull, direction(self.discrepancies[name], rate, family.target))
 
     def value(self, witnesses: Mapping[str, Tensor], counts: SoftCounts, tokens: Tensor) -> Tensor:
         """The loss, linear in the numerators of the counts."""
@@ -334,17 +348,19 @@ class DistributionLoss(nn.Module):
         return {name: family for term in self.terms.values() for name, family in term.families.items() if isinstance(family, Family)}
 
     @torch.no_grad()
-    def _z(self, family: Family, count: tuple[Tensor, Tensor] | None, words: Tensor, learns: bool) -> Tensor:
+    def _z(self, family: Family, count: tuple[Tensor, Tensor] | None, words: Tensor, learns: bool) -> tuple[Tensor, Tensor]:
+        """Distance from the profile in standard errors, and the rates."""
         if not learns and count is not None:
-            return family.z(*count, Exposure(words, words))
+            return family.z(*count, Exposure(words, words)), family.rate(*count)
         steady = self.commits > 0
         effective = self.words.square() / self.words_squared.clamp_min(1)
         pending = self.pending_words
-        return family.z(
+        count = (
             torch.where(steady, family.numerator, family.pending_numerator),
             torch.where(steady, family.denominator, family.pending_denominator),
-            Exposure(torch.where(steady, self.words, pending), torch.where(steady, effective, pending)),
         )
+        exposure = Exposure(torch.where(steady, self.words, pending), torch.where(steady, effective, pending))
+        return family.z(*count, exposure), family.rate(*count)
 
     def get_extra_state(self) -> dict[str, str]:
         """Whose running rates these are."""

@@ -85,9 +85,18 @@ class Family(nn.Module):
             windows = exposure.effective_words * denominator / exposure.words.clamp_min(1)
         else:
             windows = exposure.effective_words / self.window_words
+        return (self.rate(numerator, denominator) - self.target) / self.sd * windows.sqrt()
+
+    def rate(self, numerator: Tensor, denominator: Tensor) -> Tensor:
+        """Rates, (features,); the profile's where nothing was measured or is tracked."""
         measured = self.tracked & (denominator > 0)
-        rate = torch.where(measured, numerator / denominator.clamp_min(TINY), self.target)
-        return (rate - self.target) / self.sd * windows.sqrt()
+        return torch.where(measured, numerator / denominator.clamp_min(TINY), self.target)
+
+    def turned(self, pull: Tensor, slope: Tensor) -> Tensor:
+        """A pull of the same length in standard errors, in the direction of the slope of a discrepancy, (features,)."""
+        whitened = slope * self.sd * self.tracked
+        turned: Tensor = whitened * ((pull * self.tracked).norm() / whitened.norm().clamp_min(TINY**2))
+        return turned
 
     def witness(self, pull: Tensor) -> Tensor:
         """Weight of each rate in the loss, (features,): the pull in standard errors, per unit of the rate."""

@@ -61,7 +61,8 @@ class DistributionReward:
             scale: factor of all rewards.
             decay: of the counts of steps before; 0: the present batch alone.
             dual_rate: as in `DistributionLoss`, 0 unless asked for: rewards that grow with the steps are for long runs with an anchor.
-            options: `weights`, `dead_zone`, `clip`, `dual_limit`, `warmup_steps`, `every`, `exclude` of `DistributionLoss`.
+            options: of `DistributionLoss`, without those of predictions: `weights`, `discrepancies`, `dead_zone`, `clip`, `dual_limit`,
+                `warmup_steps`, `every`, `exclude`.
         """
         unknown = {"temperature", "top_p", "ignore_index", "accumulation_steps"} & set(options)
         if unknown:
@@ -177,7 +178,8 @@ class DistributionReward:
         for term, weight in self.loss.weights.items():
             for name in self.loss.terms[term].families:
                 family = self.loss.families()[name]
-                pull = strength * (self.loss.control.shrink(self._z(family, counts[name], words)) + family.dual)
+                rate = family.rate(*self._sums_so_far(family, counts[name]))
+                pull = strength * (self.loss.pull(name, self._z(family, counts[name], words), rate) + family.dual)
                 if weight:
                     witnesses[name] = weight * family.witness(pull)
                 numerator, denominator = self._sums_so_far(family, counts[name])
