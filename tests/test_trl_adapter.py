@@ -1,4 +1,4 @@
-"""The loss in TRL: in `SFTTrainer`, which builds no logits, and as a reward for `GRPOTrainer` and `RLOOTrainer`. Models of four kinds, tiny."""
+"""The loss in TRL: in `SFTTrainer`, which builds no logits, and as a reward in `GRPOTrainer` and `RLOOTrainer`. Tiny models."""
 
 from collections.abc import Iterator
 from pathlib import Path
