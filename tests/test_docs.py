@@ -18,7 +18,7 @@ PAGES = (
     *(f"docs/{page}.md" for page in ("tutorial", "format", "statistics", "sentences", "tokenizers", "trainers")),
     "pipelines/README.md",
 )
-BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python|bash|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = ("pip install", "make ")  # commands that set up a machine: `make` is what runs this
 
 
@@ -43,6 +43,9 @@ def test_the_code_of_a_page_runs(page: str) -> None:
     for language, code in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")):
         if language == "python":
             exec(compile(code, page, "exec"), names)
+            continue
+        if language == "yaml":  # a file, named in its first line
+            Path(code.partition("\n")[0].removeprefix("# ")).write_text(code, encoding="utf-8")
             continue
         for line in filter(None, (line.partition("#")[0].strip() for line in code.splitlines())):
             if line.startswith("dft-stats "):

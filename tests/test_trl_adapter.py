@@ -1,4 +1,4 @@
-"""The loss in TRL: in `SFTTrainer`, which never builds logits, and as a reward for `GRPOTrainer`. Models of four kinds, tiny and random."""
+"""The loss in TRL: in `SFTTrainer`, which builds no logits, and as a reward in `GRPOTrainer` and `RLOOTrainer`. Tiny models."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,33 +9,18 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from torch import Tensor
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
-from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
+from transformers import PreTrainedTokenizerFast
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer, SFTConfig, SFTTrainer
 
 from dft_stats.adapters.transformers import NAMES, STATE_FILE, attach
 from dft_stats.compiled import CompiledProfile
-from dft_stats.loss import DistributionLoss, DistributionReward
+from dft_stats.loss import TERMS, DistributionLoss, DistributionReward
+from tests.causal_models import KINDS, model
 from tests.profiles import profile_of
 from tests.prose import documents
 from tests.tokenizers_for_tests import gpt2_like
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
-KINDS = {
-    "llama": (LlamaConfig, LlamaForCausalLM),
-    "mistral": (MistralConfig, MistralForCausalLM),
-    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
-    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
-}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,13 +39,6 @@ def tokenizer() -> Any:
 @pytest.fixture(scope="module")
 def compiled(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> CompiledProfile:
     return profile_of(documents(60), tmp_path_factory.mktemp("trl") / "profile").compile(tokenizer)
-
-
-def model(kind: str = "llama") -> Any:
-    torch.manual_seed(0)
-    config, causal = KINDS[kind]
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2}
-    return causal(config(vocab_size=700, max_position_embeddings=512, pad_token_id=0, **sizes))
 
 
 def sft(folder: Path, tokenizer: Any, *, kind: str = "llama", rows: int = 8, peft: Any = None, **settings: Any) -> Any:
@@ -172,20 +150,52 @@ def test_it_is_saved_and_resumed(compiled: CompiledProfile, tokenizer: Any, tmp_
             torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_the_reward_trains_a_policy(compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
-    """A random model writes noise; with the reward its tokens come nearer to the profile's, and the components are logged."""
-    arguments = GRPOConfig(
-        output_dir=str(tmp_path), per_device_train_batch_size=16, num_generations=16, max_completion_length=24, max_steps=30,
-        learning_rate=2e-2, beta=0.0, scale_rewards="none", loss_type="dr_grpo", report_to=[], logging_steps=1, save_strategy="no",
-        use_cpu=True, bf16=False, disable_tqdm=True, seed=0, gradient_checkpointing=False,
-    )  # fmt: skip
+def rewarded(kind: str, folder: Path, reward: DistributionReward, tokenizer: Any, *, causal: str = "llama", **settings: Any) -> Any:
+    """A trainer that learns from the reward, as docs/trainers.md has it, without an anchor."""
+    base: dict[str, Any] = {"per_device_train_batch_size": 16, "num_generations": 16, "max_completion_length": 24, "learning_rate": 2e-2}
+    base |= {"report_to": [], "logging_steps": 1, "save_strategy": "no", "use_cpu": True, "bf16": False, "disable_tqdm": True, "seed": 0}
+    base |= {"gradient_checkpointing": False, "beta": 0.0, "max_grad_norm": 0.0}
+    base |= {"scale_rewards": "none", "loss_type": "dr_grpo"} if kind == "grpo" else {}
+    config, trainer = {"grpo": (GRPOConfig, GRPOTrainer), "rloo": (RLOOConfig, RLOOTrainer)}[kind]
     data = Dataset.from_list([{"prompt": "The"} for _ in range(32)])
-    reward = DistributionReward(compiled, weights={"token_frequency": 1.0, "ngram_frequency": 0.0, "sentence_length": 0.0,
-                                                              "punctuation_rhythm": 0.0, "entropy": 0.0})  # fmt: skip
-    made = GRPOTrainer(model=model(), reward_funcs=reward, args=arguments, train_dataset=data, processing_class=tokenizer)
+    arguments = config(output_dir=str(folder), **(base | settings))
+    return trainer(model=model(causal), reward_funcs=reward, args=arguments, train_dataset=data, processing_class=tokenizer)
+
+
+TOKENS_ALONE = {term: float(term == "token_frequency") for term in TERMS}
+
+
+@pytest.mark.parametrize("kind", ["grpo", "rloo"])
+def test_the_reward_trains_a_policy(kind: str, compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
+    """A random model writes noise; with the reward its tokens come nearer to the profile's, and the components are logged."""
+    settings = {"max_grad_norm": 1.0, "max_steps": 30}
+    made = rewarded(kind, tmp_path, DistributionReward(compiled, weights=TOKENS_ALONE), tokenizer, **settings)
     made.train()
     logs = [log for log in made.state.log_history if "reward" in log]
     assert all("dist/token_frequency" in log for log in logs)
     assert all(log["frac_reward_zero_std"] == 0 for log in logs)
     first, last = ([log["dist/token_frequency"] for log in part] for part in (logs[:3], logs[-3:]))
     assert sum(last) < 0.8 * sum(first)
+
+
+@pytest.mark.parametrize("causal", KINDS)
+@pytest.mark.parametrize("kind", ["grpo", "rloo"])
+def test_a_smaller_reward_moves_the_policy_less(kind: str, causal: str, compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
+    """By so much. Were advantages divided by their standard deviation, rewards of noise would move it as much as others."""
+    norms = []
+    for scale in (1.0, 0.01):
+        made = rewarded(kind, tmp_path, DistributionReward(compiled, scale=scale), tokenizer, causal=causal, max_steps=1)
+        norms.append(float(torch.stack([g.norm() for g in gradients(made).values()]).norm()))
+    assert norms[0] > 0
+    assert norms[1] == pytest.approx(0.01 * norms[0], rel=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("grpo", {"scale_rewards": "group"}), ("rloo", {"normalize_advantages": True})])
+def test_with_the_wrong_settings_it_moves_as_much(
+    kind: str, settings: dict[str, Any], compiled: CompiledProfile, tokenizer: Any, tmp_path: Path
+) -> None:
+    norms = []
+    for scale in (1.0, 0.01):
+        made = rewarded(kind, tmp_path, DistributionReward(compiled, scale=scale), tokenizer, max_steps=1, **settings)
+        norms.append(float(torch.stack([g.norm() for g in gradients(made).values()]).norm()))
+    assert norms[1] > 0.5 * norms[0]

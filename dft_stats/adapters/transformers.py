@@ -21,6 +21,7 @@ except ImportError as error:
     raise ImportError("dft_stats.adapters.transformers needs transformers and accelerate: pip install 'dft-stats[transformers]'") from error
 
 from dft_stats.adapters.hidden_states import Caught, caught
+from dft_stats.adapters.settings import LossSettings
 from dft_stats.loss import TERMS, Batch, DistributionLoss, through_head
 
 STATE_FILE = "distribution_loss.pt"
@@ -28,7 +29,7 @@ STATE_FILE = "distribution_loss.pt"
 NAMES = (*(f"dist/{term}" for term in TERMS), "dist/loss")
 
 
-def attach(trainer: Any, loss: DistributionLoss, *, weight: float = 0.1) -> Any:
+def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float | None = None) -> Any:
     """Add `weight` times the loss to whatever the trainer computes, and keep the loss's books.
 
     The trainer's own loss stays what it was (the model's, `compute_loss_func`, label smoothing); with weight 0 training is the same
@@ -44,8 +45,8 @@ def attach(trainer: Any, loss: DistributionLoss, *, weight: float = 0.1) -> Any:
     Args:
         trainer: a `transformers.Trainer` of a causal language model, or a `trl.SFTTrainer`, which builds no logits: there the loss is
             taken from the hidden states of the same forward, through the head.
-        loss: for the profile, compiled for the model's tokenizer.
-        weight: of the loss beside the trainer's own, at least 0.
+        loss: for the profile, compiled for the model's tokenizer; or settings, and the tokenizer is the trainer's `processing_class`.
+        weight: of the loss beside the trainer's own, at least 0. None: that of the settings, beside a loss 0.1.
 
     Returns:
         The trainer.
@@ -55,6 +56,9 @@ def attach(trainer: Any, loss: DistributionLoss, *, weight: float = 0.1) -> Any:
         ValueError: a setting that cannot be right, such as two losses, `nn.DataParallel`, or tensor and sequence parallelism.
         LogitsMissing: in training, when the model gives no logits, as with Liger's fused cross entropy.
     """
+    if isinstance(loss, LossSettings):
+        weight, loss = loss.weight if weight is None else weight, loss.loss(_tokenizer(trainer))
+    weight = 0.1 if weight is None else weight
     _check(trainer, loss, weight)
     callback = DistributionLossCallback(loss, weight)
     plain = {name: getattr(trainer, name) for name in ("compute_loss", "evaluation_loop", "log", "train")}
@@ -248,6 +252,14 @@ def _scale(trainer: Any, num_items: Any) -> tuple[Any, float, int]:
         return None, shares / steps, shares
     ranks = trainer.accelerator.num_processes if trainer.args.average_tokens_across_devices else 1  # DDP takes the mean of sums
     return num_items, float(ranks * shares), shares
+
+
+def _tokenizer(trainer: Any) -> Any:
+    found = getattr(trainer, "processing_class", None)
+    found = getattr(found, "tokenizer", found)  # a processor has one inside
+    if found is None:
+        raise ValueError("the trainer has no `processing_class`; make it with your tokenizer there, or give settings.loss(tokenizer)")
+    return found
 
 
 def _check(trainer: Any, loss: Any, weight: float) -> None:
