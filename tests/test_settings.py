@@ -19,6 +19,7 @@ from dft_stats.adapters.transformers import DistributionLossCallback, attach
 from dft_stats.compiling import compile_profile
 from dft_stats.errors import ProfileNotFound
 from dft_stats.loss import TERMS, DistributionLoss
+from dft_stats.loss.discrepancy import CHOICES
 from dft_stats.mixing import mix
 from tests.profiles import profile_of
 from tests.prose import documents
@@ -27,6 +28,8 @@ from tests.tokenizers_for_tests import gpt2_like
 OTHERS: dict[str, Any] = {
     "profile": ["news", "fiction"], "shares": [3.0, 1.0], "inexact": True, "weight": 0.25, "token_frequency_weight": 2.0,
     "ngram_frequency_weight": 0.5, "sentence_length_weight": 3.0, "punctuation_rhythm_weight": 0.25, "entropy_weight": 0.0, "decay": 0.5,
+    "token_frequency_discrepancy": "l2", "ngram_frequency_discrepancy": "jensen_shannon", "sentence_length_discrepancy": "cramer",
+    "punctuation_rhythm_discrepancy": "wasserstein",
     "dead_zone": 2.0, "clip": 3.0, "dual_rate": 0.125, "dual_limit": 10.0, "warmup_steps": 7, "every": 2, "exclude": [3, 5],
     "temperature": 0.75, "top_p": 0.875, "ignore_index": -1, "accumulation_steps": 4,
 }  # fmt: skip
@@ -68,8 +71,9 @@ def test_the_fields_are_the_arguments_of_the_loss_with_its_defaults() -> None:
     assert (found.pop("shares"), found.pop("weight")) == ([], 0.1)
     assert found.pop("inexact") is defaults(compile_profile)["inexact"] is defaults(dft_stats.Profile.compile)["inexact"]
     assert {found.pop(f"{term}_weight") for term in TERMS} == {1.0}
+    assert {found.pop(f"{term}_discrepancy") for term, names in CHOICES.items() if len(names) > 1} == {"whitened"}
     wanted = defaults(DistributionLoss.__init__)
-    assert wanted.pop("weights") is None  # which is 1.0 for each
+    assert (wanted.pop("weights"), wanted.pop("discrepancies")) == (None, None)  # which is 1.0 and "whitened" for each
     assert found == {name: list(value) if isinstance(value, tuple) else value for name, value in wanted.items()}
     assert {name: type(value) for name, value in found.items()} == {
         name: list if isinstance(value, tuple) else type(value) for name, value in wanted.items()
@@ -94,7 +98,9 @@ def test_every_setting_reaches_the_loss(tokenizer: Any, profiles: list[str], mon
     parts = [dft_stats.load(path).compile(tokenizer) for path in profiles]
     assert options.pop("of").profile_sha256 == mix(parts, [3, 1]).profile_sha256
     assert options.pop("weights") == {term: OTHERS[f"{term}_weight"] for term in TERMS}
-    assert set(options) == set(defaults(DistributionLoss.__init__)) - {"weights"}
+    distances = {term: OTHERS[f"{term}_discrepancy"] for term in TERMS if term != "entropy"}
+    assert options.pop("discrepancies") == distances
+    assert set(options) == set(defaults(DistributionLoss.__init__)) - {"weights", "discrepancies"}
     assert all(options[name] == OTHERS[name] for name in options)
 
 

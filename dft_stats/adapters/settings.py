@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from dft_stats.compiled import CompiledProfile
 from dft_stats.loss import TERMS, DistributionLoss
+from dft_stats.loss.discrepancy import CHOICES
 from dft_stats.mixing import mix
 from dft_stats.registry import load
 
@@ -44,6 +45,10 @@ class LossSettings:
     sentence_length_weight: float = _said(1.0, "of this term")
     punctuation_rhythm_weight: float = _said(1.0, "of this term")
     entropy_weight: float = _said(1.0, "of this term")
+    token_frequency_discrepancy: str = _said("whitened", "or l2, jensen_shannon: the distance that this term follows")
+    ngram_frequency_discrepancy: str = _said("whitened", "likewise")
+    sentence_length_discrepancy: str = _said("whitened", "or cramer, wasserstein")
+    punctuation_rhythm_discrepancy: str = _said("whitened", "or cramer, wasserstein")
     decay: float = _said(0.9, "of the running rates, per optimizer step")
     dead_zone: float = _said(1.0, "standard errors up to which a rate is left alone")
     clip: float = _said(4.0, "standard errors beyond the dead zone that count at most")
@@ -115,9 +120,14 @@ class LossSettings:
     def loss(self, tokenizer: Any) -> DistributionLoss:
         """The loss for a tokenizer; errors as of `compile` and `DistributionLoss`. `weight` is left to who adds it."""
         terms = {f"{term}_weight": term for term in TERMS}
-        others = {"profile", "shares", "inexact", "weight", *terms}
+        distances = {f"{term}_discrepancy": term for term, names in CHOICES.items() if len(names) > 1}
+        others = {"profile", "shares", "inexact", "weight", *terms, *distances}
         options = {known.name: getattr(self, known.name) for known in fields(self) if known.name not in others}
-        return DistributionLoss(self.compile(tokenizer), weights={term: getattr(self, name) for name, term in terms.items()}, **options)
+        by_term: dict[str, Any] = {
+            "weights": {term: getattr(self, name) for name, term in terms.items()},
+            "discrepancies": {term: getattr(self, name) for name, term in distances.items()},
+        }
+        return DistributionLoss(self.compile(tokenizer), **by_term, **options)
 
 
 def _settings(arguments: Any) -> LossSettings:

@@ -10,10 +10,22 @@ except ImportError as error:
 
 from dft_stats.loss.batch import Batch, LogitsMissing
 from dft_stats.loss.distribution_loss import TERMS, DistributionLoss
+from dft_stats.loss.domains import DomainLosses
 from dft_stats.loss.on_policy import on_policy
 from dft_stats.loss.returns import to_go
 from dft_stats.loss.reward import DistributionReward
 from dft_stats.loss.sampler import Sampler
 from dft_stats.loss.through_head import through_head
 
-__all__ = ["TERMS", "Batch", "DistributionLoss", "DistributionReward", "LogitsMissing", "Sampler", "on_policy", "through_head", "to_go"]
+__all__ = [
+    "TERMS",
+    "Batch",
+    "DistributionLoss",
+    "DistributionReward",
+    "DomainLosses",
+    "LogitsMissing",
+    "Sampler",
+    "on_policy",
+    "through_head",
+    "to_go",
+]

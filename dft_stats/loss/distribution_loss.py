@@ -1,6 +1,6 @@
 """The loss itself: what the model's predictions are expected to count, what the profile says, and the witness between them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -347,6 +347,10 @@ class DistributionLoss(nn.Module):
         """All families of rates, by name."""
         return {name: family for term in self.terms.values() for name, family in term.families.items() if isinstance(family, Family)}
 
+    def rates(self) -> dict[str, Tensor]:
+        """The running rates of each family, (features,); the profile's where nothing was measured or is tracked."""
+        return {name: family.rate(family.numerator, family.denominator) for name, family in self.families().items()}
+
     @torch.no_grad()
     def _z(self, family: Family, count: tuple[Tensor, Tensor] | None, words: Tensor, learns: bool) -> tuple[Tensor, Tensor]:
         """Distance from the profile in standard errors, and the rates."""
@@ -361,6 +365,16 @@ class DistributionLoss(nn.Module):
         )
         exposure = Exposure(torch.where(steady, self.words, pending), torch.where(steady, effective, pending))
         return family.z(*count, exposure), family.rate(*count)
+
+    def _apply(self, change: Callable[[Tensor], Tensor], recurse: bool = True) -> "DistributionLoss":
+        """Go along to another device, and not to another precision: sums of very small numbers stay float32 when a model is cast."""
+
+        def kept(values: Tensor) -> Tensor:
+            changed = change(values)
+            return changed if changed.dtype == values.dtype else values.to(changed.device)
+
+        found: DistributionLoss = super()._apply(kept, recurse)  # type: ignore[no-untyped-call]
+        return found
 
     def get_extra_state(self) -> dict[str, str]:
         """Whose running rates these are."""

@@ -32,6 +32,9 @@ class DistributionReward:
     discrepancy of all others from the profile's documents in standard errors, and t_i how far completion i lies in the direction in which
     the others are off. That sees what no corpus rate can, such as sentences that are all alike within a text. It stands at the last token.
 
+    Trainers call it in evaluation too, which then takes part in the running rates, if there are any (`decay`, `dual_rate`, `warmup_steps`,
+    `every`); `reward.loss.eval()` before and `.train()` behind keeps it out.
+
     Every rank calls it in every step, since counts are summed over ranks. Completions are read from their first token on, as documents;
     special tokens, such as the end of the text, count nothing.
 
@@ -123,7 +126,8 @@ class DistributionReward:
             amounts[:2] += sums.amounts
             for name, total in totals.items():
                 total += sums.counts[name]
-        self.loss.pend({name: (total[0], total[1]) for name, total in totals.items()}, amounts[0])  # its step sums over ranks
+        if self.loss.training:
+            self.loss.pend({name: (total[0], total[1]) for name, total in totals.items()}, amounts[0])  # its step sums over ranks
         _reduce([*totals.values(), amounts])
         per_completion = (amounts[1] / amounts[2].clamp_min(1)).clamp_min(1)
 
@@ -138,7 +142,8 @@ class DistributionReward:
             whole, components["dist/documents"] = self._of_documents(self.documents.to(device), streams, texts, own)
             for i, value in zip(places, whole, strict=True):
                 rewards[i][-1] += self.scale * value
-        self.loss.step()
+        if self.loss.training:
+            self.loss.step()
         nothing = torch.zeros(0, device=device)
         return [rewards.get(i, nothing) for i in range(len(completion_ids))], components
 

@@ -1,0 +1,85 @@
+"""A profile for each row: one loss for each domain, and each row of a batch is read by that of its own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dft_stats.loss.distribution_loss import DistributionLoss
+from dft_stats.loss.through_head import through_head
+
+
+class DomainLosses(nn.Module):
+    """Losses by name of the domain, each for a profile that was compiled for the one tokenizer.
+
+    Their sum is what `DistributionLoss` is for one: over micro-batches and ranks it adds up if `num_items` are those of the whole step.
+    Call `step` after each optimizer step, on every rank; a domain without rows in it keeps its running rates.
+    """
+
+    def __init__(self, losses: Mapping[str, DistributionLoss]) -> None:
+        """Take over the losses; their `accumulation_steps` are set to 0."""
+        super().__init__()
+        if not losses:
+            raise ValueError("there is no loss; give one for each domain")
+        self.losses = nn.ModuleDict(losses)
+        for loss in losses.values():
+            loss.accumulation_steps = 0
+
+    def forward(
+        self,
+        predictions: Tensor,
+        labels: Tensor,
+        domains: Sequence[str],
+        *,
+        head: nn.Module | None = None,
+        num_items: int | Tensor | None = None,
+        weights: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum of the losses, and `{"dist/<domain>/<term>": ...}`.
+
+        Args:
+            predictions: logits [B, T, V]; with a head, hidden states [B, T, H].
+            labels: int64 [B, T].
+            domains: name of each row's, (B,).
+            head: as in `through_head`.
+            num_items: labels in the whole step; None: those of this batch.
+            weights: by domain; 1 where none is given.
+            options: of `DistributionLoss.forward` or, with a head, of `through_head` except `weight`; tensors [B, T] are cut like the rows.
+
+        Raises:
+            ValueError: another number of domains than of rows, or an unknown one.
+        """
+        unknown = sorted(set(domains) - set(self.losses))
+        if unknown or len(domains) != len(labels):
+            raise ValueError(
+                f"there are {len(domains)} domains for {len(labels)} rows, and unknown are {', '.join(unknown) or 'none'};"
+                f" known are {', '.join(self.losses)}"
+            )
+        if num_items is None:
+            some: Any = next(iter(self.losses.values()))
+            known = labels if options.get("shifted", False) else labels[:, 1:]
+            num_items = (known != some.ignore_index).sum()
+        total, components = predictions.new_zeros((), dtype=torch.promote_types(predictions.dtype, torch.float32)), dict[str, Tensor]()
+        for name, loss in self.losses.items():
+            rows = torch.tensor([i for i, domain in enumerate(domains) if domain == name], dtype=torch.long, device=labels.device)
+            if not len(rows):
+                continue
+            own = {
+                key: value[rows] if isinstance(value, Tensor) and value.shape == labels.shape else value for key, value in options.items()
+            }
+            given: Any = (predictions[rows.to(predictions.device)], labels[rows])
+            if head is None:
+                value, found = loss(*given, num_items=num_items, **own)
+            else:
+                value, found = through_head(loss, given[0], head, given[1], num_items=num_items, **own)  # type: ignore[arg-type]
+            total = total + (weights or {}).get(name, 1.0) * value
+            components |= {f"dist/{name}/{key.removeprefix('dist/')}": part for key, part in found.items()}
+        return total, components
+
+    def step(self) -> None:
+        """Close an optimizer step in all of them."""
+        for loss in self.losses.values():
+            assert isinstance(loss, DistributionLoss)
+            loss.step()
