@@ -78,7 +78,7 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, Arm], tuple[Tensor, Te
     dtype = getattr(torch, given.dtype)
     head = nn.Linear(given.width, max(compiled.vocab_size, given.vocabulary), bias=False, device=given.device, dtype=dtype)
     hidden = torch.randn(1, given.tokens, given.width, device=given.device, dtype=dtype, requires_grad=True)
-    losses = [DistributionLoss(compiled).to(given.device) for _ in range(2)]
+    losses = [DistributionLoss(compiled).to(given.device) for _ in range(3)]
     targets = labels[0]
 
     def flat() -> Tensor:
@@ -92,6 +92,9 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, Arm], tuple[Tensor, Te
         value: Tensor = losses[0](logits, labels, shifted=True)[0]
         return F.cross_entropy(logits[0].float(), targets) + 0.1 * value
 
+    def logits_in_one_pass() -> Tensor:
+        return through_head(losses[2], head(hidden), nn.Identity(), labels, weight=0.1, cross_entropy=1.0, shifted=True)[0]
+
     def ours() -> Tensor:
         options: dict[str, Any] = {"shifted": True, "chunk_size": given.chunk_size}
         return through_head(losses[1], hidden, head, labels, weight=0.1, cross_entropy=1.0, **options)[0]
@@ -100,7 +103,8 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, Arm], tuple[Tensor, Te
         SAME: lambda: chunked(flat(), head, targets, given.chunk_size),
         OURS: ours,
         "all logits, cross-entropy alone": all_logits,
-        "all logits, cross-entropy and loss": logits_and_loss,
+        "all logits, cross-entropy and loss apart": logits_and_loss,
+        "all logits, cross-entropy and loss in one pass": logits_in_one_pass,
     }
     if hasattr(nn, "LinearCrossEntropyOptions"):
         options = nn.LinearCrossEntropyOptions()
