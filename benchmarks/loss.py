@@ -8,7 +8,8 @@ LLaMA 3. TOKENIZER is a `tokenizer.json`; a vocabulary of more entries than it h
 installed Python packages. Every arm computes the gradients of the hidden states and of the head. All arms run in turn in one process, after
 two warm-ups that fill the running rates; printed is the median, its ratio to the chunked head without the loss (the same loop over
 rows with torch alone), and the memory at the peak beyond the inputs and their gradients: allocated on a GPU, on a CPU the growth of a
-process of its own. Peers that are not installed, or need a GPU, are left out.
+process of its own. On a GPU the loss has kernels of its own, and the portable path stands beside them. Peers that are not installed, or
+need a GPU, are left out.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 
 import dft_stats
 from dft_stats.demo.documents import documentation_texts, passages
-from dft_stats.loss import DistributionLoss, through_head
+from dft_stats.loss import DistributionLoss, fused, through_head
 
 SAME = "chunked head, cross-entropy alone"
 OURS = "chunked head, cross-entropy and loss"
@@ -78,7 +79,7 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, Arm], tuple[Tensor, Te
     dtype = getattr(torch, given.dtype)
     head = nn.Linear(given.width, max(compiled.vocab_size, given.vocabulary), bias=False, device=given.device, dtype=dtype)
     hidden = torch.randn(1, given.tokens, given.width, device=given.device, dtype=dtype, requires_grad=True)
-    losses = [DistributionLoss(compiled).to(given.device) for _ in range(3)]
+    losses = [DistributionLoss(compiled).to(given.device) for _ in range(4)]
     targets = labels[0]
 
     def flat() -> Tensor:
@@ -95,9 +96,16 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, Arm], tuple[Tensor, Te
     def logits_in_one_pass() -> Tensor:
         return through_head(losses[2], head(hidden), nn.Identity(), labels, weight=0.1, cross_entropy=1.0, shifted=True)[0]
 
-    def ours() -> Tensor:
+    def portable() -> Tensor:
+        fused.ENABLED = False
+        try:
+            return ours(losses[3])
+        finally:
+            fused.ENABLED = True
+
+    def ours(loss: DistributionLoss = losses[1]) -> Tensor:
         options: dict[str, Any] = {"shifted": True, "chunk_size": given.chunk_size}
-        return through_head(losses[1], hidden, head, labels, weight=0.1, cross_entropy=1.0, **options)[0]
+        return through_head(loss, hidden, head, labels, weight=0.1, cross_entropy=1.0, **options)[0]
 
     arms: dict[str, Arm] = {
         SAME: lambda: chunked(flat(), head, targets, given.chunk_size),
@@ -106,6 +114,8 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, Arm], tuple[Tensor, Te
         "all logits, cross-entropy and loss apart": logits_and_loss,
         "all logits, cross-entropy and loss in one pass": logits_in_one_pass,
     }
+    if given.device != "cpu":
+        arms[f"{OURS}, portable"] = portable
     if hasattr(nn, "LinearCrossEntropyOptions"):
         options = nn.LinearCrossEntropyOptions()
         arms["torch linear_cross_entropy, chunked"] = lambda: F.linear_cross_entropy(flat(), head.weight, targets, options=options)

@@ -1,9 +1,11 @@
 """Settings of all tests: no deadlines, so that a slow machine fails nothing, and the same examples every time.
 
-`HYPOTHESIS_PROFILE=explore` draws others.
+`HYPOTHESIS_PROFILE=explore` draws others. Triton's kernels run in its interpreter, on a CPU; that must be said before it is imported.
 """
 
 import os
+
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from hypothesis import settings
 

@@ -54,6 +54,7 @@ class Kinds(nn.Module):
     last_mark: Tensor
     head: Tensor
     classes: Tensor  # (vocab, classes): 0 or 1, tokens by head and by whether they begin a word
+    class_of: Tensor  # int32 (vocab,): the column of `classes`
     class_head: Tensor  # (classes,)
     class_begins: Tensor  # (2, classes): 1 where the tokens begin a word, after a token that did not or did end inside a word
     continues: Tensor  # doubts.CONTINUES
@@ -77,6 +78,7 @@ class Kinds(nn.Module):
             "word_begins": kinds[:, :2].T,
             **{name: kinds[:, i] for i, name in enumerate(("end", "first_mark", "last_mark", "head"), 2)},
             "classes": by_class,
+            "class_of": by_class.argmax(1).astype(np.int32),
             "class_head": classes[:, 0],
             "class_begins": classes[:, 1:].T.astype(np.float32),
             "continues": doubts.CONTINUES,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
-from dft_stats.loss import graph
+from dft_stats.loss import fused, graph
 from dft_stats.loss.batch import GAP, Batch, Chunk, LogitsMissing, check_vocabulary, describe
 from dft_stats.loss.credit import slopes
 from dft_stats.loss.probabilities import Kinds, Sums, without_autocast
@@ -285,6 +285,8 @@ class _Rows:
             sums: of the probabilities, of all rows.
             gradients: of all rows, to be filled in.
         """
+        if fused.usable(logits, self.loss.sampler):
+            return self._fused(logits, total, chunk, sums, gradients)
         logits = logits.to(self.dtype)
         p = self._probabilities(logits, chunk)
         by_tokens = self._add(sums, p, chunk, total.columns)[:, 0]
@@ -312,6 +314,33 @@ class _Rows:
         if gradients is not None and not direct:
             gradients[chunk.where] = slope.to(gradients.dtype)
         return slope, nll
+
+    def _fused(self, logits: Tensor, total: "_Total", chunk: Chunk, sums: Sums, gradients: Tensor | None) -> tuple[Tensor, Tensor | float]:
+        """As `_chunk`, in two passes."""
+        kinds: Kinds = self.loss.kinds
+        rates, by_class, by_kind, single = total.rates
+        where, rows, ids = chunk.where, self.cut.rows[chunk.pairs], self.cut.ids[chunk.pairs]
+        counted, labelled = self.batch.stream.counted[where].float(), self.batch.labelled[where]
+        passes = fused.Passes(logits, rates, kinds, self.loss.sampler.temperature, chunk.surplus)
+        with without_autocast(self.membership):
+            members, alone, weights = passes.at(kinds.ids), passes.single(rows, ids), single[self.cut.order[chunk.pairs]]
+            mass = members @ self.membership
+            sums[1][where], sums[2][where], sums[3][self.cut.order[chunk.pairs]] = passes.by_class, mass, alone
+            mean = counted * passes.expected + (passes.by_class * by_class[where]).sum(1) + (mass * by_kind[where]).sum(1)
+            mean.index_add_(0, rows, alone * weights)
+            of_members = members * (total.weight * by_kind[where] @ self.membership.T)
+        told = self.batch.targets[where].where(labelled, 0)
+        each = labelled * total.per_label if total.per_label is not None else torch.zeros_like(mean)
+        nll = -passes.likelihood(told).where(labelled, 0).sum() if total.per_label is not None else 0.0
+        direct = gradients is not None and isinstance(where, slice)
+        room = gradients[where] if gradients is not None and direct else logits if self.disposable else torch.empty_like(logits)
+        passes.slope(room, sums[0], counted, by_class[where], mean, each, total.weight)
+        room.index_add_(1, kinds.ids, of_members.to(room.dtype))
+        room.view(-1).index_add_(0, rows * room.shape[1] + ids, (total.weight * weights * alone).to(room.dtype))
+        room.scatter_add_(1, told[:, None], -each[:, None].to(room.dtype))
+        if gradients is not None and not direct:
+            gradients[where] = room
+        return room, nll
 
     def _slope(
         self, p: Tensor, total: "_Total", chunk: Chunk, sums: Sums, by_tokens: Tensor, room: Tensor, plus: Tensor | float = 0.0
