@@ -11,6 +11,8 @@ discrepancies as multiples of the human-human floor, mean z squared of what it e
 * on-policy: the loss on the model's own continuations, and the divergence from the model as it was; on-policy + text: with the
   cross-entropy of TEXT in its stead; constraint: as on-policy, with dual variables;
   returns + text: as on-policy + text, with the score function of what follows each token.
+* reward + text: `DistributionReward` of the continuations in place of the loss on the predictions, token by token, by policy gradient;
+  reward of documents + text: with whole documents as well.
 * logit bias: log(mu* / mu) of each token, added to the logits, without training.
 """
 
@@ -34,9 +36,10 @@ from dft_stats.demo.prompts import MEASURED, STEERED
 from dft_stats.demo.steer import ANCHOR, CLIP, DEAD_ZONE, DECAY, LAYERS, STEP_TOKENS, WEIGHTS, batches, optimizer_of, update, windows
 from dft_stats.demo.subject import Subject, likelihood, measure
 from dft_stats.demo.writing import SAMPLER, banned, encode
-from dft_stats.loss import DistributionLoss, on_policy
+from dft_stats.loss import DistributionLoss, DistributionReward, on_policy, to_go
 from dft_stats.report import teller
 
+GAMMA = 0.9  # of rewards a token later
 WEIGHT = 0.03  # of the loss beside the cross-entropy of human text
 MOST_BIAS = 2.0  # nats
 HELD_OUT, MOST_PASSAGES = 5, 48
@@ -116,6 +119,39 @@ def on_samples(subject: Subject, branch: Branch, texts: Tensor, text: bool = Fal
     return value
 
 
+def on_rewards(subject: Subject, branch: Branch, texts: Tensor, documents: float = 0.0) -> Step:
+    """Policy gradient with the reward, token by token, less the mean of the other continuations at the place; and human text."""
+    chosen, cross_entropy = batches(len(STEERED)), on_text(subject, branch, texts)
+    whole = subject.reference.embed_documents(words=(30, 200)) if documents else None
+    reward = DistributionReward(
+        subject.compiled,
+        documents=whole,
+        document_weight=documents,
+        weights=WEIGHTS,
+        decay=DECAY,
+        dead_zone=DEAD_ZONE,
+        clip=CLIP,
+    )
+
+    def value(step: int) -> Tensor:
+        ids, mask = encode(subject.tokenizer, [STEERED[i] for i in next(chosen)])
+        with torch.no_grad():
+            tokens = branch.generate(
+                ids, attention_mask=mask, max_new_tokens=STEP_TOKENS, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p
+            )
+        drawn = tokens[:, ids.shape[1] :]
+        rows = torch.stack(reward.token_rewards(drawn.tolist())[0])
+        to_come = rows + GAMMA * to_go(rows, GAMMA)
+        advantage = to_come - (to_come.sum(0) - to_come) / (len(rows) - 1)
+        seen = torch.cat([mask, torch.ones_like(drawn)], 1)
+        logits = branch.model(tokens, attention_mask=seen, position_ids=(seen.cumsum(1) - 1).clamp_min(0), use_cache=False).logits
+        p = SAMPLER.probabilities(logits[:, ids.shape[1] - 1 : -1]).gather(-1, drawn[..., None])[..., 0]
+        surrogate = -(advantage * p.clamp_min(1e-30).log()).sum() / len(rows)
+        return WEIGHT * surrogate + cross_entropy(step)
+
+    return value
+
+
 ARMS: dict[str, Callable[[Subject, Branch, Tensor], Step]] = {
     "fine-tuning": on_text,
     "teacher-forced": partial(on_text, weight=WEIGHT),
@@ -124,6 +160,8 @@ ARMS: dict[str, Callable[[Subject, Branch, Tensor], Step]] = {
     "constraint": partial(on_samples, dual_rate=0.02),
     "on-policy + text": partial(on_samples, text=True),
     "returns + text": partial(on_samples, text=True, returns=1.0),
+    "reward + text": on_rewards,
+    "reward of documents + text": partial(on_rewards, documents=1.0),
 }
 
 
