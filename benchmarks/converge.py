@@ -39,6 +39,8 @@ Arm = dict[str, Any]
 ARMS: dict[str, Arm | None] = {
     "cross-entropy alone": None,
     "loss on its own text": {},
+    "the same, slower to start and quicker to see": {"warmup_steps": 100, "decay": 0.5},
+    "the same, with returns": {"warmup_steps": 100, "decay": 0.5, "returns": 0.3},
     "constraint on its own text": {"dual_rate": 0.02},
 }
 
@@ -74,7 +76,9 @@ def run(
     model: Any, tokenizer: Tokenizer, compiled: CompiledProfile, rows: Tensor, starts: Tensor, kept: list[str], given: Any, arm: Arm | None
 ) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-4, weight_decay=0.0)
-    loss = None if arm is None else DistributionLoss(compiled, decay=0.8, **SAMPLING, **arm)
+    options = {"decay": 0.8, **SAMPLING, **(arm or {})}
+    returns = options.pop("returns", 0.0)
+    loss = None if arm is None else DistributionLoss(compiled, **options)
     text, prompts = batches(rows), batches(starts)
     began = time.monotonic()
     for step in range(given.steps + 1):
@@ -84,7 +88,7 @@ def run(
             print(f"| {step} | {' | '.join(cells)} | {time.monotonic() - began:.0f} |", flush=True)
         value = nll(model, next(text))
         if loss is not None:
-            value = value + WEIGHT * on_policy(loss, model, next(prompts), max_new_tokens=NEW)[0]
+            value = value + WEIGHT * on_policy(loss, model, next(prompts), max_new_tokens=NEW, returns=returns)[0]
         advance(model, optimizer, value)
 
 
