@@ -17,13 +17,14 @@ from dft_stats.loss.discrepancy import discrepancies as of_families
 from dft_stats.loss.entropy import Entropy
 from dft_stats.loss.family import Exposure, Family
 from dft_stats.loss.ngram_frequency import NgramFrequency
+from dft_stats.loss.one_pass import Head
 from dft_stats.loss.probabilities import Kinds, Pairs, Probabilities
 from dft_stats.loss.punctuation_rhythm import PunctuationRhythm
 from dft_stats.loss.reading import Stream, TokenReader
 from dft_stats.loss.sampler import Sampler
 from dft_stats.loss.sentence_length import SentenceLength
 from dft_stats.loss.term import SoftCounts, Term
-from dft_stats.loss.through_head import CHUNK, Head, evaluate
+from dft_stats.loss.through_head import CHUNK, evaluate
 from dft_stats.loss.token_frequency import TokenFrequency
 
 AS_IT_IS = Head(nn.Identity(), None, 1.0)
