@@ -89,6 +89,37 @@ def test_on_policy_adds_it_from_the_second_step_on() -> None:
     assert not torch.allclose(found[0][1], found[1][1])
 
 
+class Said:
+    """Rewards that are known."""
+
+    def rewards(self, completion_ids: list[list[int]]) -> tuple[list[Tensor], Tensor, dict[str, float]]:
+        self.seen = completion_ids
+        return [torch.tensor(ids).float() for ids in completion_ids], torch.arange(len(completion_ids)) * 10.0, {"dist/documents": 2.0}
+
+
+def test_rewards_are_followed_by_their_tokens_and_what_they_bring() -> None:
+    """Against the policy gradient written out: reward-to-go with discount, the whole without, less the mean of the others at the place."""
+    loss = DistributionLoss(handmade(), weights=dict.fromkeys(TERMS, 0.0), accumulation_steps=0)
+    model, reward, gamma = Bigrams(), Said(), 0.5
+    prompts = torch.randint(1, handmade().vocab_size, (3, 4), generator=torch.Generator().manual_seed(1))
+    draw = {"max_new_tokens": 6, "generator": torch.Generator().manual_seed(2)}
+    value, components, tokens = on_policy(loss, model, prompts, reward=reward, gamma=gamma, **draw)  # type: ignore[arg-type]
+    (found,) = torch.autograd.grad(value, model.table)
+    drawn = tokens[:, 4:]
+    assert reward.seen == drawn.tolist()
+    assert float(components["dist/documents/reward"]) == 2
+    powers = [gamma**k for k in range(6)]
+    worth = torch.tensor(
+        [[sum(a * float(b) for a, b in zip(powers, row[t:], strict=False)) + 10 * i for t in range(6)] for i, row in enumerate(drawn)]
+    )
+    advantage = worth - (worth.sum(0) - worth) / 2
+    special = drawn == 0
+    log_p = model(tokens)[:, 3:-1].log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
+    assert not special.any()
+    (expected,) = torch.autograd.grad(-(advantage * log_p).sum() / 3, model.table)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_the_mean_of_the_other_rows_is_taken_away() -> None:
     """Costs that are the same for all rows pull at nothing."""
     loss, tokens = steady("sentence_length"), texts()[:8]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dft_stats.loss.distribution_loss import DistributionLoss
-from dft_stats.loss.returns import consequences, surrogate
+from dft_stats.loss.returns import consequences, rewarded, surrogate
+from dft_stats.loss.reward import DistributionReward
 
 
 def on_policy(
@@ -23,6 +24,7 @@ def on_policy(
     generator: torch.Generator | None = None,
     num_items: int | Tensor | None = None,
     returns: float = 0.0,
+    reward: DistributionReward | None = None,
     gamma: float = 0.9,
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Sample continuations as the loss's sampler says, without gradient, and apply the loss to them.
@@ -41,6 +43,7 @@ def on_policy(
         num_items: as in `DistributionLoss.forward`.
         returns: weight of what follows from each drawn token, by the score function, see `dft_stats.loss.returns`; from the second
             optimizer step on. 1 is the whole gradient, with more noise.
+        reward: of the continuations, followed by the score function too: with `documents` it sees them as wholes.
         gamma: discount of what comes a token later.
 
     Returns:
@@ -62,11 +65,16 @@ def on_policy(
     starts = None if whole is None else (whole == 0) | ((whole == 1) & (whole.cumsum(1) == 1))
     batch = loss.read(labels, input_ids=tokens, document_starts=starts)
     logits = _logits(model, tokens, whole)
-    extra = None
+    costs = None
     if returns and loss.learns and loss.steady:
-        costs = consequences(loss, batch, labels.shape, batch.items(num_items), gamma)
-        extra = returns * surrogate(loss, logits, batch, costs)
+        costs = returns * consequences(loss, batch, labels.shape, batch.items(num_items), gamma)
+    if reward is not None and loss.learns:
+        of_reward, told = rewarded(reward, tokens, labels != loss.ignore_index, gamma)
+        costs = of_reward if costs is None else costs + of_reward
+    extra = None if costs is None else surrogate(loss, logits, batch, costs)
     value, components = loss(logits, batch, num_items=num_items)
+    if reward is not None and loss.learns:
+        components |= {f"{name}/reward": torch.tensor(part, device=tokens.device) for name, part in told.items()}
     return value if extra is None else value + extra, components, tokens
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from dft_stats.loss.batch import Batch
 from dft_stats.loss.credit import credit
 from dft_stats.loss.distribution_loss import DistributionLoss
+from dft_stats.loss.reward import DistributionReward
 
 
 def to_go(values: Tensor, gamma: float = 1.0) -> Tensor:
@@ -38,6 +39,23 @@ def consequences(loss: DistributionLoss, batch: Batch, shape: torch.Size, items:
     }
     gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), batch.pairs, items, rates)
     return to_go((gains - chances).view(shape), gamma) - chances.view(shape)
+
+
+@torch.no_grad()
+def rewarded(reward: DistributionReward, tokens: Tensor, drawn: Tensor, gamma: float) -> tuple[Tensor, dict[str, float]]:
+    """What comes with and after the token of each row, as a cost, [B, T], mean over continuations; and the reward's components.
+
+    Args:
+        reward: of the continuations.
+        tokens: prompts and continuations, [B, T].
+        drawn: bool [B, T], what of them belongs to the continuations.
+        gamma: weight of what comes a token later; what a continuation gets as a whole is not discounted.
+    """
+    rows, whole, components = reward.rewards([row[mask].tolist() for row, mask in zip(tokens, drawn, strict=True)])
+    given = torch.zeros(tokens.shape, device=tokens.device)
+    given[drawn] = torch.cat(rows).to(tokens.device)
+    costs = -(given + gamma * to_go(given, gamma) + whole.to(tokens.device)[:, None]) / len(tokens)
+    return costs.roll(-1, 1), components  # a row predicts the next token
 
 
 def surrogate(loss: DistributionLoss, logits: Tensor, batch: Batch, costs: Tensor) -> Tensor:

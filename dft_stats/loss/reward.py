@@ -107,6 +107,14 @@ class DistributionReward:
     @torch.no_grad()
     def token_rewards(self, completion_ids: Sequence[Sequence[int]]) -> tuple[list[Tensor], dict[str, float]]:
         """Reward of each token of each completion, float32 (tokens,), which sum to the completion's; and the components of the loss."""
+        rows, whole, components = self.rewards(completion_ids)
+        for row, value in zip(rows, whole, strict=True):
+            row[-1:] += value
+        return rows, components
+
+    @torch.no_grad()
+    def rewards(self, completion_ids: Sequence[Sequence[int]]) -> tuple[list[Tensor], Tensor, dict[str, float]]:
+        """Rewards of tokens, (tokens,) for each completion, and beside them those of completions as wholes, (completions,)."""
         device = self.loss.words.device
         texts = [torch.as_tensor(ids, dtype=torch.long, device=device) for ids in completion_ids]
         highest = max((int(text.max()) for text in texts if len(text)), default=0)
@@ -138,14 +146,14 @@ class DistributionReward:
             gains, chances = credit(self.loss, witnesses, stream, text, found, per_completion, rates)
             rewards[i] = self.scale * (chances - gains)
         components = self._components(totals, amounts[0])
+        whole = torch.zeros(len(completion_ids), device=device)
         if self.documents is not None:
-            whole, components["dist/documents"] = self._of_documents(self.documents.to(device), streams, texts, own)
-            for i, value in zip(places, whole, strict=True):
-                rewards[i][-1] += self.scale * value
+            found_whole, components["dist/documents"] = self._of_documents(self.documents.to(device), streams, texts, own)
+            whole[places] = self.scale * found_whole
         if self.loss.training:
             self.loss.step()
         nothing = torch.zeros(0, device=device)
-        return [rewards.get(i, nothing) for i in range(len(completion_ids))], components
+        return [rewards.get(i, nothing) for i in range(len(completion_ids))], whole, components
 
     def _of_documents(
         self, documents: Documents, streams: Sequence[Stream], texts: Sequence[Tensor], own: Sequence["_Sums"]
@@ -157,8 +165,10 @@ class DistributionReward:
             for stream, text, sums in zip(streams, texts, own, strict=True)
         ]
         known = torch.tensor([row is not None for row in rows], dtype=torch.bool, device=special.device)
-        values = torch.tensor([row or [0.0] * len(documents.mean) for row in rows], device=special.device).view(len(rows), -1)
-        centred = documents.centred(values.view(-1, len(documents.mean))) * known[:, None]
+        values = torch.tensor([row or [0.0] * len(documents.mean) for row in rows], device=special.device).reshape(
+            len(rows), len(documents.mean)
+        )
+        centred = documents.centred(values) * known[:, None]
         norms, one = centred.square().sum(1), known.to(centred.dtype)
         total, squares, number = centred.sum(0), norms.sum(), one.sum()
         _reduce([total, squares, number])
