@@ -1,6 +1,7 @@
 """Reference statistics of human writing, and a loss that steers a language model towards them.
 
-`load("news")` gives a domain's profile, `build(...)` makes one of your own texts, `compare` and `nearest` say how texts differ,
+`load("news")` gives a domain's profile, `build(...)` makes one of your own texts, `push` and `pull` exchange them with the Hugging
+Face Hub, `compare` and `nearest` say how texts differ,
 `Profile.compile(tokenizer)` makes the tensors of `dft_stats.loss.DistributionLoss`. No relation to Dynamic Fine-Tuning.
 
 Everything here is imported when it is first used: `import dft_stats` alone costs milliseconds.
@@ -14,14 +15,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dft_stats.build import build  # type: ignore[no-redef]  # a sub-module and its verb
     from dft_stats.compare import compare, nearest
+    from dft_stats.hub.push import push
+    from dft_stats.hub.verbs import lock, pull, versions
     from dft_stats.profile import Profile
     from dft_stats.registry import list_profiles, load
 
     __version__: str
 
-__all__ = ["Profile", "__version__", "build", "compare", "list_profiles", "load", "nearest"]
+__all__ = ["Profile", "__version__", "build", "compare", "list_profiles", "load", "lock", "nearest", "pull", "push", "versions"]
 
-_HOME = {"load": "registry", "list_profiles": "registry", "nearest": "compare", "Profile": "profile"}
+_HOME = {
+    "load": "registry",
+    "list_profiles": "registry",
+    "nearest": "compare",
+    "Profile": "profile",
+    "push": "hub.push",
+    "pull": "hub.verbs",
+    "versions": "hub.verbs",
+    "lock": "hub.verbs",
+}
 _VERBS = ("build", "compare")
 """Sub-modules whose name is also that of their function."""
 

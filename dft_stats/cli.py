@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dft_stats.errors import DftStatsError
+from dft_stats.hub.commands import add_commands
 
 if TYPE_CHECKING:
     from dft_stats.build.build import PlannedShard
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted; nothing half-done was left", file=sys.stderr)
         return 130
     except (DftStatsError, ValueError, OSError, ImportError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", "\n".join(" ".join(line.split()) for line in str(error).splitlines()), file=sys.stderr)
         return 1
     return status
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dft-stats",
-        description="Reference statistics of human writing. PROFILE is a name (news), name@version, or a profile's folder.",
+        description="Reference statistics of human writing. PROFILE is a name (news), name@version, owner/name of the Hub, or a folder.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("--out", required=True, metavar="FOLDER")
     merge.add_argument("--name", required=True)
     merge.add_argument("--version", default="1.0.0")
+    add_commands(add)
     demo = add("demo", _demo, "Build a profile, steer a real language model, and print what changed.")
     demo.add_argument("--profile", default="news", metavar="PROFILE")
     demo.add_argument("--model", metavar="MODEL", help="folder or Hub id of a causal language model; default: SmolLM2-135M-Instruct")
@@ -168,11 +170,17 @@ def _nearest(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
+    from dft_stats.errors import DftStatsError
     from dft_stats.registry import locate
+    from dft_stats.untrusted import check_apart
     from dft_stats.verify import problems
 
     folder = locate(given.profile)
-    found = problems(folder)
+    try:
+        check_apart(folder)  # whoever asks does not trust it yet
+        found = problems(folder)
+    except DftStatsError as error:
+        found = [str(error)]
     if given.json:
         _json({"profile": str(folder), "ok": not found, "problems": found})
     elif found:
@@ -249,7 +257,7 @@ def _demo(given: argparse.Namespace) -> int:
 @contextmanager
 def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"]:
     """The profile that is named, or one built of the texts that are, by the rules of a reference, gone afterwards."""
-    from dft_stats.profile import MANIFEST
+    from dft_stats.manifest import MANIFEST
     from dft_stats.registry import load
 
     paths = [Path(path).expanduser() for path in given.other]

@@ -10,7 +10,6 @@ one token) stands in the target as well as in what is measured. Sentence lengths
 as the text's rule does, but for a few in a thousand (`benchmarks/compile_error.py`).
 """
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dft_stats.cache import cache_folder
 from dft_stats.chunks import Chunks, Reading, encode_profile, read_chunks
 from dft_stats.compiled import CompiledProfile, TokenTable
 from dft_stats.counts import rate_sd
@@ -47,12 +47,6 @@ GAP_EDGES = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 30, 1_000_000], np
 GLUED = tuple(MARK_CLASSES.index(name) for name in ("comma", "semicolon", "colon"))
 
 Floats = NDArray[np.float64]
-
-
-def cache_folder() -> Path:
-    """Where compiled profiles are kept: $DFT_STATS_CACHE, or dft_stats in the user's cache folder."""
-    given = os.environ.get("DFT_STATS_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dft_stats"
 
 
 def compile_profile(

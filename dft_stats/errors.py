@@ -35,3 +35,47 @@ class VocabularyMismatch(DftStatsError):
 
 class NotFinite(DftStatsError):
     """NaN or infinity where numbers were expected."""
+
+
+class VersionNotFound(ProfileNotFound):
+    """The profile is there, the version that was asked for is not."""
+
+
+class HubError(DftStatsError):
+    """The Hugging Face Hub answered with an error, or not as a Hub does."""
+
+
+class HubUnreachable(HubError):
+    """No Hub answers, or offline mode is on, and what was asked for is not kept here."""
+
+
+class AccessDenied(HubError):
+    """The Hub refuses: no token, a bad one, or one without the right to this."""
+
+
+class TagMoved(IntegrityError):
+    """The tag of a version names another commit than it did before: versions do not change."""
+
+
+class UnsafeProfile(ProfileFormatError):
+    """A profile claims sizes or holds values that no profile of ours has; it was not parsed any further."""
+
+
+class LockError(DftStatsError):
+    """The lock file is damaged, or names something else than was asked for."""
+
+
+class PublishError(DftStatsError):
+    """A profile cannot be published like this; nothing was changed on the Hub."""
+
+
+class VersionExists(PublishError):
+    """This version is published already; versions do not change."""
+
+
+class VersionTooSmall(PublishError):
+    """More changed since the version before than the step of the version number says."""
+
+
+class PublishConflict(PublishError):
+    """Others kept committing to the repository; try again."""

@@ -16,9 +16,7 @@ Files are written to a folder beside the target and moved into place; the manife
 """
 
 import hashlib
-import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -33,9 +31,22 @@ import pyarrow.parquet as pq
 
 from dft_stats import counts as counting
 from dft_stats.counts import WINDOWS, Counts, Exposure
-from dft_stats.errors import IntegrityError, ProfileFormatError
+from dft_stats.errors import ProfileFormatError
+from dft_stats.manifest import (
+    CARD,
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    SELF,
+    TOKENIZER,
+    TOKENS_VERSION,
+    canonical,
+    check_name,
+    read_manifest,
+    self_sha256,
+    sha256_of,
+)
 from dft_stats.tables import (
-    FLOOR_SCHEMA,
     SCHEMAS,
     STATISTIC,
     TABLES,
@@ -50,20 +61,6 @@ from dft_stats.tables import (
 if TYPE_CHECKING:
     from dft_stats.compiled import CompiledProfile
     from dft_stats.document_embedding import DocumentEmbedding
-
-__all__ = ["FLOOR_SCHEMA", "Profile", "check_name", "read_manifest", "read_profile", "write_profile"]
-
-FORMAT, FORMAT_VERSION = "dft-stats-profile", 2
-TOKENS_VERSION = 3  # of a profile with tables of tokens, which readers of version 2 do not know
-TOKENIZER = "tokenizer"
-"""Entry of the manifest of such a profile, see `dft_stats.token_counts`."""
-MANIFEST, CARD = "manifest.json", "README.md"
-SELF = "manifest_sha256"
-"""Entry of the manifest that holds the hash of all its other entries."""
-MAX_MANIFEST_BYTES = 1 << 20
-EXPOSURE = {"documents", "words", "sentences", *(f"{kind}_{window}" for kind in ("windows", "square") for window in WINDOWS)}
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class Profile:
     @property
     def sha256(self) -> str:
         """Hash of the manifest, which holds the hashes of all tables: the identity of the data."""
-        return hashlib.sha256(canonical(self.manifest)).hexdigest()
+        return sha256_of(self.manifest)
 
     @cached_property
     def exposure(self) -> Exposure:
@@ -201,7 +198,7 @@ def write_profile(
         version = TOKENS_VERSION if TOKENIZER in facts else FORMAT_VERSION
         manifest = {**facts, "format": FORMAT, "format_version": version, "exposure": measured, "tables": entries}
         manifest["card_sha256"] = hashlib.sha256(card.encode()).hexdigest()
-        manifest[SELF] = _self_sha256(manifest)
+        manifest[SELF] = self_sha256(manifest)
         (draft / CARD).write_bytes(card.encode())
         (draft / MANIFEST).write_bytes(canonical(manifest))
         _replace(draft, folder)
@@ -226,63 +223,6 @@ def read_profile(folder: Path, *, verify: bool = True) -> Profile:
     for entry in manifest["tables"] if verify else ():
         verify_table(folder, entry)
     return Profile(folder, manifest)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read and verify the manifest of a profile alone; raises what `read_profile` raises."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        what = "has no manifest.json, so it is no profile or was never finished" if folder.is_dir() else "is no folder"
-        raise ProfileFormatError(f"{folder} {what}; build it with `dft-stats build`")
-    try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise ValueError("larger than 1 MiB")
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        if manifest.get("format") != FORMAT:
-            raise ValueError(f"format is {manifest.get('format')!r}, not {FORMAT!r}")
-        version = manifest["format_version"]
-    except (ValueError, KeyError, AttributeError, RecursionError) as error:
-        raise ProfileFormatError(f"{path} is no manifest of a profile ({error}); fetch or build the profile again") from error
-    if version not in (FORMAT_VERSION, TOKENS_VERSION):
-        raise ProfileFormatError(
-            f"{folder} is of profile format {version}, this dft_stats reads {FORMAT_VERSION} and {TOKENS_VERSION}; "
-            "upgrade with `pip install -U dft-stats`, or rebuild the profile"
-        )
-    has_tokens = version == TOKENS_VERSION
-    missing = {"name", "version", "exposure", "tables", "segmenter", "normaliser", SELF, *([TOKENIZER] * has_tokens)} - manifest.keys()
-    if missing:
-        raise ProfileFormatError(f"{path} lacks {', '.join(sorted(missing))}; rebuild the profile")
-    if manifest[SELF] != _self_sha256(manifest):
-        raise IntegrityError(f"{path} was changed: its entries have another hash than its {SELF} says; fetch or build the profile again")
-    try:
-        found = sorted(str(entry["name"]) for entry in manifest["tables"])
-        lacking = EXPOSURE - manifest["exposure"].keys()
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ProfileFormatError(f"{path} has an entry of another shape than expected ({error!r}); rebuild the profile") from error
-    expected = sorted(SCHEMAS if has_tokens else TABLES)
-    if found != expected or lacking:
-        what = f"lacks {sorted(lacking)} in its exposure" if lacking else f"names the tables {found}, a profile has {expected}"
-        raise ProfileFormatError(f"{path} {what}; rebuild the profile")
-    if has_tokens != (TOKENIZER in manifest):
-        raise ProfileFormatError(f"{path} is of format {version} and yet names a tokenizer; rebuild the profile")
-    return manifest
-
-
-def check_name(name: str, version: str) -> None:
-    """Refuse names and versions that no registry could serve."""
-    if not NAME.fullmatch(name):
-        raise ValueError(f"profile name {name!r}: use 1 to 64 of a-z, 0-9, _ and -, beginning with a letter or digit")
-    if not VERSION.fullmatch(version):
-        raise ValueError(f"profile version {version!r}: use three numbers, like 1.0.0")
-
-
-def canonical(manifest: Mapping[str, Any]) -> bytes:
-    """The one form of a manifest in bytes: what is hashed and what is written."""
-    return json.dumps(manifest, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
-
-
-def _self_sha256(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical({key: value for key, value in manifest.items() if key != SELF})).hexdigest()
 
 
 def _replace(draft: Path, folder: Path) -> None:

@@ -1,14 +1,26 @@
-"""The registry: profiles by name and version. `registry/<name>/<version>/` in a checkout, the same inside the wheel."""
+"""The registry: profiles by name and version. A folder, the embedded ones, what was fetched before, the Hub, in this order.
+
+The embedded ones lie in `registry/<name>/<version>/` in a checkout, the same inside the wheel.
+"""
 
 import difflib
-import re
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dft_stats.errors import ProfileNotFound
-from dft_stats.profile import MANIFEST, NAME, VERSION, Profile, read_manifest, read_profile
+from dft_stats.errors import HubUnreachable, IntegrityError, LockError, ProfileNotFound
+from dft_stats.hub.lock import Locked, lock_path, locked_of
+from dft_stats.manifest import MANIFEST, NAME, VERSION, read_manifest, sha256_of
+from dft_stats.profile import Profile, read_profile
+from dft_stats.reference import LATEST, Numbers, Reference, numbers, parse, spelt
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+if TYPE_CHECKING:
+    from dft_stats.hub.connection import Hub
+    from dft_stats.hub.index import Kept
+
+OFFICIAL = "dft-stats"
+"""Owner of the official profiles on the Hub; $DFT_STATS_NAMESPACE names another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +38,15 @@ class ProfileInfo:
     path: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a profile lies, and by which road it came there."""
+
+    folder: Path
+    reference: Reference | None = None  # None of a folder that was given as such
+    kept: "Kept | None" = None  # of one that came from the Hub
+
+
 def registry_path() -> Path:
     """The folder of the embedded profiles."""
     package = Path(__file__).parent
@@ -38,53 +59,119 @@ def list_profiles() -> list[ProfileInfo]:
     return [_info(folder) for name in _names() for _, folder in sorted(_versions(name).items())]
 
 
-def load(name_or_path: str | Path, *, verify: bool = True) -> Profile:
+def load(
+    name_or_path: str | Path, *, verify: bool = True, hub: "Hub | None" = None, accept_moved: bool = False, lock: bool = True
+) -> Profile:
     """A profile, verified against its hashes.
 
     Args:
-        name_or_path: "news" (its newest version), "news@1.0.0" (this version and no other), or the folder of a profile.
+        name_or_path: "news" (the embedded one); "news@1" or "news@1.0" (the newest of these that is embedded, else of the Hub);
+            "news@1.0.0" (this version and no other); "news@latest" (what the Hub has now); "owner/name" of the Hub, with the same behind
+            an @, or a commit of 40 digits; or the folder of a profile. A version that was fetched before needs no network.
         verify: False skips the hashes of the tables.
+        hub: of `dft_stats.hub.connection.connect`; by the settings of the Hub's client (`HF_ENDPOINT`, `HF_TOKEN`, ...) if None.
+        accept_moved: take a version whose tag was moved to another commit since it was fetched first.
+        lock: False disregards the project's lock file (`dft-stats.lock`).
 
     Raises:
         ProfileNotFound: no such name, version or folder; the message says what there is.
         ProfileFormatError: a folder that is no profile, is half-written, or is of a newer format.
-        IntegrityError: a file of the profile was changed.
+        IntegrityError: a file of the profile was changed, or the tag of a version moved (`TagMoved`).
+        HubUnreachable: nobody answers, and what was asked for is not kept here.
+        AccessDenied, HubError: what the Hub answers.
+        LockError: the lock file has another version than is asked for.
     """
-    return read_profile(locate(name_or_path), verify=verify)
+    found = find(name_or_path, hub=hub, accept_moved=accept_moved, lock=lock)
+    try:
+        return read_profile(found.folder, verify=verify)
+    except IntegrityError as error:
+        if found.kept is None:
+            raise
+        kept = found.kept  # damaged since it was fetched: the same again, and nothing else
+        try:
+            found = find(name_or_path, hub=hub, lock=lock, accept_moved=accept_moved, repair=True)
+        except HubUnreachable as unreachable:
+            raise IntegrityError(f"{error}. It cannot be fetched again: {unreachable}") from unreachable
+        if found.kept is None or found.kept.manifest_sha256 != kept.manifest_sha256:
+            raise
+        return read_profile(found.folder, verify=verify)
 
 
 def locate(name_or_path: str | Path) -> Path:
-    """The folder of a profile, unread. A folder with a manifest wins over a name of the registry, a name over any other folder."""
+    """The folder of a profile, unread; fetched if it has to be. See `load`."""
+    return find(name_or_path).folder
+
+
+def find(
+    name_or_path: str | Path, *, hub: "Hub | None" = None, accept_moved: bool = False, lock: bool = True, repair: bool = False
+) -> Found:
+    """Where a profile lies. A folder with a manifest wins over a name, an embedded profile over the Hub, a name over any other folder."""
     path = Path(name_or_path).expanduser()
     if isinstance(name_or_path, Path) or (path / MANIFEST).is_file():
         if not path.exists():
             raise ProfileNotFound(f"{path} does not exist; build a profile there with `dft-stats build PATH --out {path} --name NAME`")
-        return path
-    name, at, version = name_or_path.partition("@")
-    if NAME.fullmatch(name) and (name in _names() or not path.exists()):
-        return _folder(name, version if at else None)
-    if path.exists():
-        return path
-    if HUB_ID.fullmatch(name_or_path) and not name_or_path.startswith("."):
-        raise ProfileNotFound(
-            f"{name_or_path!r} is no folder here. Ids of the Hugging Face Hub are not supported by this version: download the profile, "
-            "for example with `hf download --repo-type dataset`, and give the path of its folder"
-        )
-    raise ProfileNotFound(f"{name_or_path!r} is neither a folder nor the name of a profile; the registry has {_known()}")
+        return Found(path)
+    reference = parse(name_or_path)
+    if reference is not None and path.exists() and reference.name not in _names():
+        return Found(path)
+    if reference is None:
+        if path.exists():
+            return Found(path)
+        raise ProfileNotFound(f"{name_or_path!r} is neither a folder nor the name of a profile; the registry has {_known()}")
+    locked = locked_of(reference, lock_path()) if lock else None
+    embedded = None if reference.is_repo else _embedded(reference, locked)
+    if embedded is not None:
+        return Found(embedded, reference)
+    kept = _from_hub(reference, hub, locked, accept_moved=accept_moved, repair=repair)
+    return Found(Path(kept.folder), reference, kept)
 
 
-def _folder(name: str, version: str | None) -> Path:
-    versions = _versions(name) if name in _names() else {}
+def repo_of(reference: Reference) -> str:
+    """The repository of a profile on the Hub."""
+    return reference.name if reference.is_repo else f"{os.environ.get('DFT_STATS_NAMESPACE') or OFFICIAL}/{reference.name}"
+
+
+def embedded_versions(name: str) -> dict[Numbers, Path]:
+    """The folders of an embedded profile."""
+    return _versions(name) if name in _names() else {}
+
+
+def _embedded(reference: Reference, locked: Locked | None) -> Path | None:
+    """The folder of the embedded profile that is asked for; None if the Hub has to be asked."""
+    versions = embedded_versions(reference.name)
     if not versions:
-        close = difflib.get_close_matches(name, _names(), n=1)
+        close = difflib.get_close_matches(reference.name, _names(), n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ProfileNotFound(f"no profile is named {name!r}; {hint}the registry has {_known()}; give the path of any other")
-    if version is None:
-        return versions[max(versions)]
-    if not VERSION.fullmatch(version) or _numbers(version) not in versions:
-        there = ", ".join(folder.name for _, folder in sorted(versions.items()))
-        raise ProfileNotFound(f"{name} has no version {version!r}; it has {there}. Give one of these, or {name!r} alone for the newest")
-    return versions[_numbers(version)]
+        known = f"the registry has {_known()}; one of the Hub is named with its owner, as owner/{reference.name}, and any other by its path"
+        raise ProfileNotFound(f"no profile is named {reference.name!r}; {hint}{known}")
+    if locked is not None:
+        same = versions.get(numbers(locked.version))
+        if same is not None and sha256_of(read_manifest(same)) == locked.manifest_sha256:
+            return same
+        if locked.commit is None:
+            raise LockError(
+                f"the lock file has the embedded {reference.name} {locked.version} of another dft_stats (manifest "
+                f"{locked.manifest_sha256[:12]}); install the one that it was written with, or write it anew with "
+                f"`dft-stats lock {reference}`"
+            )
+        return None
+    version = None if reference.spec == LATEST else reference.newest(set(versions))
+    return None if version is None else versions[version]
+
+
+def _from_hub(
+    reference: Reference, hub: "Hub | None", locked: Locked | None = None, *, accept_moved: bool = False, repair: bool = False
+) -> "Kept":
+    from dft_stats.hub.connection import connect
+    from dft_stats.hub.pull import fetch
+
+    try:
+        return fetch(reference, repo_of(reference), hub or connect(), locked=locked, accept_moved=accept_moved, repair=repair)
+    except (HubUnreachable, ProfileNotFound) as error:
+        if reference.is_repo:
+            raise type(error)(f"{error}. No folder here is named {reference.name} either") from error
+        versions = embedded_versions(reference.name)
+        raise type(error)(f"{error}. Embedded: {reference.name} {', '.join(map(spelt, sorted(versions)))}") from error
 
 
 def _known() -> str:
@@ -96,13 +183,9 @@ def _names() -> list[str]:
     return sorted(f.name for f in root.iterdir() if NAME.fullmatch(f.name) and _versions(f.name)) if root.is_dir() else []
 
 
-def _versions(name: str) -> dict[tuple[int, ...], Path]:
+def _versions(name: str) -> dict[Numbers, Path]:
     folder = registry_path() / name
-    return {_numbers(f.name): f for f in folder.iterdir() if VERSION.fullmatch(f.name) and f.is_dir()} if folder.is_dir() else {}
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
+    return {numbers(f.name): f for f in folder.iterdir() if VERSION.fullmatch(f.name) and f.is_dir()} if folder.is_dir() else {}
 
 
 def _info(folder: Path) -> ProfileInfo:

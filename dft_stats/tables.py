@@ -89,17 +89,27 @@ def logical_sha256(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def verify_table(folder: Path, entry: Mapping[str, Any]) -> None:
-    """Refuse a table whose bytes are not those that the manifest names, before any of it is parsed."""
+def check_bytes(folder: Path, entry: Mapping[str, Any]) -> Path:
+    """Where a table lies; refuse it if its bytes are not those that the manifest names, before any of it is parsed."""
     path = folder / table_path(str(entry["name"]))  # never a path that the manifest gives
     if not path.is_file():
         raise IntegrityError(f"{path} is missing: the profile is half-written or was tampered with; fetch or build it again")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != entry.get("sha256"):
-        raise IntegrityError(f"{path} has sha256 {digest}, the manifest says {entry.get('sha256')}; fetch or build the profile again")
-    schema = pq.read_schema(path)
-    if not schema.equals(SCHEMAS[str(entry["name"])]):
-        raise ProfileFormatError(f"{path} has the columns {schema.names}, expected {SCHEMAS[str(entry['name'])].names}")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != entry["sha256"]:
+        raise IntegrityError(f"{path} has sha256 {digest}, the manifest says {entry['sha256']}; fetch or build the profile again")
+    return path
+
+
+def verify_table(folder: Path, entry: Mapping[str, Any]) -> None:
+    """Refuse a table of other bytes than the manifest names, and then one of other columns."""
+    path, expected = check_bytes(folder, entry), SCHEMAS[str(entry["name"])]
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ProfileFormatError(f"{path} is no Parquet file ({error}); fetch or build the profile again") from error
+    if not schema.equals(expected):
+        raise ProfileFormatError(f"{path} has the columns {schema.names}, expected {expected.names}")
 
 
 def grouped(counts: Mapping[str, Counts], part: str) -> pa.Table:

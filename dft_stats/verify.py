@@ -7,9 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dft_stats.card import generated
 from dft_stats.counts import MOMENTS, Counts
 from dft_stats.errors import ProfileFormatError
-from dft_stats.profile import CARD, MANIFEST, Profile, canonical, read_profile
+from dft_stats.manifest import CARD, MANIFEST, canonical
+from dft_stats.profile import Profile, read_profile
 from dft_stats.tables import logical_sha256, table_path
 from dft_stats.token_counts import READING
 
@@ -38,14 +40,14 @@ def problems(folder: Path) -> list[str]:
 
 
 def _files(profile: Profile) -> Iterator[str]:
-    known = {MANIFEST, CARD, *map(table_path, profile.tables)}
+    known = {MANIFEST, CARD, ".gitattributes", *map(table_path, profile.tables)}
     found = {path.relative_to(profile.path).as_posix() for path in profile.path.rglob("*") if path.is_file()}
     yield from (f"{name} is no part of a profile" for name in sorted(found - known))
     if (profile.path / MANIFEST).read_bytes() != canonical(profile.manifest):
         yield f"{MANIFEST} is not in its canonical form (sorted keys, one space of indentation)"
     if CARD not in found:
         yield f"{CARD}, the card, is missing"
-    elif hashlib.sha256((profile.path / CARD).read_bytes()).hexdigest() != profile.manifest.get("card_sha256"):
+    elif hashlib.sha256(generated((profile.path / CARD).read_bytes())).hexdigest() != profile.manifest.get("card_sha256"):
         yield f"{CARD}, the card, was changed after the profile was written"
 
 

@@ -64,7 +64,7 @@ def build_mixture(mixture: Mixture, out: Path, *, workers: int = 1) -> Profile:
         version=version,
         max_rows=facts.pop("max_rows", MAX_ROWS),
         workers=workers,
-        facts={**facts, "sources": [source_facts(share) for share in mixture.shares]},
+        facts={**facts, "privacy": {"mode": "public-corpus"}, "sources": [source_facts(share) for share in mixture.shares]},
         overwrite=True,
         progress=lambda line: print(line, file=sys.stderr),
         **settings,

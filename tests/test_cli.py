@@ -104,7 +104,7 @@ def test_verify(capsys: pytest.CaptureFixture[str], shelf: Path) -> None:
 
 def test_errors_name_the_thing_and_the_remedy(capsys: pytest.CaptureFixture[str], shelf: Path) -> None:
     assert "did you mean 'stories'" in failure(capsys, "show", "storys")
-    assert "it has 1.0.0" in failure(capsys, "show", "stories@9.0.0")
+    assert "Embedded: stories 1.0.0" in failure(capsys, "show", "stories@9.0.0")
     assert "stories" in failure(capsys, "compare", "nothing", "stories")
     (shelf / "stories" / "1.0.0" / "data" / "entropy.parquet").unlink()
     assert "entropy.parquet is missing" in failure(capsys, "show", "stories")

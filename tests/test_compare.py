@@ -16,9 +16,10 @@ from dft_stats.compare import compare, compared_counts, discrepancies, floor_at,
 from dft_stats.counts import COUNTS, Counts, count, from_rows, of_table, prune, schema
 from dft_stats.errors import IncomparableError
 from dft_stats.measures import jensen_shannon_bits
-from dft_stats.profile import FLOOR_SCHEMA, Profile
+from dft_stats.profile import Profile
 from dft_stats.sentences import documents
 from dft_stats.statistics import STATISTICS
+from dft_stats.tables import FLOOR_SCHEMA
 from tests.profiles import profile_of
 from tests.prose import documents as prose
 from tests.strategies import corpora

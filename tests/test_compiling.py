@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from dft_stats import sentences
+from dft_stats.cache import cache_folder
 from dft_stats.chunks import Chunks, read_chunks
 from dft_stats.compiled import CompiledProfile
-from dft_stats.compiling import LENGTH_EDGES, MAX_INEXACT_BITS, cache_folder, compile_profile
+from dft_stats.compiling import LENGTH_EDGES, MAX_INEXACT_BITS, compile_profile
 from dft_stats.doubts import (
     APART,
     BOUND,

@@ -46,7 +46,7 @@ def test_the_commands_load_nothing_heavy_before_they_run() -> None:
 def test_the_public_names_are_there() -> None:
     import dft_stats
 
-    names = ["Profile", "__version__", "build", "compare", "list_profiles", "load", "nearest"]
+    names = ["Profile", "__version__", "build", "compare", "list_profiles", "load", "lock", "nearest", "pull", "push", "versions"]
     assert dft_stats.__all__ == names
     assert set(names) <= set(dir(dft_stats))
     assert dft_stats.__version__.count(".") == 2

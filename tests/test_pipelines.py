@@ -17,7 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dft_stats.build import build
-from dft_stats.profile import FLOOR_SCHEMA, Profile
+from dft_stats.profile import Profile
+from dft_stats.tables import FLOOR_SCHEMA
 from pipelines import sections
 from pipelines.cleaning import english, paragraph_key, unescape, without_figures, without_gutenberg_frame
 from pipelines.dispersion import coincidence, dispersion

@@ -9,7 +9,8 @@ import pytest
 
 from dft_stats.counts import count, exposure, prune
 from dft_stats.errors import IntegrityError, ProfileFormatError
-from dft_stats.profile import CARD, MANIFEST, SELF, canonical, read_profile, write_profile
+from dft_stats.manifest import CARD, MANIFEST, SELF, canonical
+from dft_stats.profile import read_profile, write_profile
 from dft_stats.sentences import documents
 from dft_stats.statistics import COUNTED
 from dft_stats.tables import FLOOR_SCHEMA, TABLES, logical_sha256

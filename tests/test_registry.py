@@ -7,8 +7,8 @@ import pytest
 
 import dft_stats
 from dft_stats import registry
-from dft_stats.errors import IntegrityError, ProfileFormatError, ProfileNotFound
-from dft_stats.profile import MANIFEST
+from dft_stats.errors import HubUnreachable, IntegrityError, ProfileFormatError, ProfileNotFound
+from dft_stats.manifest import MANIFEST
 from dft_stats.registry import list_profiles, load
 from tests.profiles import profile_of
 
@@ -38,8 +38,13 @@ def test_a_name_is_its_newest_version(shelf: Path) -> None:
 
 def test_a_name_and_version_is_this_version_and_no_other(shelf: Path) -> None:
     assert load("news@1.0.0").exposure.sentences == 1
-    for wrong in ("news@2.0.0", "news@1.0", "news@", "news@latest"):
-        with pytest.raises(ProfileNotFound, match=r"it has 1\.0\.0, 1\.9\.0, 1\.10\.0"):
+    assert load("news@1").path.name == "1.10.0"
+    assert load("news@1.9").path.name == "1.9.0"
+    for elsewhere in ("news@2.0.0", "news@1.2", "news@latest"):  # only the Hub could have it
+        with pytest.raises(HubUnreachable, match=r"Embedded: news 1\.0\.0, 1\.9\.0, 1\.10\.0"):
+            load(elsewhere)
+    for wrong in ("news@", "news@v1", "news@1.0.0.0", "news@newest"):
+        with pytest.raises(ProfileNotFound, match="behind the @ stands"):
             load(wrong)
 
 
@@ -68,8 +73,8 @@ def test_what_is_nowhere_is_not_found(shelf: Path) -> None:
         load("./zzz")
 
 
-def test_ids_of_the_hub_are_refused_with_the_remedy(shelf: Path) -> None:
-    with pytest.raises(ProfileNotFound, match=r"Hub are not supported by this version.*download"):
+def test_an_id_of_the_hub_that_is_a_folder_is_the_folder(shelf: Path) -> None:
+    with pytest.raises(HubUnreachable, match="No folder here is named someone/news-profile either"):
         load("someone/news-profile")
     profile_of(["One."], Path("someone") / "news-profile")
     assert load("someone/news-profile").name == "test"

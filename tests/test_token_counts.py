@@ -24,8 +24,9 @@ from dft_stats.compiled import CompiledProfile
 from dft_stats.compiling import MAX_INEXACT_BITS, compile_profile
 from dft_stats.counts import count, exposure, merge, prune
 from dft_stats.errors import CompiledProfileError, CorpusError, IncomparableError
+from dft_stats.manifest import MANIFEST, SELF, canonical
 from dft_stats.measures import jensen_shannon_bits
-from dft_stats.profile import MANIFEST, SELF, Profile, canonical, read_profile
+from dft_stats.profile import Profile, read_profile
 from dft_stats.sentences import documents
 from dft_stats.statistics import TOKEN_IDS, TOKEN_STATISTICS
 from dft_stats.statistics.tokenised import tokenised

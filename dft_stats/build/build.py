@@ -19,7 +19,8 @@ from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.build.tokens import opened
 from dft_stats.errors import CorpusError, ProfileFormatError
-from dft_stats.profile import MANIFEST, TOKENIZER, Profile, check_name, write_profile
+from dft_stats.manifest import MANIFEST, TOKENIZER, check_name
+from dft_stats.profile import Profile, write_profile
 from dft_stats.sentences import RULE, Segmenter
 from dft_stats.text import NORMALISER
 from dft_stats.token_counts import tokenizer_entry

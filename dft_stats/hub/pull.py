@@ -1,0 +1,179 @@
+"""Fetch a profile from the Hub: the commit of its version, then its files by that commit, each checked before it is parsed."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from dft_stats.errors import HubUnreachable, IntegrityError, ProfileFormatError, TagMoved, VersionNotFound
+from dft_stats.hub import index
+from dft_stats.hub.connection import Hub, explained, published, reach
+from dft_stats.hub.index import Kept
+from dft_stats.hub.lock import Locked
+from dft_stats.manifest import CARD, MANIFEST, MAX_MANIFEST_BYTES, read_manifest, sha256_of
+from dft_stats.reference import LATEST, Numbers, Reference, numbers, spelt, tag_of
+from dft_stats.tables import check_bytes, table_path
+from dft_stats.untrusted import LIMITS, check_apart, check_sizes
+
+_MAX_CARD_BYTES = 4 << 20
+_log = logging.getLogger("dft_stats")
+
+
+def fetch(
+    reference: Reference, repo: str, hub: Hub, *, locked: Locked | None = None, accept_moved: bool = False, repair: bool = False
+) -> Kept:
+    """The newest version that is admitted, verified, from the cache where that is certain to be the answer, else from the Hub.
+
+    Args:
+        reference: what is asked of the version.
+        repo: "owner/name".
+        hub: where.
+        locked: the version, its commit and the hash of its manifest, as a lock file has them; nothing else will do, and no tag is asked.
+        accept_moved: take a version whose tag names another commit than before.
+        repair: check every file again, and fetch what was damaged.
+
+    Raises:
+        ProfileNotFound, VersionNotFound: not there; the message says what is.
+        HubUnreachable: nobody answers, and nothing that was asked for is kept here.
+        AccessDenied, HubError: what the Hub answers.
+        TagMoved: the version was another commit before.
+        IntegrityError: a file has another hash than the manifest says, even when it was fetched again.
+        ProfileFormatError, UnsafeProfile: what is there is no profile, or claims to be larger than any.
+    """
+    known = index.kept_of(hub, repo)
+    there = {version: kept for version, kept in known.items() if kept.is_there}
+    if locked is not None and locked.commit is not None:
+        pin, exact = locked.manifest_sha256, numbers(locked.version)
+        if exact in there and there[exact].manifest_sha256 == pin and not repair:
+            return there[exact]
+        return _download(repo, locked.commit, exact, hub, pin)
+    if reference.is_commit:
+        same = [kept for kept in there.values() if kept.commit == reference.spec]
+        return same[0] if same and not repair else _download(repo, reference.spec, None, hub, None)
+    fixed = reference.newest(set(there)) if reference.is_exact else None
+    if fixed is not None and not accept_moved and not repair:
+        return there[fixed]
+    try:
+        commits = published(hub, repo)
+    except HubUnreachable as error:
+        if repair:
+            raise
+        return _kept_instead(reference, repo, there, error)
+    version = reference.newest(set(commits))
+    if version is None:
+        raise VersionNotFound(f"{repo} has no version {reference.spec!r}; it has {_listed(commits)}")
+    commit = commits[version]
+    if version in known and known[version].commit != commit and not accept_moved:
+        raise TagMoved(
+            f"{tag_of(spelt(version))} of {repo} was the commit {known[version].commit} and now is {commit}. Versions do not change: ask "
+            "its owner, and take the new one, if it is right, with `dft-stats pull --accept-moved`"
+        )
+    if version in there and there[version].commit == commit and not repair:
+        return there[version]
+    return _download(repo, commit, version, hub, None)
+
+
+def kept_versions(repo: str, hub: Hub) -> list[Numbers]:
+    """Versions that are here, whatever the Hub says."""
+    return sorted(version for version, kept in index.kept_of(hub, repo).items() if kept.is_there)
+
+
+def _kept_instead(reference: Reference, repo: str, there: dict[Numbers, Kept], error: HubUnreachable) -> Kept:
+    """Where no Hub answers: the newest that is here, if it is what was asked for. Nothing else will do."""
+    version = None if reference.spec == LATEST else reference.newest(set(there))
+    if version is None:
+        raise HubUnreachable(f"{reference} is not kept here; kept of {repo}: {_listed(there)}. {error}") from None
+    if not reference.is_exact:
+        _log.warning("%s: taking %s, the newest that is kept here (%s)", reference, spelt(version), error)
+    return there[version]
+
+
+def _listed(versions: Iterable[Numbers]) -> str:
+    return ", ".join(map(spelt, sorted(versions))) or "nothing"
+
+
+def _download(repo: str, commit: str, version: Numbers | None, hub: Hub, pin: str | None) -> Kept:
+    """Fetch the files of a commit and verify them; remember it if it is a version."""
+    reach(hub)
+    sizes = _sizes(repo, commit, hub)
+    for name, most in ((MANIFEST, MAX_MANIFEST_BYTES), (CARD, _MAX_CARD_BYTES)):
+        if sizes.get(name, 0) > most:
+            raise ProfileFormatError(f"{name} of {repo} has {sizes[name]:,} bytes, more than {most:,}: that is no profile of dft_stats")
+    if MANIFEST not in sizes:
+        raise ProfileFormatError(f"{repo} holds no profile of dft_stats at the commit {commit[:12]}: it has no {MANIFEST}")
+    path, manifest = _manifest(repo, commit, hub)
+    digest = sha256_of(manifest)
+    if pin is not None and digest != pin:
+        raise IntegrityError(
+            f"{repo} at the commit {commit[:12]} has the manifest {digest}, and {pin} was asked for; it was not read further"
+        )
+    if version is not None and manifest["version"] != spelt(version):
+        raise ProfileFormatError(f"the tag {tag_of(spelt(version))} of {repo} holds version {manifest['version']}: tell its owner")
+    entries = {table_path(entry["name"]): entry for entry in manifest["tables"]}
+    check_sizes({name: max(sizes.get(name, 0), entry["bytes"]) for name, entry in entries.items()})
+    folder = path.parent
+    for name, entry in entries.items():
+        if sizes.get(name) != entry["bytes"]:
+            found = f"has {sizes[name]:,} bytes" if name in sizes else "is missing"
+            raise IntegrityError(f"{name} of {repo} {found}, the manifest says {entry['bytes']:,}: it was published half, or changed since")
+        _table(repo, commit, name, entry, folder, hub)
+    if CARD in sizes:
+        _get(repo, commit, CARD, hub)
+    if pin is None:
+        check_apart(folder, LIMITS)
+    kept = Kept(hub.endpoint, repo, manifest["version"], commit, digest, str(folder))
+    if version is not None:
+        index.remember(kept)
+    return kept
+
+
+def _sizes(repo: str, commit: str, hub: Hub) -> dict[str, int]:
+    """Bytes of every file of the commit that a profile may have, before any is fetched."""
+    from huggingface_hub.hf_api import RepoFile
+
+    with explained(hub, repo):
+        found = hub.api().list_repo_tree(repo, repo_type="dataset", revision=commit, recursive=True)
+        return {item.path: item.size for item in found if isinstance(item, RepoFile)}
+
+
+def _manifest(repo: str, commit: str, hub: Hub) -> tuple[Path, dict[str, Any]]:
+    """The manifest, whose own hash is right; fetched once more if it is not."""
+    path = _get(repo, commit, MANIFEST, hub)
+    try:
+        return path, read_manifest(path.parent)
+    except ProfileFormatError:
+        path = _get(repo, commit, MANIFEST, hub, again=True)
+    try:
+        return path, read_manifest(path.parent)
+    except ProfileFormatError as error:
+        _drop(path)
+        raise type(error)(f"{repo} at the commit {commit[:12]}: {error}") from error
+
+
+def _table(repo: str, commit: str, name: str, entry: dict[str, Any], folder: Path, hub: Hub) -> None:
+    """A table, whose hash is right: the client looks at the size of a file and no more. Fetched once more if it is not."""
+    for again in (False, True):
+        path = _get(repo, commit, name, hub, again=again)
+        try:
+            check_bytes(folder, entry)
+            return
+        except IntegrityError as error:
+            fault = error
+    _drop(path)
+    raise IntegrityError(f"{name} of {repo} arrived twice with another hash than its manifest says, and was deleted again ({fault})")
+
+
+def _get(repo: str, commit: str, name: str, hub: Hub, *, again: bool = False) -> Path:
+    """A file of a commit; no request is made if the client has it."""
+    from huggingface_hub import hf_hub_download
+
+    with explained(hub, repo):
+        return Path(hf_hub_download(repo, name, repo_type="dataset", revision=commit, force_download=again, **hub.given))
+
+
+def _drop(path: Path) -> None:
+    """Delete a file from the client's cache, and the blob that it links to."""
+    blob = path.resolve()
+    path.unlink(missing_ok=True)
+    if blob != path:
+        blob.unlink(missing_ok=True)
