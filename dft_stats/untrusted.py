@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dft_stats.errors import DftStatsError, UnsafeProfile
+from dft_stats.errors import DftStatsError, IntegrityError, UnsafeProfile
 from dft_stats.manifest import read_manifest
-from dft_stats.tables import SCHEMAS, check_bytes, table_path
+from dft_stats.tables import SCHEMAS, check_bytes, logical_sha256, table_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,20 @@ def check(folder: Path, limits: Limits = LIMITS) -> None:
     entries = manifest["tables"]
     check_sizes({table_path(entry["name"]): entry["bytes"] for entry in entries}, limits)
     for entry in entries:
-        path = check_bytes(folder, entry)
-        try:
-            for fault in _faults(path, entry, limits):
-                raise UnsafeProfile(f"{path}: {fault}; it was not read any further")
-        except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
-            raise UnsafeProfile(f"{path} cannot be read within the limits ({_said(error)})") from error
+        check_table(folder, entry, limits)
+
+
+def check_table(folder: Path, entry: Mapping[str, Any], limits: Limits = LIMITS) -> None:
+    """Read one table in small steps; `entry` is that of the manifest. Raises what `check` raises."""
+    path = check_bytes(folder, entry)
+    try:
+        for fault in _faults(path, entry, limits):
+            raise UnsafeProfile(f"{path}: {fault}; it was not read any further")
+        found = logical_sha256(pq.read_table(path, schema=SCHEMAS[str(entry["name"])]))  # it fits: the steps have shown it
+    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
+        raise UnsafeProfile(f"{path} cannot be read within the limits ({_said(error)})") from error
+    if found != entry["logical_sha256"]:
+        raise IntegrityError(f"{path} has rows of the hash {found}, the manifest says {entry['logical_sha256']}")
 
 
 def check_apart(folder: Path, limits: Limits = LIMITS) -> None:
