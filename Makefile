@@ -4,13 +4,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test lint profiles data-sheets benchmark clean
+.PHONY: demo test test-oldest-hub lint profiles data-sheets clean
 
 demo: $(STAMP)
 	$(BIN)/dft-stats demo $(ARGS)
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest
+
+# The Hub with the oldest client that the package allows.
+test-oldest-hub:
+	$(PYTHON) -m venv $(VENV)-oldest-hub
+	$(VENV)-oldest-hub/bin/python -m pip install --quiet 'huggingface_hub==1.30.*' numpy pyarrow tokenizers rich pytest hypothesis
+	$(VENV)-oldest-hub/bin/python -m pytest tests/test_hub_push.py tests/test_hub_pull.py tests/test_hub_cli.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -33,4 +39,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-oldest-hub

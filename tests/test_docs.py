@@ -9,6 +9,10 @@ import pytest
 import torch
 
 from dft_stats.cli import main
+from dft_stats.hub import connection, verbs
+from dft_stats.hub import push as pushing
+from tests.hub_control import HubServer
+from tests.profiles import profile_of
 from tests.prose import documents as prose
 from tests.tokenizers_for_tests import gpt2_like
 
@@ -38,6 +42,25 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")  # of trainers, about what they use
 def test_the_code_of_a_page_runs(page: str) -> None:
+    run_page(page)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_code_of_the_page_on_the_hub_runs(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.control("user", token="hf_acme_token", name="acme")
+    real = connection.connect  # HF_ENDPOINT is read when the client is imported, so what it would say is put in by hand
+    settings = {"endpoint": server.endpoint, "token": "hf_acme_token", "cache_dir": tmp_path / "hf"}
+    for module in (connection, pushing, verbs):
+        monkeypatch.setattr(module, "connect", lambda **given: real(**{**settings, **given}))
+    first = profile_of(prose(5), tmp_path / "first", name="contracts", version="1.2.0")
+    pushing.push(first, "acme/contracts", hub=server.as_user("hf_acme_token"))
+    profile_of(prose(6), tmp_path / "my-profile", name="contracts", version="1.3.0")
+    run_page("docs/hub.md")
+    assert set(server.state("acme/contracts")["tags"]) == {"v1.2.0", "v1.3.0"}
+
+
+def run_page(page: str) -> None:
+    """Run every block of a page of the documentation, in its order."""
     size = gpt2_like().get_vocab_size()
     names = {"logits": torch.randn(2, 20, size, requires_grad=True), "labels": torch.randint(1, size, (2, 20))}
     for language, code in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")):
@@ -55,7 +78,7 @@ def test_the_code_of_a_page_runs(page: str) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in (*PAGES, "docs/api.md"):
+    for page in (*PAGES, "docs/hub.md", "docs/api.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / page).read_text(encoding="utf-8")):
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
 

@@ -109,6 +109,7 @@ def published(hub: Hub, repo: str) -> dict[Numbers, str]:
             max_retries=_TRIES,
             base_wait_time=_WAIT,
             max_wait_time=_LONGEST_WAIT,
+            retry_on_exceptions=(),  # who took the call and says nothing is not called again
             timeout=TIMEOUT,
         )
         hf_raise_for_status(response)

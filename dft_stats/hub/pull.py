@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dft_stats.tables import check_bytes, table_path
 from dft_stats.untrusted import LIMITS, check_apart, check_sizes
 
 _MAX_CARD_BYTES = 4 << 20
+_AT_ONCE = 8  # files
 _log = logging.getLogger("dft_stats")
 
 
@@ -116,9 +118,10 @@ def _download(repo: str, commit: str, version: Numbers | None, hub: Hub, pin: st
         if sizes.get(name) != entry["bytes"]:
             found = f"has {sizes[name]:,} bytes" if name in sizes else "is missing"
             raise IntegrityError(f"{name} of {repo} {found}, the manifest says {entry['bytes']:,}: it was published half, or changed since")
-        _table(repo, commit, name, entry, folder, hub)
-    if CARD in sizes:
-        _get(repo, commit, CARD, hub)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        card = [pool.submit(_get, repo, commit, CARD, hub)] if CARD in sizes else []
+        for job in [*card, *(pool.submit(_table, repo, commit, name, entry, folder, hub) for name, entry in entries.items())]:
+            job.result()
     if pin is None:
         check_apart(folder, LIMITS)
     kept = Kept(hub.endpoint, repo, manifest["version"], commit, digest, str(folder))
