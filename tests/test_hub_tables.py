@@ -15,13 +15,15 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfFileSystem
 
 from dft_stats.build.card import card_of
+from dft_stats.errors import IntegrityError
 from dft_stats.hub.push import push
 from dft_stats.manifest import CARD
 from dft_stats.profile import Profile, read_profile
 from dft_stats.registry import registry_path
 from dft_stats.tables import FLOOR_SCHEMA, SCHEMAS, write_table
 from dft_stats.verify import problems
-from tests.hub_control import ALICE, HubServer
+from pipelines.publish import main as publish
+from tests.hub_control import ALICE, OFFICIAL, HubServer
 from tests.profiles import profile_of
 from tests.prose import documents
 
@@ -114,3 +116,17 @@ def test_the_official_cards_are_those_of_their_counts() -> None:
         card = card_of(dict(profile.manifest), counts, profile.exposure, profile.table("floor"))
         assert (profile.path / CARD).read_text(encoding="utf-8") == card
         assert problems(profile.path) == []
+
+
+def test_the_official_profiles_are_published_and_fetched_again(server: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["--only", "news", "--only", "legal"]
+    hub = server.as_user(OFFICIAL)
+    assert publish(["--dry-run", *names], hub=hub) == 0
+    assert "head" not in server.state("dft-stats/news")
+    for said in ("published, commit", "there already"):
+        assert publish(names, hub=hub) == 0
+        assert capsys.readouterr().out.count(said) == 2
+    assert server.state("dft-stats/legal")["private"] is False
+    server.control("tag", repo="dft-stats/news", tag="v1.0.0", commit=server.state("dft-stats/news")["commits"][0]["sha"])
+    with pytest.raises(IntegrityError):  # what was fetched before is remembered
+        publish(["--check", *names], hub=hub)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +119,9 @@ def _download(repo: str, commit: str, version: Numbers | None, hub: Hub, pin: st
             found = f"has {sizes[name]:,} bytes" if name in sizes else "is missing"
             raise IntegrityError(f"{name} of {repo} {found}, the manifest says {entry['bytes']:,}: it was published half, or changed since")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        card = [pool.submit(_get, repo, commit, CARD, hub)] if CARD in sizes else []
-        for job in [*card, *(pool.submit(_table, repo, commit, name, entry, folder, hub) for name, entry in entries.items())]:
+        jobs: list[Future[Any]] = [pool.submit(_table, repo, commit, name, entry, folder, hub) for name, entry in entries.items()]
+        jobs += [pool.submit(_get, repo, commit, CARD, hub)] if CARD in sizes else []
+        for job in jobs:
             job.result()
     if pin is None:
         check_apart(folder, LIMITS)
