@@ -17,6 +17,8 @@ from functools import lru_cache
 from dft_stats.text import normalise
 
 EMAIL, URL, DIGIT, NAME = "name@example.com", "https://example.com", "0", "Anonym"
+MASKING = "dft-mask-1"
+"""Name of what `mask` does; parts that were masked otherwise are not taken for these."""
 KINDS = ("emails", "urls", "digits", "names")
 """What is counted of what was replaced."""
 

@@ -167,3 +167,25 @@ class Known:
             cuts.append(best[cuts[-1]][1])
         cuts.reverse()
         return [word[begin:end] for begin, end in pairwise(cuts)]
+
+
+PLACEHOLDER = "x"
+"""In place of a character that too few documents have, in a profile that is to be published."""
+
+
+def in_characters(row: str) -> list[str]:
+    """A row as rows of single characters, of which the first opens and the last closes as the row did."""
+    begin, body, close = _parted(row)
+    return [begin * (i == 0) + character + close * (i + 1 == len(body)) for i, character in enumerate(body)]
+
+
+def masked_character(row: str) -> str:
+    """A row as the placeholder, opened and closed as it was."""
+    begin, _, close = _parted(row)
+    return begin + PLACEHOLDER + close
+
+
+def _parted(row: str) -> tuple[str, str, str]:
+    body = row.strip(" \n")
+    begin = row[: row.index(body)]
+    return begin, body, row[len(begin) + len(body) :]
