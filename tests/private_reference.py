@@ -9,7 +9,7 @@ import pyarrow as pa
 from dft_stats.counts import Counts, count, prune
 from dft_stats.masking import Masks
 from dft_stats.sentences import documents
-from dft_stats.spelling import Known, in_characters, masked_character, opened
+from dft_stats.spelling import Known, in_told_parts, masked_character, opened
 from dft_stats.statistics import COUNTED, SURFACE, TOKEN_FREQUENCY, Statistic
 from dft_stats.text import Document
 
@@ -58,8 +58,9 @@ def spelling(texts: Sequence[str], owners: Sequence[Hashable], floor: int, names
         return found
 
     of_piece = have(cut)
+    told = {piece for piece, who in of_piece.items() if len(who) >= floor}
     finer = {
-        text: [row for piece in own for row in ([piece] if len(of_piece[piece]) >= floor else in_characters(piece))]
+        text: [row for piece in own for row in ([piece] if len(of_piece[piece]) >= floor else in_told_parts(piece, told))]
         for text, own in cut.items()
     }
     of_row = have(finer)
