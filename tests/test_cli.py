@@ -138,7 +138,7 @@ def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str], arguments: list[st
 
 
 def test_help_is_0(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("list", "show", "compare", "nearest", "verify", "build", "demo"):
+    for command in ("list", "show", "compare", "nearest", "verify", "build", "audit", "demo"):
         assert command in output(capsys, "--help")
         assert "usage" in output(capsys, command, "--help")
 
