@@ -56,11 +56,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus.parquet"
         pl.DataFrame({"text": texts}).write_parquet(corpus, row_group_size=500)
-        build(["One text. And more."], out=Path(folder) / "warm", name="warm")  # the kernels are compiled once, and kept
+        build(["One text. And more."], privacy="none", out=Path(folder) / "warm", name="warm")  # the kernels are compiled once, and kept
 
         def whole(workers: int, memory: str = "2GB") -> None:
             out = Path(folder) / "profile"
-            build(corpus, out=out, name="x", min_documents=given.min_documents, workers=workers, memory=memory, overwrite=True)
+            build(
+                corpus, privacy="none", out=out, name="x", min_documents=given.min_documents, workers=workers, memory=memory, overwrite=True
+            )
 
         runs: dict[str, tuple[Callable[[], Any], float]] = {
             f"dft-stats build, whole profile, --min-documents {given.min_documents}": (lambda: whole(1), size),

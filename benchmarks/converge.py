@@ -60,7 +60,7 @@ def main() -> None:
     kept, trained = human[::5], [text for i, text in enumerate(human) if i % 5]
     tokenizer = train_tokenizer(trained)
     with tempfile.TemporaryDirectory() as folder:
-        profile = build([{"text": text} for text in texts], out=Path(folder) / "own", name="own", min_documents=3)
+        profile = build([{"text": text} for text in texts], privacy="none", out=Path(folder) / "own", name="own", min_documents=3)
         compiled = profile.compile(tokenizer, cache=False)
     rows = windows(tokenizer, trained)
     model = make_model()

@@ -39,7 +39,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         size = write(given.corpus, given.text_column, folder / "corpus", int(given.gigabytes * 1e9))
-        command = [sys.executable, "-m", "dft_stats.cli", "build", folder / "corpus", "--out", folder / "profile", "--name", "large"]
+        command = [
+            sys.executable,
+            "-m",
+            "dft_stats.cli",
+            "build",
+            "--privacy",
+            "none",
+            folder / "corpus",
+            "--out",
+            folder / "profile",
+            "--name",
+            "large",
+        ]
         command += ["--memory", given.memory, "--workers", str(given.workers), "--min-documents", given.min_documents]
         began = time.perf_counter()
         process = subprocess.Popen(list(map(str, command)))

@@ -44,7 +44,7 @@ def main() -> None:
 def _row(domain: str, source: str, words: int, texts: list[list[str]], references: list[Profile], folder: Path) -> None:
     found: dict[str, int] = defaultdict(int)
     for i, documents in enumerate(texts):
-        other = build(documents, out=folder / "stretch", name="stretch", overwrite=i >= 0, max_order=3)
+        other = build(documents, privacy="none", out=folder / "stretch", name="stretch", overwrite=i >= 0, max_order=3)
         found[nearest(other, references)[0][0]] += 1
     wrong = ", ".join(f"{name} {number}" for name, number in found.items() if name != domain)
     print(f"| {domain} | {source} | {words} | {found[domain]} of {len(texts)}{f' ({wrong})' if wrong else ''} |", flush=True)

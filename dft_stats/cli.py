@@ -76,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--text-column", metavar="C", help="column or field that holds the text")
     build.add_argument("--segmenter", default="rule", metavar="rule|spacy|spacy:MODEL")
     build.add_argument("--typography", default="fold", choices=("fold", "keep"))
-    build.add_argument("--min-documents", type=_positive, default=1, metavar="N", help="keep words and n-grams of so many documents")
+    build.add_argument("--privacy", default="publish", choices=("publish", "none"), help="what the profile may tell; none: everything")
+    build.add_argument("--min-documents", type=_positive, metavar="N", help="keep rows of so many documents; default: 5, or 1 of none")
+    build.add_argument("--group-column", metavar="C", help="column or field of authors or sources: so many of these, not of documents")
+    build.add_argument("--deny", type=Path, metavar="FILE", help="names to mask, one a line")
     build.add_argument("--min-count", type=_positive, default=1, metavar="N", help="keep words and n-grams that occur so often")
     build.add_argument("--spelling-documents", type=_positive, metavar="N", help="tell in parts what fewer have (--min-documents)")
     build.add_argument("--tokenizer", type=Path, metavar="PATH", help="count its tokens as well: a tokenizer.json or its folder")
@@ -90,6 +93,16 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--dry-run", action="store_true", help="say what would be read and counted, and stop")
     build.add_argument("--licence", default="unspecified", metavar="TEXT", help="of the corpus")
     build.add_argument("--overwrite", action="store_true", help="replace a profile that lies in FOLDER")
+    audit = add("audit", _audit, "Plant secrets in copies of a corpus, build profiles, and say which secrets they tell.")
+    audit.add_argument("paths", nargs="+", metavar="PATH", help="as of build")
+    audit.add_argument("--text-column", metavar="C", help="column or field that holds the text")
+    audit.add_argument("--privacy", default="publish", choices=("publish", "none"), help="none: what would be told without any")
+    audit.add_argument("--min-documents", type=_positive, metavar="N", help="the floor; default: 5")
+    audit.add_argument("--group-column", metavar="C", help="column or field of authors or sources")
+    audit.add_argument("--deny", type=Path, metavar="FILE", help="names to mask, one a line")
+    audit.add_argument("--each", type=_positive, default=5, metavar="N", help="canaries of every kind and number of documents")
+    audit.add_argument("--limit", type=_positive, default=5_000, metavar="N", help="documents that are used at the most")
+    audit.add_argument("--seed", type=int, default=0)
     merge = add("merge", _merge, "Add up finished profiles of disjoint corpora, counted by the same rules.")
     merge.add_argument("profiles", nargs="+", metavar="PROFILE")
     merge.add_argument("--out", required=True, metavar="FOLDER")
@@ -195,6 +208,7 @@ def _build(given: argparse.Namespace) -> int:
 
     paths = [path if "://" in path else Path(path) for path in given.paths]
     how = {"segmenter": given.segmenter, "typography": given.typography, "max_order": given.max_order, "text_column": given.text_column}
+    how |= {"privacy": given.privacy, "group_column": given.group_column, "deny": _names(given.deny)}
     how |= {"memory": given.memory, "parts": given.parts, "skip_faults": given.skip_faults, "tokenizer": given.tokenizer}
     if given.dry_run:
         from dft_stats.build.build import dry_run
@@ -224,6 +238,33 @@ def _build(given: argparse.Namespace) -> int:
         return _json(_facts(profile))
     print(f"{given.out}: {profile!r}")
     return 0
+
+
+def _audit(given: argparse.Namespace) -> int:
+    from dft_stats.build.audit import audit
+    from dft_stats.report import show_audit, teller
+
+    found = audit(
+        [path if "://" in path else Path(path) for path in given.paths],
+        text_column=given.text_column,
+        privacy=given.privacy,
+        min_documents=given.min_documents,
+        group_column=given.group_column,
+        deny=_names(given.deny),
+        each=given.each,
+        limit=given.limit,
+        seed=given.seed,
+        progress=teller(),
+    )
+    if given.json:
+        _json(found.to_dict())
+    else:
+        show_audit(found.to_dict())
+    return 1 if found.leaks else 0
+
+
+def _names(path: Path | None) -> list[str]:
+    return [] if path is None else [line.strip() for line in path.read_text().splitlines() if line.strip()]
 
 
 def _dry_run(found: "Sequence[PlannedShard]", *, as_json: bool) -> int:
@@ -280,6 +321,7 @@ def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"
             segmenter=kind if kind.partition(":")[0] in ("rule", "spacy") else "rule",
             typography=rules,
             max_order=3,
+            privacy="none",
             progress=teller(),
         )
 

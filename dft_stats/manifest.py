@@ -108,6 +108,7 @@ def _faults(manifest: Mapping[str, Any], has_tokens: bool) -> Iterator[str]:
         "licence": ("a text", _is_text),
         "keep": ("a table", lambda value: isinstance(value, dict)),
         "excluded": ("a number by fault", lambda value: isinstance(value, dict) and all(map(_is_count, value.values()))),
+        "privacy": ("a mode, and of profiles to be published min_documents and unit", _is_privacy),
         "sources": ("a list of tables", lambda value: isinstance(value, list) and all(isinstance(source, dict) for source in value)),
     }
     for key, (what, is_right) in expected.items():
@@ -147,6 +148,12 @@ def _table_faults(tables: Any, has_tokens: bool) -> Iterator[str]:
             map(_is_sha256, (entry.get("sha256"), entry.get("logical_sha256")))
         ):
             yield f"has {_short(entry)} as a table, expected rows, bytes, sha256 and logical_sha256"
+
+
+def _is_privacy(value: Any) -> bool:
+    if not (isinstance(value, dict) and _is_text(value.get("mode"))):
+        return False
+    return value["mode"] != "publish" or (_is_count(value.get("min_documents")) and _is_text(value.get("unit")))
 
 
 def _is_text(value: Any) -> bool:

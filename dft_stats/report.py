@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -94,6 +94,26 @@ def _show_items(console: Console, title: str, items: Sequence[KeyItem]) -> None:
 def show_nearest(found: Sequence[tuple[str, float]]) -> None:
     """References, nearest first."""
     _console().print(_table("Nearest first", ("reference", "distance, bits"), found))
+
+
+def show_audit(found: Mapping[str, Any]) -> None:
+    """What an audit found, as `AuditReport.to_dict` has it."""
+    unit, floor, console = found["unit"], found["floor"], _console()
+    rows = [
+        (row["kind"], ", ".join(row["ways"]) or "-", row["owners"], row["planted"], row["recovered"], "LEAK" if row["is_leak"] else "")
+        for row in found["canaries"]
+    ]
+    title = f"Canaries in copies of {found['documents']:,} documents; the floor is {floor} {unit}s"
+    console.print(_table(title, ("secret", "told", f"{unit}s that have it", "planted", "recovered", ""), rows, left=2))
+    seen = found["membership"]
+    console.print(
+        f"Membership of a document, AUC (0.5 is chance): {seen['auc']:.3f}, 95 % interval {seen['low']:.3f} to {seen['high']:.3f}, "
+        f"{seen['inside']:,} documents counted and {seen['outside']:,} not"
+    )
+    leaks = sum(row["recovered"] for row in found["canaries"] if row["is_leak"])
+    console.print(
+        f"{leaks:,} secrets are told that should not be" if leaks else "No secret below the floor, and none that is masked, is told"
+    )
 
 
 def teller() -> Callable[[str], None]:

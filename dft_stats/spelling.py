@@ -16,7 +16,7 @@ for single characters and groups of three digits, and the sum over all rows stil
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from math import log2
 
@@ -167,3 +167,36 @@ class Known:
             cuts.append(best[cuts[-1]][1])
         cuts.reverse()
         return [word[begin:end] for begin, end in pairwise(cuts)]
+
+
+PLACEHOLDER = "x"
+"""In place of a character that too few documents have, in a profile that is to be published."""
+
+
+def in_told_parts(row: str, told: Collection[str]) -> list[str]:
+    """A row as rows that may be told, from its begin the longest each time, and single characters between them.
+
+    The first of them opens and the last closes as the row did.
+    """
+    begin, body, close = _parted(row)
+    size, i, found = len(body), 0, []
+    while i < size:
+        for j in range(min(size, i + LONGEST), i, -1):
+            part = begin * (i == 0) + body[i:j] + close * (j == size)
+            if j == i + 1 or part in told:
+                found.append(part)
+                i = j
+                break
+    return found
+
+
+def masked_character(row: str) -> str:
+    """A row as the placeholder, opened and closed as it was."""
+    begin, _, close = _parted(row)
+    return begin + PLACEHOLDER + close
+
+
+def _parted(row: str) -> tuple[str, str, str]:
+    body = row.strip(" \n")
+    begin = row[: row.index(body)]
+    return begin, body, row[len(begin) + len(body) :]

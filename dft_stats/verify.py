@@ -33,6 +33,7 @@ def problems(folder: Path) -> list[str]:
             *(line for name in profile.counted for line in _rows(profile, name)),
             *_spelling(profile),
             *_exposure(profile),
+            *(_published(profile) if profile.manifest.get("privacy", {}).get("mode") == "publish" else ()),
             *(_tokens(profile) if profile.has_tokens else ()),
         ]
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
@@ -128,9 +129,25 @@ def _exposure(profile: Profile) -> Iterator[str]:
         yield f"sentence_length has {lengths.total('words')} sentences, the manifest says {exposed.sentences}"
     if rhythm.total("marks") != rhythm.total("gaps"):
         yield f"punctuation_rhythm has {rhythm.total('marks')} marks and {rhythm.total('gaps')} gaps"
+    if profile.manifest.get("privacy", {}).get("mode") == "publish":  # rare lengths are told as the mean of their neighbours
+        return
     words = sum(length * count for length, count in zip(*(lengths.rows("words")[c].to_pylist() for c in ("length", "count")), strict=True))
     if words != exposed.words:
         yield f"the sentences of sentence_length have {words} words, the manifest says {exposed.words}"
+
+
+def _published(profile: Profile) -> Iterator[str]:
+    """No row is of fewer documents than promised, none is of a document, and no digit is told."""
+    least = profile.manifest["privacy"]["min_documents"]
+    for name in profile.counted:
+        table = profile.counts(name).table
+        if len(table) and pc.min(table["documents"]).as_py() < least:
+            yield f"{name}: a row of fewer than {least} documents, of a profile that is to be published"
+    if len(profile.table("documents")):
+        yield "documents: rows of a profile that is to be published"
+    for name, key in (("token_frequency", "unit"), ("ngram_frequency", "ngram"), ("surface", "surface"), ("spelling", "spelling")):
+        if pc.any(pc.match_substring_regex(profile.table(name)[key], r"[1-9]")).as_py():
+            yield f"{name}: a digit other than 0, of a profile that is to be published"
 
 
 def _tokens(profile: Profile) -> Iterator[str]:

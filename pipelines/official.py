@@ -59,6 +59,7 @@ def build_mixture(mixture: Mixture, out: Path, *, workers: int = 1) -> Profile:
     settings = {key: facts.pop(key) for key in SETTINGS if key in facts}
     return build(
         ({"text": text} for text in mixture.texts()),
+        privacy="none",
         out=out / name / version,
         name=name,
         version=version,

@@ -40,7 +40,7 @@ def contributions(mixture: Mixture, profile: Profile) -> list[Contribution]:
         return []
     with tempfile.TemporaryDirectory() as folder:
         alone = [
-            build(({"text": text} for text in mixture.texts(i)), out=Path(folder) / str(i), name="source", max_order=3)
+            build(({"text": text} for text in mixture.texts(i)), privacy="none", out=Path(folder) / str(i), name="source", max_order=3)
             for i in range(len(mixture.shares))
         ]
         counts = [compared_counts(part) for part in alone]

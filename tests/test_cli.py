@@ -126,7 +126,7 @@ def test_nearest_without_a_registry(capsys: pytest.CaptureFixture[str], monkeypa
         ["frobnicate"],
         ["show"],
         ["build", "x"],
-        ["build", "x", "--out", "y", "--name", "z", "--min-count", "0"],
+        ["build", "--privacy", "none", "x", "--out", "y", "--name", "z", "--min-count", "0"],
         ["show", "x", "--yaml"],
     ],
 )
@@ -138,7 +138,7 @@ def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str], arguments: list[st
 
 
 def test_help_is_0(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("list", "show", "compare", "nearest", "verify", "build", "demo"):
+    for command in ("list", "show", "compare", "nearest", "verify", "build", "audit", "demo"):
         assert command in output(capsys, "--help")
         assert "usage" in output(capsys, command, "--help")
 
@@ -167,7 +167,7 @@ def test_build_then_everything_else(capsys: pytest.CaptureFixture[str]) -> None:
     Path("texts").mkdir()
     for i, text in enumerate(prose(4)):
         (Path("texts") / f"{i}.txt").write_text(text, encoding="utf-8")
-    assert main(["build", "texts", "--out", "mine", "--name", "mine", "--licence", "mine alone"]) == 0
+    assert main(["build", "--privacy", "none", "texts", "--out", "mine", "--name", "mine", "--licence", "mine alone"]) == 0
     captured = capsys.readouterr()
     assert "mine@1.0.0" in captured.out
     assert captured.err
@@ -176,8 +176,8 @@ def test_build_then_everything_else(capsys: pytest.CaptureFixture[str]) -> None:
     assert {key: shown[key] for key in expected.summary()} == json.loads(json.dumps(expected.summary()))
     assert data(capsys, "verify", "mine")["ok"]
     assert data(capsys, "compare", "mine", "expected")["differences"][0]["value"] == pytest.approx(0, abs=1e-9)
-    assert "overwrite" in failure(capsys, "build", "texts", "--out", "mine", "--name", "mine")
-    assert data(capsys, "build", "texts", "--out", "mine", "--name", "other", "--overwrite")["name"] == "other"
+    assert "overwrite" in failure(capsys, "build", "--privacy", "none", "texts", "--out", "mine", "--name", "mine")
+    assert data(capsys, "build", "--privacy", "none", "texts", "--out", "mine", "--name", "other", "--overwrite")["name"] == "other"
 
 
 def test_nearest_and_compare_of_texts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,6 +197,6 @@ def test_nearest_and_compare_of_texts(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_failed_build_leaves_nothing(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     Path("empty").mkdir()
     before = sorted(Path().iterdir())
-    assert main(["build", "--out", "out", *arguments]) == 1
+    assert main(["build", "--privacy", "none", "--out", "out", *arguments]) == 1
     assert said in capsys.readouterr().err
     assert sorted(Path().iterdir()) == before

@@ -319,7 +319,7 @@ def test_a_word_of_one_document_is_found(tmp_path: Path) -> None:
     texts = [document(i) for i in range(20)]
     texts[3] += "\n\n" + " ".join("The zebra slept here." for _ in range(30))
     texts[4] += "\n\nA zebra came."
-    profile = build(texts, out=tmp_path / "p", name="p", min_documents=2, max_order=3)
+    profile = build(texts, privacy="none", out=tmp_path / "p", name="p", min_documents=2, max_order=3)
     (words, *_) = dispersion(profile, texts, worst=100)
     table = profile.table("token_frequency")
     assert words.rows == len(table)
@@ -381,7 +381,7 @@ def test_a_data_sheet_is_the_same_each_time(sheet: tuple[Profile, Path], tmp_pat
 
     profile, root = sheet
     mixture = plan(read_recipe(root / "tiny.toml"), root)
-    other = build([document(i, 9) for i in range(500, 530)], out=tmp_path / "other", name="other", max_order=3)
+    other = build([document(i, 9) for i in range(500, 530)], privacy="none", out=tmp_path / "other", name="other", max_order=3)
     first, second = (data_sheet(profile, [other], mixture) for _ in range(2))
     assert first == second
     assert all(f"| {name} |" in first for name in ("large", "small", "odd"))

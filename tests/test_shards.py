@@ -73,25 +73,40 @@ def test_shards_hold_every_text_once(corpus: Path) -> None:
 
 def test_the_result_depends_on_no_way_of_counting(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = sorted(corpus.iterdir())
-    expected = hashes(build(corpus, out=tmp_path / "one", name="x", text_column="text", min_documents=2))
-    again = hashes(build(files[::-1], out=tmp_path / "two", name="x", text_column="text", min_documents=2, workers=2))
+    expected = hashes(build(corpus, privacy="none", out=tmp_path / "one", name="x", text_column="text", min_documents=2))
+    again = hashes(build(files[::-1], privacy="none", out=tmp_path / "two", name="x", text_column="text", min_documents=2, workers=2))
     assert again == expected
     monkeypatch.setattr("dft_stats.build.shards.SHARD_BYTES", 10**9)
-    assert hashes(build(corpus, out=tmp_path / "three", name="x", text_column="text", min_documents=2)) == expected
+    assert hashes(build(corpus, privacy="none", out=tmp_path / "three", name="x", text_column="text", min_documents=2)) == expected
     texts = [text for shard in shards_of(corpus) for batch in shard.batches("text", 10**6, Faults()) for text in batch]
-    assert hashes(build(texts[::-1], out=tmp_path / "four", name="x", min_documents=2)) == expected
+    assert hashes(build(texts[::-1], privacy="none", out=tmp_path / "four", name="x", min_documents=2)) == expected
     assert not list(tmp_path.glob(".*")), "parts are gone when the profile is written"
 
 
 def test_a_batch_that_memory_asks_for_changes_nothing(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = hashes(build(corpus, out=tmp_path / "one", name="x", text_column="text"))
+    expected = hashes(build(corpus, privacy="none", out=tmp_path / "one", name="x", text_column="text"))
     monkeypatch.setattr(Job, "batch_characters", property(lambda job: 5_000))
-    assert hashes(build(corpus, out=tmp_path / "two", name="x", text_column="text")) == expected
+    assert hashes(build(corpus, privacy="none", out=tmp_path / "two", name="x", text_column="text")) == expected
 
 
 def test_killed_again_and_again_it_goes_on_and_nothing_is_counted_twice(corpus: Path, tmp_path: Path) -> None:
-    expected = hashes(build(corpus, out=tmp_path / "expected", name="x", text_column="text", min_documents=2))
-    command = ("build", corpus, "--out", tmp_path / "out", "--name", "x", "--text-column", "text", "--min-documents", 2, "--workers", 2)
+    expected = hashes(build(corpus, privacy="none", out=tmp_path / "expected", name="x", text_column="text", min_documents=2))
+    command = (
+        "build",
+        "--privacy",
+        "none",
+        corpus,
+        "--out",
+        tmp_path / "out",
+        "--name",
+        "x",
+        "--text-column",
+        "text",
+        "--min-documents",
+        2,
+        "--workers",
+        2,
+    )
     parts, kills = tmp_path / ".out.parts", 0
     for wait in (1, 2, 4):
         process = run(*command)
@@ -115,20 +130,20 @@ def test_killed_again_and_again_it_goes_on_and_nothing_is_counted_twice(corpus: 
 
 def test_another_file_is_all_that_is_counted(corpus: Path, tmp_path: Path) -> None:
     parts = tmp_path / "parts"
-    build(corpus, out=tmp_path / "before", name="x", text_column="text", parts=parts)
-    assert all(shard.is_counted for shard in dry_run(corpus, out=tmp_path / "after", text_column="text", parts=parts))
+    build(corpus, privacy="none", out=tmp_path / "before", name="x", text_column="text", parts=parts)
+    assert all(shard.is_counted for shard in dry_run(corpus, privacy="none", out=tmp_path / "after", text_column="text", parts=parts))
     pq.write_table(pa.table({"text": [f"One more text, {i}." + " It is long." * 500 for i in range(3)]}), corpus / "more.parquet")
-    planned = dry_run(corpus, out=tmp_path / "after", text_column="text", parts=parts)
+    planned = dry_run(corpus, privacy="none", out=tmp_path / "after", text_column="text", parts=parts)
     assert [shard.label for shard in planned if not shard.is_counted] == [f"{corpus / 'more.parquet'} [0 to 1]"]
     states: list[Progress] = []
     job = Job(text_column="text")
     counted, _, _ = count_shards(shards_of(corpus), job, parts, progress=states.append, keep_parts=True)
     assert states[-1].shards - states[-1].reused == 1
-    assert hashes(build(corpus, out=tmp_path / "after", name="x", text_column="text", parts=parts)) == hashes(
-        build(corpus, out=tmp_path / "whole", name="x", text_column="text")
+    assert hashes(build(corpus, privacy="none", out=tmp_path / "after", name="x", text_column="text", parts=parts)) == hashes(
+        build(corpus, privacy="none", out=tmp_path / "whole", name="x", text_column="text")
     )
     assert counted.exposure.documents == 163
-    other = dry_run(corpus, out=tmp_path / "after", text_column="text", parts=parts, typography="keep")
+    other = dry_run(corpus, privacy="none", out=tmp_path / "after", text_column="text", parts=parts, typography="keep")
     assert not any(shard.is_counted for shard in other), "parts counted by other rules are of no use"
 
 
@@ -179,7 +194,20 @@ def test_a_disk_that_is_full_is_said(corpus: Path, tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
         "from dft_stats.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    command = ["build", str(corpus), "--out", str(tmp_path / "out"), "--name", "x", "--text-column", "text", "--workers", "2"]
+    command = [
+        "build",
+        "--privacy",
+        "none",
+        str(corpus),
+        "--out",
+        str(tmp_path / "out"),
+        "--name",
+        "x",
+        "--text-column",
+        "text",
+        "--workers",
+        "2",
+    ]
     found = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=False)
     assert found.returncode == 1
     assert "cannot be written to (" in found.stderr
@@ -196,7 +224,7 @@ def test_faults_are_left_out_and_recorded_if_the_user_says_so(tmp_path: Path, ca
     (folder / "lines.jsonl").write_text('{"text": "An apple a day."}\nno json\n{"text": 3}\n{"text": "The end."}\n')
     pq.write_table(pa.table({"text": good}), folder / "cut.parquet")
     (folder / "cut.parquet").write_bytes((folder / "cut.parquet").read_bytes()[:-30])
-    command = ["build", str(folder), "--out", str(tmp_path / "out"), "--name", "x"]
+    command = ["build", "--privacy", "none", str(folder), "--out", str(tmp_path / "out"), "--name", "x"]
     assert main(command) == 1
     assert "cut.parquet is damaged or cut short" in capsys.readouterr().err
     assert main([*command, "--skip-faults"]) == 0
@@ -220,20 +248,40 @@ def test_a_text_that_memory_does_not_allow_for(tmp_path: Path, monkeypatch: pyte
     pq.write_table(pa.table({"text": [long, "Short too."]}), tmp_path / "c.parquet")
     for name in ("a.txt", "b.jsonl", "c.parquet"):
         with pytest.raises(CorpusError, match=rf"{name}.* a text of more than 10,000 characters.*--skip-faults"):
-            build(tmp_path / name, out=tmp_path / "out", name="x")
-    profile = build([tmp_path / name for name in ("a.txt", "b.jsonl", "c.parquet")], out=tmp_path / "out", name="x", skip_faults=True)
+            build(tmp_path / name, privacy="none", out=tmp_path / "out", name="x")
+    profile = build(
+        [tmp_path / name for name in ("a.txt", "b.jsonl", "c.parquet")], privacy="none", out=tmp_path / "out", name="x", skip_faults=True
+    )
     assert profile.manifest["excluded"] == {"longer than 10,000 characters": 3}
     assert profile.exposure.words == 3
 
 
 def test_dry_run_reads_nothing_and_says_what_is_to_do(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["build", str(corpus), "--out", str(tmp_path / "out"), "--name", "x", "--text-column", "text", "--dry-run", "--json"]) == 0
+    assert (
+        main(
+            [
+                "build",
+                "--privacy",
+                "none",
+                str(corpus),
+                "--out",
+                str(tmp_path / "out"),
+                "--name",
+                "x",
+                "--text-column",
+                "text",
+                "--dry-run",
+                "--json",
+            ]
+        )
+        == 0
+    )
     planned = json.loads(capsys.readouterr().out)
     assert len(planned) == len(shards_of(corpus))
     assert not any(shard["is_counted"] for shard in planned)
     assert not (tmp_path / "out").exists()
     with pytest.raises(CorpusError, match="there is nothing to plan"):
-        dry_run(["A text, and not a path."], out=tmp_path / "out")
+        dry_run(["A text, and not a path."], privacy="none", out=tmp_path / "out")
 
 
 def test_remote_files_are_read(corpus: Path, tmp_path: Path) -> None:
@@ -242,10 +290,10 @@ def test_remote_files_are_read(corpus: Path, tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     for path in corpus.iterdir():
         memory.pipe(f"/corpus/{path.name}", path.read_bytes())
-    expected = hashes(build(corpus, out=tmp_path / "here", name="x", text_column="text"))
-    assert hashes(build("memory://corpus", out=tmp_path / "there", name="x", text_column="text")) == expected
+    expected = hashes(build(corpus, privacy="none", out=tmp_path / "here", name="x", text_column="text"))
+    assert hashes(build("memory://corpus", privacy="none", out=tmp_path / "there", name="x", text_column="text")) == expected
     with pytest.raises(CorpusError, match="nothing lies there"):
-        build("memory://nowhere/*.txt", out=tmp_path / "none", name="x")
+        build("memory://nowhere/*.txt", privacy="none", out=tmp_path / "none", name="x")
 
 
 @pytest.mark.parametrize(
@@ -265,8 +313,8 @@ def test_a_size_that_is_none() -> None:
 
 def test_profiles_add_up_to_that_of_all_texts(tmp_path: Path) -> None:
     texts = [f"{text} Number {i}." for i, text in enumerate(prose(60))]
-    pieces = [build(texts[i::3], out=tmp_path / f"piece-{i}", name=f"piece-{i}") for i in range(3)]
-    whole, merged = build(texts, out=tmp_path / "whole", name="x"), combine(pieces, out=tmp_path / "merged", name="x")
+    pieces = [build(texts[i::3], privacy="none", out=tmp_path / f"piece-{i}", name=f"piece-{i}") for i in range(3)]
+    whole, merged = build(texts, privacy="none", out=tmp_path / "whole", name="x"), combine(pieces, out=tmp_path / "merged", name="x")
     assert merged.exposure == whole.exposure
     counted = [name for name in hashes(whole) if name not in ("documents", "floor")]
     assert {name: hashes(merged)[name] for name in counted} == {name: hashes(whole)[name] for name in counted}
@@ -278,10 +326,10 @@ def test_profiles_add_up_to_that_of_all_texts(tmp_path: Path) -> None:
 def test_the_undercount_of_pruned_profiles_is_a_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     texts = [f"{text} Number {i}. {'A zebra, of all things! ' * (i in (0, 1, 2, 4))}" for i, text in enumerate(prose(60))]
     for i in range(2):
-        build(texts[i::2], out=tmp_path / f"{i}", name=f"piece-{i}", min_documents=3)
+        build(texts[i::2], privacy="none", out=tmp_path / f"{i}", name=f"piece-{i}", min_documents=3)
     assert main(["merge", str(tmp_path / "0"), str(tmp_path / "1"), "--out", str(tmp_path / "merged"), "--name", "x"]) == 0
     merged = Profile(tmp_path / "merged", json.loads((tmp_path / "merged" / "manifest.json").read_text()))
-    whole = build(texts, out=tmp_path / "whole", name="x")
+    whole = build(texts, privacy="none", out=tmp_path / "whole", name="x")
     bound = merged.manifest["undercount"]
     assert bound["documents"] == 4
     for name, key in (("token_frequency", "unit"), ("surface", "surface"), ("ngram_frequency", "ngram")):
@@ -299,11 +347,11 @@ def test_the_undercount_of_pruned_profiles_is_a_bound(tmp_path: Path, capsys: py
 
 def test_profiles_of_other_rules_do_not_add_up(tmp_path: Path) -> None:
     texts = prose(12)
-    plain = build(texts, out=tmp_path / "plain", name="plain")
+    plain = build(texts, privacy="none", out=tmp_path / "plain", name="plain")
     with pytest.raises(IncomparableError, match="typography"):
-        combine([plain, build(texts, out=tmp_path / "kept", name="kept", typography="keep")], out=tmp_path / "x", name="x")
+        combine([plain, build(texts, privacy="none", out=tmp_path / "kept", name="kept", typography="keep")], out=tmp_path / "x", name="x")
     with pytest.raises(IncomparableError, match="n-grams of up to 5 units"):
-        combine([plain, build(texts, out=tmp_path / "short", name="short", max_order=3)], out=tmp_path / "x", name="x")
+        combine([plain, build(texts, privacy="none", out=tmp_path / "short", name="short", max_order=3)], out=tmp_path / "x", name="x")
     with pytest.raises(ValueError, match="1 profile was given"):
         combine([plain], out=tmp_path / "x", name="x")
 
@@ -327,7 +375,7 @@ def cluster() -> Iterator[Any]:
 
 
 def test_a_lost_node_changes_nothing(cluster: Any, corpus: Path, tmp_path: Path) -> None:
-    expected = hashes(build(corpus, out=tmp_path / "here", name="x", text_column="text", min_documents=2))
+    expected = hashes(build(corpus, privacy="none", out=tmp_path / "here", name="x", text_column="text", min_documents=2))
     first = cluster.add_node(num_cpus=2)
     lost: list[str] = []
 
@@ -337,7 +385,9 @@ def test_a_lost_node_changes_nothing(cluster: Any, corpus: Path, tmp_path: Path)
             cluster.add_node(num_cpus=2)
             cluster.remove_node(first, allow_graceful=False)
 
-    found = build(corpus, out=tmp_path / "there", name="x", text_column="text", min_documents=2, engine="ray", progress=lose)
+    found = build(
+        corpus, privacy="none", out=tmp_path / "there", name="x", text_column="text", min_documents=2, engine="ray", progress=lose
+    )
     assert lost
     assert hashes(found) == expected
 
@@ -347,12 +397,12 @@ def test_parts_travel_where_no_folder_is_shared(cluster: Any, corpus: Path, tmp_
     from dft_stats.build import ray_engine
 
     cluster.add_node(num_cpus=2)
-    expected = hashes(build(corpus, out=tmp_path / "here", name="x", text_column="text"))
+    expected = hashes(build(corpus, privacy="none", out=tmp_path / "here", name="x", text_column="text"))
     characters, packed = ray_engine.count_remotely(shards_of(corpus)[0], Job(text_column="text"), str(tmp_path / "nowhere"), "no-mark")
     assert characters
     assert packed
     assert not (tmp_path / "nowhere").exists()
-    found = build(corpus, out=tmp_path / "there", name="x", text_column="text", engine="ray", parts=tmp_path / "parts")
+    found = build(corpus, privacy="none", out=tmp_path / "there", name="x", text_column="text", engine="ray", parts=tmp_path / "parts")
     assert hashes(found) == expected
 
 
@@ -360,4 +410,4 @@ def test_no_cluster_is_said(corpus: Path, tmp_path: Path, monkeypatch: pytest.Mo
     pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(CorpusError, match=r"there is no Ray cluster to count on: start one \(`ray start --head`\)"):
-        build(corpus, out=tmp_path / "out", name="x", text_column="text", engine="ray")
+        build(corpus, privacy="none", out=tmp_path / "out", name="x", text_column="text", engine="ray")

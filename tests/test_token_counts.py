@@ -158,7 +158,7 @@ def test_the_result_depends_on_no_way_of_counting(texts: list[str], tmp_path: Pa
     joining().save(str(tmp_path / "tokenizer.json"))
 
     def built(name: str, what: object, **how: object) -> tuple[dict[str, str], object]:
-        profile = build(what, out=tmp_path / name, name="x", tokenizer=joining(), min_documents=2, max_order=2, **how)  # type: ignore[arg-type]
+        profile = build(what, privacy="none", out=tmp_path / name, name="x", tokenizer=joining(), min_documents=2, max_order=2, **how)  # type: ignore[arg-type]
         return hashes(profile), profile.manifest["tokenizer"]
 
     files = [tmp_path / "0.jsonl", tmp_path / "1.jsonl"]
@@ -180,7 +180,7 @@ def test_parts_of_another_tokenizer_are_of_no_use() -> None:
 @pytest.mark.parametrize("kind", EVERY)
 def test_the_reading_is_that_of_the_streams(kind: str, texts: list[str], tmp_path: Path) -> None:
     tokenizer = resolve(EVERY[kind]())
-    profile = build(texts, out=tmp_path / "x", name="x", tokenizer=tokenizer, max_order=2)
+    profile = build(texts, privacy="none", out=tmp_path / "x", name="x", tokenizer=tokenizer, max_order=2)
     compiled = compile_profile(profile, tokenizer)
     streams = [count_stream(compiled, ids) for ids in encoded(tokenizer, texts)]
     total = sum(streams[1:], streams[0])
@@ -203,7 +203,7 @@ def test_sentences_end_inside_tokens_that_join_words(kind: str, texts: list[str]
     assert inner
     assert (table.end[inner] > 0).all()
     assert (table.words_after[inner] >= 1).all()
-    profile = build(texts, out=tmp_path / "x", name="x", tokenizer=tokenizer, max_order=2)
+    profile = build(texts, privacy="none", out=tmp_path / "x", name="x", tokenizer=tokenizer, max_order=2)
     compiled = compile_profile(profile, tokenizer)
     found = sum(count_stream(compiled, ids).ends.sum() for ids in encoded(tokenizer, texts))
     # Of abbreviations that a token holds in its middle the reader knows nothing, and these texts are full of them.
@@ -216,10 +216,10 @@ def test_sentences_end_inside_tokens_that_join_words(kind: str, texts: list[str]
 @pytest.mark.parametrize("kind", JOIN)
 def test_what_is_refused_without_is_exact_with_counts(kind: str, texts: list[str], tmp_path: Path) -> None:
     tokenizer = JOIN[kind]()
-    bare = build(texts, out=tmp_path / "bare", name="bare", max_order=3)
+    bare = build(texts, privacy="none", out=tmp_path / "bare", name="bare", max_order=3)
     with pytest.raises(CompiledProfileError, match=r"Build it with this tokenizer \(`dft-stats build --tokenizer`\)"):
         compile_profile(bare, tokenizer)
-    counted = build(texts, out=tmp_path / "counted", name="counted", max_order=3, tokenizer=tokenizer)
+    counted = build(texts, privacy="none", out=tmp_path / "counted", name="counted", max_order=3, tokenizer=tokenizer)
     compiled = compile_profile(counted, tokenizer)
     assert (compiled.exactness, compiled.exactness_bits) == (1.0, 0.0)
     assert compiled.tokenizer_sha256 == fingerprint(resolve(tokenizer))
@@ -231,8 +231,10 @@ def test_what_is_refused_without_is_exact_with_counts(kind: str, texts: list[str
 @pytest.mark.parametrize("kind", [*ALL, "wordpiece"])
 def test_counted_and_compiled_agree_where_words_are_kept_apart(kind: str, texts: list[str], tmp_path: Path) -> None:
     tokenizer = EVERY[kind]()
-    by_stretches = compile_profile(build(texts, out=tmp_path / "bare", name="bare", max_order=3), tokenizer)
-    counted = compile_profile(build(texts, out=tmp_path / "counted", name="counted", max_order=3, tokenizer=tokenizer), tokenizer)
+    by_stretches = compile_profile(build(texts, privacy="none", out=tmp_path / "bare", name="bare", max_order=3), tokenizer)
+    counted = compile_profile(
+        build(texts, privacy="none", out=tmp_path / "counted", name="counted", max_order=3, tokenizer=tokenizer), tokenizer
+    )
     assert jensen_shannon_bits(by_stretches.token_frequency, counted.token_frequency) < 1e-3
     both = by_stretches.token_tracked & counted.token_tracked
     assert both.sum() > 0.9 * counted.token_tracked.sum()
@@ -244,7 +246,7 @@ def test_counted_and_compiled_agree_where_words_are_kept_apart(kind: str, texts:
 @pytest.mark.parametrize("kind", JOIN)
 def test_pairs_are_those_of_the_running_text(kind: str, texts: list[str], tmp_path: Path) -> None:
     tokenizer = resolve(JOIN[kind]())
-    profile = build(texts, out=tmp_path / "x", name="x", tokenizer=tokenizer, max_order=2)
+    profile = build(texts, privacy="none", out=tmp_path / "x", name="x", tokenizer=tokenizer, max_order=2)
     compiled = compile_profile(profile, tokenizer)
     assert len(compiled.ngrams) > 20
     streams = [count_stream(compiled, ids) for ids in encoded(tokenizer, texts)]
@@ -262,7 +264,7 @@ def test_pairs_are_those_of_the_running_text(kind: str, texts: list[str], tmp_pa
 def test_pruned_counts_conserve_mass_and_stay_near(kind: str, texts: list[str], tmp_path: Path) -> None:
     tokenizer = EVERY[kind]()
     more = [*texts, "Zanzibar quokkas yodel."]
-    profile = build(more, out=tmp_path / "x", name="x", tokenizer=tokenizer, min_documents=3, max_order=2)
+    profile = build(more, privacy="none", out=tmp_path / "x", name="x", tokenizer=tokenizer, min_documents=3, max_order=2)
     compiled = compile_profile(profile, tokenizer)
     assert profile.counts("token_ids").total() > profile.table("token_ids")["count"].to_numpy().sum()
     assert compiled.token_frequency.sum() == pytest.approx(1, abs=1e-12)
@@ -274,8 +276,8 @@ def test_pruned_counts_conserve_mass_and_stay_near(kind: str, texts: list[str], 
 
 
 def test_another_tokenizer_falls_back_to_the_stretches(texts: list[str], tmp_path: Path) -> None:
-    profile = build(texts, out=tmp_path / "x", name="x", tokenizer=wordpiece_like(), max_order=3)
-    bare = build(texts, out=tmp_path / "bare", name="x", max_order=3)
+    profile = build(texts, privacy="none", out=tmp_path / "x", name="x", tokenizer=wordpiece_like(), max_order=3)
+    bare = build(texts, privacy="none", out=tmp_path / "bare", name="x", max_order=3)
     other = compile_profile(profile, ALL["gpt2"]())
     assert np.array_equal(other.token_frequency, compile_profile(bare, ALL["gpt2"]()).token_frequency)
     with pytest.raises(CompiledProfileError, match="the tokens that it holds are those of another tokenizer"):
@@ -283,7 +285,7 @@ def test_another_tokenizer_falls_back_to_the_stretches(texts: list[str], tmp_pat
 
 
 def test_ids_that_are_read_otherwise_are_not_taken(texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    profile = build(texts, out=tmp_path / "x", name="x", tokenizer=joining(), max_order=3)
+    profile = build(texts, privacy="none", out=tmp_path / "x", name="x", tokenizer=joining(), max_order=3)
     monkeypatch.setattr("dft_stats.token_counts.READER", 0)
     with pytest.raises(CompiledProfileError, match="another version of dft_stats read words and marks from them"):
         compile_profile(profile, joining())
@@ -307,7 +309,7 @@ def test_the_loss_trains_on_a_tokenizer_that_joins_words(texts: list[str], tmp_p
     from dft_stats.loss import DistributionLoss
 
     tokenizer = resolve(joining())
-    compiled = compile_profile(build(texts, out=tmp_path / "x", name="x", tokenizer=tokenizer, max_order=2), tokenizer)
+    compiled = compile_profile(build(texts, privacy="none", out=tmp_path / "x", name="x", tokenizer=tokenizer, max_order=2), tokenizer)
     labels = torch.tensor([encoded(tokenizer, ["\n\n".join(texts)])[0][:512]])
     own = 50 * torch.nn.functional.one_hot(labels.roll(-1, 1), compiled.vocab_size).float()
     logits = torch.zeros_like(own, requires_grad=True)
@@ -324,8 +326,10 @@ def test_the_loss_trains_on_a_tokenizer_that_joins_words(texts: list[str], tmp_p
 
 
 def test_a_profile_without_tokens_has_the_old_format(texts: list[str], tmp_path: Path) -> None:
-    bare = build(texts[:5], out=tmp_path / "bare", name="x", max_order=2)
-    counted = build(texts[:5], out=tmp_path / "counted", name="x", max_order=2, tokenizer=joining(), tokenizer_name="joiner")
+    bare = build(texts[:5], privacy="none", out=tmp_path / "bare", name="x", max_order=2)
+    counted = build(
+        texts[:5], privacy="none", out=tmp_path / "counted", name="x", max_order=2, tokenizer=joining(), tokenizer_name="joiner"
+    )
     assert bare.manifest["format_version"] == 2
     assert counted.manifest["format_version"] == 3, "readers that know no tokens refuse it with a remedy"
     assert counted.manifest["tokenizer"]["name"] == "joiner"
@@ -340,7 +344,7 @@ def test_a_profile_without_tokens_has_the_old_format(texts: list[str], tmp_path:
 
 def test_profiles_add_up_to_that_of_all_texts(texts: list[str], tmp_path: Path) -> None:
     def built(name: str, part: Sequence[str], tokenizer: Tokenizer | None) -> Profile:
-        return build(part, out=tmp_path / name, name=name, max_order=2, tokenizer=tokenizer)
+        return build(part, privacy="none", out=tmp_path / name, name=name, max_order=2, tokenizer=tokenizer)
 
     pieces = [built(f"piece-{i}", texts[i::2], joining()) for i in range(2)]
     whole, merged = built("whole", texts, joining()), combine(pieces, out=tmp_path / "merged", name="merged")
@@ -373,7 +377,7 @@ def forge(folder: Path, name: str = "", table: pa.Table | None = None, **changes
 
 def test_verify_finds_what_was_tampered_with(texts: list[str], tmp_path: Path) -> None:
     def fresh() -> Profile:
-        return build(texts[:5], out=tmp_path / "x", name="x", max_order=2, tokenizer=joining(), overwrite=True)
+        return build(texts[:5], privacy="none", out=tmp_path / "x", name="x", max_order=2, tokenizer=joining(), overwrite=True)
 
     def said(**changes: object) -> str:
         forge(fresh().path, **changes)  # type: ignore[arg-type]
@@ -399,7 +403,7 @@ def test_verify_finds_what_was_tampered_with(texts: list[str], tmp_path: Path) -
 def test_from_the_command_line(texts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts[:8]))
     joining().save(str(tmp_path / "tokenizer.json"))
-    command = ["build", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "x"), "--name", "x", "--tokenizer"]
+    command = ["build", "--privacy", "none", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "x"), "--name", "x", "--tokenizer"]
     assert main([*command, str(tmp_path), "--tokenizer-name", "joiner"]) == 0
     profile = read_profile(tmp_path / "x")
     assert profile.manifest["tokenizer"]["name"] == "joiner"
@@ -415,7 +419,7 @@ def test_a_tokenizer_that_knows_no_word_is_refused(tmp_path: Path) -> None:
     blind.pre_tokenizer = pre_tokenizers.Whitespace()
     blind.add_special_tokens(["[UNK]"])
     with pytest.raises(CorpusError, match="reads not one word in the corpus"):
-        build(["Other words than that."], out=tmp_path / "x", name="x", tokenizer=blind)
+        build(["Other words than that."], privacy="none", out=tmp_path / "x", name="x", tokenizer=blind)
 
 
 @given(st.lists(st.integers(0, 39), min_size=1, max_size=3))

@@ -16,8 +16,10 @@ from dft_stats.build.features import features_of
 from dft_stats.build.floor import human_floor
 from dft_stats.build.formats import Faults
 from dft_stats.build.merge import Counted, Keep
+from dft_stats.build.privacy import asked
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.build.tokens import opened
+from dft_stats.embedding_documents import STORED, stored_embeddings
 from dft_stats.errors import CorpusError, ProfileFormatError
 from dft_stats.manifest import MANIFEST, TOKENIZER, check_name
 from dft_stats.profile import Profile, write_profile
@@ -38,7 +40,10 @@ def build(
     text_column: str | None = None,
     segmenter: Segmenter | str = "rule",
     typography: str = "fold",
-    min_documents: int = 1,
+    privacy: str = "publish",
+    min_documents: int | None = None,
+    group_column: str | None = None,
+    deny: Iterable[str] = (),
     min_count: int = 1,
     max_order: int = 5,
     max_rows: Mapping[str, int] | None = None,
@@ -68,7 +73,14 @@ def build(
         text_column: column or field that holds the text; found by itself where there is no doubt.
         segmenter: "rule", "spacy", "spacy:MODEL", or a `Segmenter`.
         typography: "fold" counts quotes and dashes by what they are, "keep" by how they are typeset.
-        min_documents: keep rows of words, n-grams and stretches that this many documents have; 1 keeps all.
+        privacy: "publish" makes a profile that may be shown: addresses, digits and denied names are masked before anything is counted or
+            kept, no row of any table is of fewer than `min_documents` documents, and of documents there is a mean and nothing more. "none"
+            tells all that was counted. The manifest records which; `docs/privacy.md` says what is and what is not protected.
+        min_documents: keep rows of words, n-grams and stretches that this many documents have; 1 keeps all. If None it is 5, and 1 with
+            privacy "none".
+        group_column: column or field that says whose a document is, an author or a source: then `min_documents` is so many of these.
+            Documents of nobody (null) are all of one.
+        deny: names to mask, each as it is written; case does not matter.
         min_count: keep such rows that occur this often.
         max_order: longest n-grams that are counted, 2 to 5.
         max_rows: largest number of rows by table, the most frequent are kept; n-grams by order, as "ngram_frequency/2".
@@ -94,24 +106,36 @@ def build(
         CorpusError: nothing to read, or unreadable.
         ProfileFormatError: `out` is taken.
         CompiledProfileError: the tokenizer cannot be read.
+        ValueError: settings of no meaning, or less privacy than "publish" promises.
     """
     check_name(name, version)
+    private = asked(privacy, min_documents=min_documents, spelling_documents=spelling_documents, group_column=group_column, deny=deny)
     target = Path(out)
     if (target / MANIFEST).exists() and not overwrite:
         raise ProfileFormatError(f"{target} holds a profile already; give another folder, or overwrite it (`--overwrite`)")
     if target.exists() and not (target / MANIFEST).exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ProfileFormatError(f"{target} exists and is no profile; give another folder")
     size = default_memory(workers) if memory is None else as_bytes(memory)
-    job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, size, skip_faults, _as_text(tokenizer))
-    told = min_documents if spelling_documents is None else spelling_documents
-    keep = Keep(min_documents, min_count, dict(max_rows or {}), surface_documents, told)
+    job = Job(
+        resolve_segmenter(segmenter),
+        typography,
+        max_order,
+        text_column,
+        size,
+        skip_faults,
+        _as_text(tokenizer),
+        private.masks,
+        private.group_column,
+    )
+    told = private.spelling_documents
+    keep = Keep(private.min_documents, min_count, dict(max_rows or {}), surface_documents, told, private.floor)
     tell = progress or (lambda line: None)
     begun = Faults(skip_faults)
-    found = sources(paths, text_column, begun)
+    found = sources(paths, text_column, begun, group=group_column)
     with _parts_folder(parts, target, is_kept=isinstance(found, list)) as folder:
         shards: Iterable[Shard | Texts]
         if isinstance(found, list):
-            shards = list(plan(found, text_column, begun))
+            shards = list(plan(found, text_column, begun, group=group_column))
         else:
             batches = batched(found, job.batch_characters)
             shards = (Texts(texts, number) for number, texts in enumerate(batches))
@@ -135,6 +159,10 @@ def build(
 
     floor = human_floor(sample.excerpts(), counted.counts, job.segmenter, typography=typography, progress=tell)
     features = features_of(sample.documents(), job.segmenter, typography=typography)
+    means: dict[str, Any] = {}
+    if private.floor:  # the sample does not know whose a document is, so that a mean over groups of them cannot be promised
+        means = {STORED: [] if private.group_column is not None else stored_embeddings(features)}
+        features = features.slice(0, 0)
     manifest = {
         "name": name,
         "version": version,
@@ -145,7 +173,7 @@ def build(
         "normaliser": NORMALISER,
         "typography": typography,
         "keep": {
-            "min_documents": min_documents,
+            "min_documents": private.min_documents,
             "min_count": min_count,
             "max_order": max_order,
             "max_rows": dict(sorted((max_rows or {}).items())),
@@ -156,6 +184,8 @@ def build(
         "built_with": f"dft-stats {importlib.metadata.version('dft-stats')}",
         **tokens,
         **(facts or {}),
+        **means,
+        "privacy": private.facts(counted.masked),
     }
     profile = write_profile(
         target,
@@ -205,6 +235,9 @@ def dry_run(
     parts: str | Path | None = None,
     skip_faults: bool = False,
     tokenizer: Any = None,
+    privacy: str = "publish",
+    group_column: str | None = None,
+    deny: Iterable[str] = (),
 ) -> list[PlannedShard]:
     """The shards that `build` with these arguments would count or has counted. Reads no text.
 
@@ -212,13 +245,18 @@ def dry_run(
         CorpusError: nothing to read, or unreadable; or texts were given, of which there is no plan.
     """
     size = default_memory(1) if memory is None else as_bytes(memory)
-    job = Job(resolve_segmenter(segmenter), typography, max_order, text_column, size, skip_faults, _as_text(tokenizer))
+    masks = asked(privacy, min_documents=None, spelling_documents=None, group_column=group_column, deny=deny).masks
+    how = typography, max_order, text_column, size, skip_faults, _as_text(tokenizer), masks, group_column
+    job = Job(resolve_segmenter(segmenter), *how)
     faults = Faults(skip_faults)
-    found = sources(paths, text_column, faults)
+    found = sources(paths, text_column, faults, group=group_column)
     if not isinstance(found, list):
         raise CorpusError("texts were given, not paths: all of them would be counted, there is nothing to plan")
     folder = _parts_beside(Path(out)) if parts is None else Path(parts)
-    return [PlannedShard(_label(shard), shard.size, is_counted(shard, job, folder)) for shard in plan(found, text_column, faults)]
+    return [
+        PlannedShard(_label(shard), shard.size, is_counted(shard, job, folder))
+        for shard in plan(found, text_column, faults, group=group_column)
+    ]
 
 
 def _label(shard: Shard) -> str:

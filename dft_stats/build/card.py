@@ -87,7 +87,7 @@ def card_of(facts: Mapping[str, Any], counts: Mapping[str, Counts], exposure: Ex
         "## Terms",
         "",
         f"Licence: {facts.get('licence', 'unspecified')}. The tables hold counts, no text longer than {facts['keep']['max_order']} words.",
-        *_told(facts["keep"]),
+        *_told(facts["keep"], facts.get("privacy", {"mode": "none"})),
         *([f"Text up to {facts['cut_off']}."] if facts.get("cut_off") else []),
         *_tokens(facts.get("tokenizer")),
         f"Counted by {facts['built_with']} with the segmenter {facts['segmenter']['name']} {facts['segmenter']['version']} "
@@ -125,8 +125,13 @@ def _bars(title: str, unit: str, counts: Counts, group: str, column: str, classe
     return [f"{title}, share by {unit}:", "", "```text", *lines, "```", ""]
 
 
-def _told(keep: Mapping[str, Any]) -> list[str]:
+def _told(keep: Mapping[str, Any], privacy: Mapping[str, Any]) -> list[str]:
     """What rows of few documents there are."""
+    if privacy["mode"] == "publish":
+        return [
+            f"Built to be published: digits and addresses are masked, and no row of any table is of fewer than {privacy['min_documents']} "
+            f"{privacy['unit']}s. This is k-anonymity of rows, not differential privacy."
+        ]
     least, whole = keep.get("min_documents", 1), keep.get("spelling_documents", 1)
     if least == 1:
         return []

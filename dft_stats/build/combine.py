@@ -66,10 +66,21 @@ def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version:
         "merged": [{"name": profile.name, "version": profile.version, "sha256": profile.sha256} for profile in profiles],
         **tokens,
         "undercount": _undercount(profiles),
+        "privacy": _privacy(profiles),
         "built_with": f"dft-stats {importlib.metadata.version('dft-stats')}",
     }
     tables = {"counts": counts, "spelling": _spelling(profiles), "documents": documents, "floor": floor}
     return write_profile(Path(out), facts=facts, exposure=exposure, card=card_of(facts, counts, exposure, floor), **tables)
+
+
+def _privacy(profiles: Sequence[Profile]) -> dict[str, Any]:
+    """As much as the least private of them."""
+    entries = [profile.manifest.get("privacy", {"mode": "none"}) for profile in profiles]
+    modes = {entry["mode"] for entry in entries}
+    if modes != {"publish"}:
+        return {"mode": "public-corpus" if modes == {"public-corpus"} else "none"}
+    unit = "group" if all(entry["unit"] == "group" for entry in entries) else "document"
+    return {"mode": "publish", "min_documents": min(entry["min_documents"] for entry in entries), "unit": unit}
 
 
 def _tokenizer(profiles: Sequence[Profile]) -> dict[str, Any]:

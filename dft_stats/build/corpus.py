@@ -78,8 +78,8 @@ def batched(texts: Iterator[str], limit: int) -> Iterator[list[str]]:
 # --- what is given ----------------------------------------------------------------------------------------------------------------
 
 
-def sources(given: Any, column: str | None, faults: Faults) -> list[str] | Iterator[str]:
-    """The files of a corpus, or its texts if it is no files: see `read`."""
+def sources(given: Any, column: str | None, faults: Faults, *, group: str | None = None) -> list[str] | Iterator[str]:
+    """The files of a corpus, or its texts if it is no files: see `read`. With a column of groups texts are `Signed`."""
     if isinstance(given, str | os.PathLike):
         return files(given)  # type: ignore[arg-type]
     if isinstance(given, Mapping):  # a DatasetDict is one
@@ -93,14 +93,16 @@ def sources(given: Any, column: str | None, faults: Faults) -> list[str] | Itera
     if isinstance(given, bytes) or not (isinstance(given, Iterable) or hasattr(given, "__getitem__")):
         raise CorpusError(f"{shortened(given)} is of type {type(given).__name__}; give paths, texts or rows")
     if hasattr(given, "select_columns") and (column or "text") in (given.column_names or ()):
-        given = given.select_columns([column or "text"])  # of a dataset: other columns, such as images, need not be decoded
+        given = given.select_columns(
+            list({column or "text": None} | ({} if group is None else {group: None}))
+        )  # of a dataset: other columns, such as images, need not be decoded
     iterator = iter(given)
     head = list(iterator if isinstance(given, list | tuple) else islice(iterator, HEAD))
     if not head:
         raise CorpusError("no paths, texts or rows were given: the list is empty")
     if _are_paths(head):
         return files([*head, *iterator])
-    return from_rows(enumerate(chain(head, iterator)), column, "what was given", "item", faults)
+    return from_rows(enumerate(chain(head, iterator)), column, "what was given", "item", faults, group=group)
 
 
 def _are_paths(items: list[Any]) -> bool:

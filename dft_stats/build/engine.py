@@ -12,15 +12,18 @@ import shutil
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dft_stats.build.events import Part, count_units
-from dft_stats.build.formats import Faults
+from dft_stats.build.formats import Faults, Signed
 from dft_stats.build.merge import Counted, Keep, add_up
 from dft_stats.build.parts import FORMAT, Draft, read_part, write_part
 from dft_stats.build.sample import Sample
@@ -30,6 +33,7 @@ from dft_stats.build.token_sums import with_tokens
 from dft_stats.build.tokens import count_tokens, identity
 from dft_stats.build.units import read_units
 from dft_stats.errors import CorpusError
+from dft_stats.masking import MASKING, Masks
 from dft_stats.sentences import RULE, Segmenter
 from dft_stats.text import NORMALISER
 
@@ -57,6 +61,8 @@ class Job:
     memory: int = MEMORY  # bytes, of one process
     skip_faults: bool = False
     tokenizer: str | None = None  # JSON text of one whose tokens are counted as well
+    masks: Masks | None = None  # what is replaced before anything is counted or kept; of a profile that is to be published
+    group_column: str | None = None  # says whose a document is, of such a profile
 
     @property
     def key(self) -> str:
@@ -64,6 +70,7 @@ class Job:
         given: list[Any] = [FORMAT, self.segmenter.identity, NORMALISER, self.typography, self.max_order, self.text_column]
         given.append(self.batch_characters if self.skip_faults else None)  # longer texts are left out
         given += [] if self.tokenizer is None else [identity(self.tokenizer)]
+        given += [] if self.masks is None else ["masked", MASKING, *self.masks.names, self.group_column]
         return hashlib.sha256(json.dumps(given).encode()).hexdigest()[:16]
 
     @property
@@ -71,16 +78,40 @@ class Job:
         """Of a batch, so that `memory` is enough."""
         return min(max((self.memory - _LIBRARIES) // _BATCHES, 1 << 20), _MOST_CHARACTERS)
 
-    def count(self, texts: Sequence[str], *, keep_singles: bool = True, buffers: Buffers | None = None) -> Part:
+    def read(self, texts: Sequence[str]) -> "Batch":
+        """Texts as they are counted, sampled and kept."""
+        if self.masks is None:
+            return Batch(texts)
+        masked, number = self.masks.apply(texts, typography=self.typography)
+        if self.group_column is None:
+            return Batch(masked, number)
+        is_rule = self.segmenter.identity == RULE.identity
+        whose = [
+            text.owner
+            for text, own in zip(texts, masked, strict=True)
+            if isinstance(text, Signed) and (own if is_rule else any(self.segmenter.sentences(own)))
+        ]
+        return Batch(masked, number, np.array(whose, np.int64))
+
+    def count(self, given: "Sequence[str] | Batch", *, keep_singles: bool = True, buffers: Buffers | None = None) -> Part:
         """Count a batch. `keep_singles`, `buffers`: see `count_units`."""
+        batch = given if isinstance(given, Batch) else self.read(given)
+        texts, is_masked = batch.texts, self.masks is not None
         units = read_units(texts, self.segmenter, typography=self.typography)
         # Units of the rule follow from the text. Those of another segmenter may not, so that other units make the same text once more.
         keep_singles = keep_singles or self.segmenter.identity != RULE.identity
-        part = count_units(units, max_order=self.max_order, keep_singles=keep_singles, buffers=buffers)
+        part = count_units(
+            units, max_order=self.max_order, keep_singles=keep_singles, buffers=buffers, with_owners=is_masked, owners=batch.owners
+        )
+        part = replace(part, masked=batch.masked)
         if self.tokenizer is None:
             return part
-        tokens = count_tokens(texts, units, self.tokenizer, self.segmenter, typography=self.typography)
+        tokens = count_tokens(texts, units, self.tokenizer, self.segmenter, typography=self.typography, owners=batch.owners)
         return replace(part, numbers={**part.numbers, **tokens})
+
+    def batches(self, shard: Shard | Texts, faults: Faults) -> Iterator[list[str]]:
+        """Texts of a shard."""
+        return shard.batches(self.text_column, self.batch_characters, faults, group=self.group_column)
 
     def faults(self) -> Faults:
         """What to do about damaged files and texts."""
@@ -91,14 +122,24 @@ class Job:
         faults, sample, characters = self.faults(), Sample(), 0
         with Draft(folder / shard.key) as draft:
             number = 0
-            for number, texts in enumerate(shard.batches(self.text_column, self.batch_characters, faults), start=1):
-                sample.add(texts)
+            for number, texts in enumerate(self.batches(shard, faults), start=1):
+                batch = self.read(texts)
+                sample.add(batch.texts)
                 characters += sum(map(len, texts))
-                write_part(self.count(texts, buffers=_BUFFERS), draft / str(number))
+                write_part(self.count(batch, buffers=_BUFFERS), draft / str(number))
             sample.write(draft / "sample.parquet")
             facts = {"characters": characters, "parts": number, "faults": faults.found}
             (draft / _DONE).write_text(json.dumps(facts))
         return characters
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Texts as they are counted, sampled and kept."""
+
+    texts: Sequence[str]
+    masked: Mapping[str, int] = field(default_factory=dict)  # what was replaced in them, by `KINDS`
+    owners: NDArray[np.int64] | None = None  # (documents with a unit,)
 
 
 Runner = Callable[[Iterator[Shard | Texts], Job, Path, int], Iterator[int]]
@@ -231,6 +272,8 @@ def count_corpus(
     keep: Keep | None = None,
     progress: Callable[[Progress], None] | None = None,
     tokenizer: str | None = None,
+    masks: Masks | None = None,
+    group_column: str | None = None,
 ) -> Counted:
     """Count texts that are at hand: equal to `dft_stats.counts.count` of all of them, pruned as `keep` says.
 
@@ -244,8 +287,10 @@ def count_corpus(
         keep: what to prune.
         progress: told after each batch.
         tokenizer: JSON text of one whose tokens are counted as well.
+        masks: what is replaced; needed if `keep` asks who has a row.
+        group_column: texts are `Signed` by it.
     """
-    job = Job(segmenter, typography, max_order, memory=memory, tokenizer=tokenizer)
+    job = Job(segmenter, typography, max_order, memory=memory, tokenizer=tokenizer, masks=masks, group_column=group_column)
     shards = (Texts(texts, number) for number, texts in enumerate(batches))
     with tempfile.TemporaryDirectory(prefix="dft-stats-") as folder:
         return count_shards(shards, job, Path(folder), keep=keep, workers=workers, progress=progress)[0]
@@ -257,13 +302,14 @@ def _in_memory(shards: Sequence[Shard | Texts], job: Job, keep: Keep) -> tuple[C
     texts: list[str] = []
     characters = 0
     for shard in shards:
-        for batch in shard.batches(job.text_column, job.batch_characters, faults):
+        for batch in job.batches(shard, faults):
             texts += batch
             characters += sum(map(len, batch))
             if characters > job.batch_characters and len(texts) > 1:
                 return None
-    sample.add(texts)
-    part = job.count(texts, keep_singles=not keep.drops_singles)
+    read = job.read(texts)
+    sample.add(read.texts)
+    part = job.count(read, keep_singles=not keep.drops_singles)
     return _counted([part], [], job, keep), sample, faults, characters
 
 

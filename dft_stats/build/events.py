@@ -1,7 +1,7 @@
 """The definitions in `dft_stats.statistics` as events for `tally`: from the units of a batch to its part of a profile."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -31,15 +31,30 @@ class Part:
 
     exposure: Exposure
     vocabulary: pa.LargeStringArray  # (types,)
-    stream: NDArray[np.uint32]  # (units,): type, and below it the flags SPACED, BROKEN, OPENS
+    stream: NDArray[np.uint32]  # (units,): type, and below it the flags SPACED, BROKEN, OPENS, ENDS
     texts: Mapping[str, Rows]  # "token_frequency", "ngram_frequency/N", "surface"
-    numbers: Mapping[str, pa.Table]  # the other statistics: rows as the profile has them
+    numbers: Mapping[str, pa.Table]  # the other statistics: rows as the profile has them; and who has them (`owned`)
+    owners: NDArray[np.int64] | None = None  # (documents with a unit,), whose each is; None: of nobody else's
+    masked: Mapping[str, int] = field(default_factory=dict)  # what was replaced in the texts, see `dft_stats.masking`
 
 
-STREAM_FLAGS = 3  # bits of the stream below the type
+STREAM_FLAGS = 4  # bits of the stream below the type
 
 
-def count_units(units: Units, *, max_order: int = 5, keep_singles: bool = True, buffers: Buffers | None = None) -> Part:
+def owned(name: str) -> str:
+    """Table of a part that says who has the rows of a statistic of numbers: its keys, and `owner`, each pair once."""
+    return f"owned-{name}"
+
+
+def count_units(
+    units: Units,
+    *,
+    max_order: int = 5,
+    keep_singles: bool = True,
+    buffers: Buffers | None = None,
+    with_owners: bool = False,
+    owners: NDArray[np.int64] | None = None,
+) -> Part:
     """Count everything in a batch.
 
     Args:
@@ -47,20 +62,24 @@ def count_units(units: Units, *, max_order: int = 5, keep_singles: bool = True, 
         max_order: longest n-grams.
         keep_singles: False: of n-grams that occur once only their number is kept; for a batch that nothing is added to.
         buffers: to work in. The rows of the part lie there until they are used again.
+        with_owners: say who has which rows of numbers, too.
+        owners: (documents with a unit,), whose each is; None: each document is its own.
     """
     windows, buffers = read_windows(units), buffers or Buffers()
     buffers.reset(len(units.id), _BYTES_A_UNIT)
-    numbers = {
-        SENTENCE_LENGTH.name: _sentence_length(units, windows),
-        PUNCTUATION_RHYTHM.name: _punctuation_rhythm(units, windows),
-        ENTROPY.name: _entropy(units, windows),
-    }
+    numbers = {}
+    for statistic, blocks, names in number_blocks(units, windows):
+        numbers[statistic.name] = rows_of(statistic, blocks, windows, names)
+        if with_owners:
+            numbers[owned(statistic.name)] = owners_of_rows(statistic, blocks, windows, names, owners)
     return Part(
         exposure(units, windows),
         units.vocabulary,
-        (units.id.astype(np.uint32) << np.uint32(STREAM_FLAGS)) | (units.flags & np.uint8(SPACED | BROKEN | OPENS)).astype(np.uint32),
+        (units.id.astype(np.uint32) << np.uint32(STREAM_FLAGS))
+        | (units.flags & np.uint8(SPACED | BROKEN | OPENS | ENDS)).astype(np.uint32),
         _texts(units, windows, buffers, max_order, keep_singles),
         numbers,
+        owners,
     )
 
 
@@ -82,10 +101,15 @@ def _texts(units: Units, windows: Windows, buffers: Buffers, max_order: int, kee
             left_out = _grow(counted, single, repeats)
             rows = tally(hashes, repeats, windows, buffers, single=single, keep_singles=False)
             found[name] = replace(rows, left_out=rows.left_out + left_out)
+    found[SURFACE.name] = tally(*stretches(units), windows, buffers)
+    return found
+
+
+def stretches(units: Units) -> tuple[Hashes, NDArray[np.bool_]]:
+    """(number of the stretch that begins with each unit, whether one does)."""
     hashes, counted = np.empty(len(units.id), np.uint64), np.empty(len(units.id), np.bool_)
     _stretches(units.id, units.flags, units.numbers, units.factors, _spaced(units)[0], hashes, counted)
-    found[SURFACE.name] = tally(hashes, counted, windows, buffers)
-    return found
+    return hashes, counted
 
 
 def _types(units: Units, windows: Windows, single: NDArray[np.bool_]) -> Rows:
@@ -187,9 +211,40 @@ def _stretches(
 _MOST_TYPES = 1 << 17
 
 
-def rows_of(
-    statistic: Statistic, blocks: Sequence[tuple[Columns, NDArray[np.int32]]], windows: Windows, names: Mapping[str, pa.Array]
+Blocks = Sequence[tuple[Columns, NDArray[np.int32]]]
+
+
+def number_blocks(units: Units, windows: Windows) -> Iterator[tuple[Statistic, Blocks, Mapping[str, pa.Array]]]:
+    """The statistics of numbers, with their events as `rows_of` takes them."""
+    yield SENTENCE_LENGTH, *_sentence_length(units, windows)
+    yield PUNCTUATION_RHYTHM, *_punctuation_rhythm(units, windows)
+    yield ENTROPY, *_entropy(units, windows)
+
+
+def owners_of_rows(
+    statistic: Statistic, blocks: Blocks, windows: Windows, names: Mapping[str, pa.Array], owners: NDArray[np.int64] | None
 ) -> pa.Table:
+    """Who has each row: keys and `owner`, the number of the document if `owners` is None. Blocks as in `rows_of`, each pair once."""
+    columns = [np.concatenate(column) for column in zip(*(keys for keys, _ in blocks), strict=True)]
+    document = windows.document[windows.of_unit[np.concatenate([at for _, at in blocks])]].astype(np.int64)
+    columns.append(document)
+    sizes = [int(column.max(initial=0)) + 2 for column in columns]
+    packed = np.zeros(len(document), np.uint64)
+    for column, size in zip(columns, sizes, strict=True):
+        packed = packed * np.uint64(size) + (column + 1).astype(np.uint64)
+    packed = np.unique(packed)
+    unpacked = []
+    for size in reversed(sizes):
+        unpacked.append((packed % np.uint64(size)).astype(np.int64) - 1)
+        packed //= np.uint64(size)
+    found, *keys = unpacked
+    spelt = [names[name].take(pa.array(c)) if name in names else c for name, c in zip(statistic.keys, reversed(keys), strict=True)]
+    kinds = schema(statistic)
+    fields = [*(kinds.field(name) for name in statistic.keys), pa.field("owner", pa.int64(), nullable=False)]
+    return pa.table([*spelt, found if owners is None else owners[found]], names=[f.name for f in fields]).cast(pa.schema(fields))
+
+
+def rows_of(statistic: Statistic, blocks: Blocks, windows: Windows, names: Mapping[str, pa.Array]) -> pa.Table:
     """Rows of events that are given column by column, each value -1 or more; `names` spells columns of numbers.
 
     A block is (columns, unit at which each event happens, rising). No key is in two blocks.
@@ -228,7 +283,10 @@ def sentence_lengths(units: Units, windows: Windows) -> tuple[Integers, Integers
     return first[chosen], words[chosen], size[chosen]
 
 
-def _sentence_length(units: Units, windows: Windows) -> pa.Table:
+_Events = tuple[Blocks, Mapping[str, pa.Array]]
+
+
+def _sentence_length(units: Units, windows: Windows) -> _Events:
     first, words, size = sentence_lengths(units, windows)
     document = windows.document[windows.of_unit[first]]
     pair = np.flatnonzero(document[1:] == document[:-1])
@@ -239,7 +297,7 @@ def _sentence_length(units: Units, windows: Windows) -> pa.Table:
         ([np.full(len(first), 1), size, none], at),
         ([np.full(len(first), 2), words, none], at),
     ]
-    return rows_of(SENTENCE_LENGTH, blocks, windows, {"series": pa.array(["pairs", "units", "words"])})
+    return blocks, {"series": pa.array(["pairs", "units", "words"])}
 
 
 def marks(units: Units, windows: Windows) -> tuple[Integers, Integers, Integers, Integers]:
@@ -254,14 +312,13 @@ def marks(units: Units, windows: Windows) -> tuple[Integers, Integers, Integers,
     return at, previous, gap, mark
 
 
-def _punctuation_rhythm(units: Units, windows: Windows) -> pa.Table:
+def _punctuation_rhythm(units: Units, windows: Windows) -> _Events:
     at, previous, gap, mark = marks(units, windows)
     nothing, no_gap = np.full(len(at), len(MARK_CLASSES) + 1), np.full(len(at), NO_GAP)
     places = at.astype(np.int32)
     blocks = [([np.full(len(at), 0), previous, gap, mark], places), ([np.full(len(at), 1), nothing, no_gap, mark], places)]
     spelt = pa.array([*MARK_CLASSES, OPENING, ""])
-    names = {"series": pa.array(["gaps", "marks"]), "previous": spelt, "mark": spelt}
-    return rows_of(PUNCTUATION_RHYTHM, blocks, windows, names)
+    return blocks, {"series": pa.array(["gaps", "marks"]), "previous": spelt, "mark": spelt}
 
 
 def entropies(units: Units, windows: Windows) -> dict[int, tuple[Integers, Integers, Integers]]:
@@ -287,12 +344,12 @@ def _lowered(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     return pc.replace_with_mask(pc.ascii_lower(texts), rest, spelt)
 
 
-def _entropy(units: Units, windows: Windows) -> pa.Table:
+def _entropy(units: Units, windows: Windows) -> _Events:
     blocks = [
         ([np.full(len(first), window), types, centibits], first.astype(np.int32))
         for window, (first, types, centibits) in entropies(units, windows).items()
     ]
-    return rows_of(ENTROPY, blocks, windows, {})
+    return blocks, {}
 
 
 @njit(cache=True)

@@ -12,6 +12,7 @@ with a protocol (hf://, s3://, https://) is opened by fsspec.
 """
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -33,6 +34,23 @@ KINDS = {
 COMPRESSED = (".gz", ".zst")
 READ = ".txt, .text, .md, .rst, .jsonl, .ndjson (each also .gz, .zst) and .parquet"
 ROWS = 64  # of Parquet, decoded at once
+
+
+class Signed(str):
+    """A text that knows whose it is."""
+
+    __slots__ = ("owner",)
+    owner: int  # hash of the value of the group column; what has none is all of one owner
+
+
+def signed(text: str, group: Any) -> Signed:
+    """A text of a group: an author, a source."""
+    found = Signed(text)
+    found.owner = (
+        int.from_bytes(hashlib.blake2b(("" if group is None else str(group)).encode("utf-8", "replace"), digest_size=8).digest(), "big")
+        >> 1
+    )
+    return found
 
 
 def file_kind(path: str) -> tuple[str, str] | None:
@@ -74,15 +92,18 @@ class Faults:
             self.found[fault] = own + number, first
 
 
-def from_pieces(pieces: Sequence[Piece], column: str | None, faults: Faults | None = None) -> Iterator[str]:
-    """Texts of files of known kinds, one file after the other; `CorpusError` names the file and the place in it."""
+def from_pieces(pieces: Sequence[Piece], column: str | None, faults: Faults | None = None, *, group: str | None = None) -> Iterator[str]:
+    """Texts of files of known kinds, one file after the other; `CorpusError` names the file and the place in it.
+
+    With a column of groups each text is `Signed`.
+    """
     faults = faults or Faults()
     readers = {"text": _text, "lines": _lines, "parquet": _parquet}
     for piece in pieces:
         kind = file_kind(piece.path)
         assert kind is not None
         try:
-            for text in readers[kind[0]](piece, kind[1], column, faults):
+            for text in readers[kind[0]](piece, kind[1], column, group, faults):
                 if faults.longest is not None and len(text) > faults.longest:
                     _too_long(piece.path, faults)
                 else:
@@ -121,7 +142,9 @@ def _open(path: str, packing: str) -> IO[bytes]:
     return io.BufferedReader(pa.input_stream(path, compression="zstd"), 1 << 20) if packing else open(path, "rb")
 
 
-def _text(piece: Piece, packing: str, column: str | None, faults: Faults) -> Iterator[str]:
+def _text(piece: Piece, packing: str, column: str | None, group: str | None, faults: Faults) -> Iterator[str]:
+    if group is not None:
+        raise CorpusError(f"{piece.path} is one text and has no column {group!r} (--group-column); give .jsonl or .parquet")
     with _open(piece.path, packing) as stream:
         data = stream.read() if faults.longest is None else stream.read(4 * faults.longest + 1)
     if faults.longest is not None and len(data) > 4 * faults.longest:
@@ -131,9 +154,9 @@ def _text(piece: Piece, packing: str, column: str | None, faults: Faults) -> Ite
         yield text
 
 
-def _lines(piece: Piece, packing: str, column: str | None, faults: Faults) -> Iterator[str]:
+def _lines(piece: Piece, packing: str, column: str | None, group: str | None, faults: Faults) -> Iterator[str]:
     with _open(piece.path, packing) as stream:
-        yield from from_rows(_parsed(stream, piece, faults), column, piece.path, "line", faults)
+        yield from from_rows(_parsed(stream, piece, faults), column, piece.path, "line", faults, group=group)
 
 
 def _parsed(stream: IO[bytes], piece: Piece, faults: Faults) -> Iterator[tuple[int, Any]]:
@@ -184,10 +207,12 @@ def open_parquet(path: str) -> pq.ParquetFile:
     return pq.ParquetFile(_open(path, "") if is_remote(path) else path, pre_buffer=False, buffer_size=1 << 20)
 
 
-def text_column(file: pq.ParquetFile, path: str, column: str | None) -> str:
+def text_column(file: pq.ParquetFile, path: str, column: str | None, group: str | None = None) -> str:
     """The column of a Parquet file that holds the text."""
     types = {field.name: field.type for field in file.schema_arrow}
-    chosen = column or _only([name for name, type_ in types.items() if _is_string(type_)], list(types), path)
+    if group is not None and group not in types:
+        raise CorpusError(f"{path} has no column {group!r} (--group-column); it has {listed(types)}")
+    chosen = column or _only([name for name, type_ in types.items() if _is_string(type_) and name != group], list(types), path)
     if chosen not in types:
         raise CorpusError(f"{path} has no column {chosen!r}; it has {listed(types)}")
     if not _is_string(types[chosen]) and not pa.types.is_null(types[chosen]):
@@ -195,19 +220,25 @@ def text_column(file: pq.ParquetFile, path: str, column: str | None) -> str:
     return chosen
 
 
-def _parquet(piece: Piece, packing: str, column: str | None, faults: Faults) -> Iterator[str]:
+def _parquet(piece: Piece, packing: str, column: str | None, group: str | None, faults: Faults) -> Iterator[str]:
     with open_parquet(piece.path) as file:
-        chosen = text_column(file, piece.path, column)
+        chosen = text_column(file, piece.path, column, group)
         groups = range(piece.begin, file.num_row_groups if piece.end is None else piece.end)
         first = sum(file.metadata.row_group(i).num_rows for i in range(piece.begin))
-        for batch in file.iter_batches(batch_size=ROWS, row_groups=list(groups), columns=[chosen]):
+        wanted = [chosen] if group is None else list({chosen: None, group: None})
+        for batch in file.iter_batches(batch_size=ROWS, row_groups=list(groups), columns=wanted):
+            column_of_texts = batch.column(chosen)
             try:
-                texts = batch.column(0).to_pylist()
+                texts = column_of_texts.to_pylist()
             except UnicodeDecodeError as error:
                 said = f"{piece.path}: text that is not UTF-8 in one of the {len(batch)} rows from {first}"
                 faults.meet("not UTF-8", said, error)
-                texts = list(_one_by_one(batch.column(0), faults, said))
-            yield from (text for text in texts if text is not None)
+                texts = list(_one_by_one(column_of_texts, faults, said))
+            if group is None:
+                yield from (text for text in texts if text is not None)
+            else:
+                owners = batch.column(group).to_pylist()
+                yield from (signed(text, owner) for text, owner in zip(texts, owners, strict=True) if text is not None)
             first += len(batch)
 
 
@@ -221,6 +252,7 @@ def _one_by_one(texts: pa.Array, faults: Faults, said: str) -> Iterator[str | No
             if not is_first:
                 faults.meet("not UTF-8", said)
             is_first = False
+            yield None
 
 
 def _is_string(type_: Any) -> bool:
@@ -231,8 +263,10 @@ def _is_string(type_: Any) -> bool:
 # --- rows -------------------------------------------------------------------------------------------------------------------------
 
 
-def from_rows(rows: Iterable[tuple[int, Any]], column: str | None, name: str, unit: str, faults: Faults | None = None) -> Iterator[str]:
-    """Texts of numbered rows: mappings with the text in a field, or strings."""
+def from_rows(
+    rows: Iterable[tuple[int, Any]], column: str | None, name: str, unit: str, faults: Faults | None = None, *, group: str | None = None
+) -> Iterator[str]:
+    """Texts of numbered rows: mappings with the text in a field, or strings; `Signed` by the field `group`, if there is to be one."""
     faults = faults or Faults()
     chosen, first, met = column, None, False
     for number, row in rows:
@@ -240,11 +274,16 @@ def from_rows(rows: Iterable[tuple[int, Any]], column: str | None, name: str, un
         if isinstance(row, Mapping):
             if first is None:
                 first = list(row)
-                chosen = column or _only([key for key, value in row.items() if value is None or isinstance(value, str)], first, name)
+                strings = [key for key, value in row.items() if (value is None or isinstance(value, str)) and key != group]
+                chosen = column or _only(strings, first, name)
             text = row.get(chosen)
             met = met or chosen in row
-        if isinstance(text, str):
+        if isinstance(text, str) and group is None:
             yield text
+        elif isinstance(text, str):
+            if not isinstance(row, Mapping) or group not in row:
+                raise CorpusError(f"{name}, {unit} {number} has no field {group!r} (--group-column); write null where nobody is known")
+            yield signed(text, row[group])
         elif text is not None:
             where = f", field {chosen!r}" if text is not row else ""
             said = f"{name}, {unit} {number}{where}: {shortened(text)} is of type {type(text).__name__}, not a text"

@@ -7,7 +7,7 @@ added up by DuckDB, which spills to disk.
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,9 +19,13 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from dft_stats.build.events import Part
+from dft_stats.build.events import Part, owned
+from dft_stats.build.guarded_spelling import guarded
+from dft_stats.build.hashing import Hashes
+from dft_stats.build.owners import Wanted, keys_of, owners_of
 from dft_stats.build.parts import number_files
 from dft_stats.build.places import STRETCH, texts_at
+from dft_stats.build.pooling import coarse_spectrum, owner_rows, pooled
 from dft_stats.build.spelling import Spelling
 from dft_stats.build.tally import Ints, Pairs, Rows, sorted_keys
 from dft_stats.counts import COUNTS, Counts, Exposure, of_table, schema, totals_schema
@@ -48,6 +52,8 @@ class Keep:
     max_rows: Mapping[str, int] = field(default_factory=dict)  # table, or table/n; not of `surface`
     surface_documents: int = 1  # documents, at least, of a row of `surface` beside `min_documents`: others go to `spelling`
     spelling_documents: int = 1  # documents that a text has to occur in to be told whole in `spelling`
+    floor: int = 0  # owners (documents or groups of them) that every row of every table has to have; 0 asks nobody
+    refused: Mapping[str, Hashes] = field(default_factory=dict)  # by table, sorted: keys of rows that documents enough have, owners not
 
     def __post_init__(self) -> None:
         if SURFACE.name in self.max_rows:
@@ -72,6 +78,7 @@ class Counted:
     counts: Mapping[str, Counts]  # by name, of all in `COUNTED`, and in `TOKEN_STATISTICS` if tokens were counted
     spelling: pa.Table  # of what pruning took from `surface`, see `dft_stats.spelling`
     reading: Mapping[str, int] = field(default_factory=dict)  # what the reader of tokens saw, see `dft_stats.token_counts`
+    masked: Mapping[str, int] = field(default_factory=dict)  # what was replaced, see `dft_stats.masking`
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,10 @@ def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: i
         CorpusError: what is to be kept does not fit into `memory`.
     """
     exposure = sum((part.exposure for part in parts), Exposure())
+    masked = {kind: sum(part.masked[kind] for part in parts) for kind in parts[0].masked}
     room, own = _Room(memory), memory // threads
+    if keep.floor and parts[0].owners is not None:
+        keep = replace(keep, refused=_refused(parts, keep, own))
     with ThreadPoolExecutor(threads) as pool:
         spelling = pool.submit(_spelling, parts, keep, own)
         found = {name: pool.submit(_find, name, parts, keep, own, room) for name in parts[0].texts}
@@ -107,7 +117,10 @@ def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: i
         for statistic in COUNTED:
             if statistic.name not in PRUNED:
                 tables = [part.numbers[statistic.name] for part in parts] if not folders else []
-                numbers[statistic.name] = pool.submit(_numbers, statistic, tables, number_files(folders, statistic.name), own)
+                whose = [part.numbers[owned(statistic.name)] for part in parts] if keep.floor and not folders else []
+                files = [number_files(folders, name) for name in (statistic.name, owned(statistic.name))]
+                shared = parts[0].owners is not None
+                numbers[statistic.name] = pool.submit(_numbers, statistic, (tables, whose), files, own, keep.floor, shared)
         counts = {}
         for statistic in COUNTED:
             if statistic.name in PRUNED:
@@ -115,7 +128,9 @@ def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: i
                 counts[statistic.name] = _counts(statistic, own_rows)
             else:
                 counts[statistic.name] = numbers[statistic.name].result()
-        return Counted(exposure, counts, spelling.result())
+        if keep.floor:
+            counts = {name: coarse_spectrum(found, keep.floor) for name, found in counts.items()}
+        return Counted(exposure, counts, spelling.result(), masked=masked)
 
 
 class _Room:
@@ -147,7 +162,7 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: _Room
     for places, counts, dropped in _summed(name, parts, memory, drops_singles=keep.drops_singles and name != SURFACE.name):
         singles += dropped
         total, types = total + int(counts[:, 0].sum()), types + len(counts)
-        keeps = keep.keeps(name, counts)
+        keeps = keep.keeps(name, counts) & ~_is_refused(name, parts, places, counts, keep)
         chosen.append((places[keeps], counts[keeps]))
         _note(spectrum, counts[~keeps, 0])
         room.take(name, int(keeps.sum()))
@@ -176,19 +191,44 @@ def _spelling(parts: Sequence[Part], keep: Keep, memory: int) -> pa.Table:
     floor = keep.spelling_documents
     if max(keep.min_documents, keep.surface_documents, keep.min_count) == 1:
         return SCHEMA.empty_table()
-    spelling = Spelling(is_whole=floor <= 1)
+    spelling = Spelling(is_whole=floor <= 1, is_recorded=keep.floor > 0)
     for name in (SURFACE.name, TOKEN_FREQUENCY.name) if floor > 1 else ():
         for places, counts, _ in _summed(name, parts, memory, drops_singles=True):
-            spelling.know(_spelt(parts, places[counts[:, 1] >= floor], _units(name)))
+            known = (counts[:, 1] >= floor) & ~_is_refused(name, parts, places, counts, keep)
+            spelling.know(_spelt(parts, places[known], _units(name)))
+    stretches: list[Hashes] = []
     for places, counts, _ in _summed(SURFACE.name, parts, memory, drops_singles=False):
-        rest = ~keep.keeps(SURFACE.name, counts)
-        spelling.add(_spelt(parts, places[rest], STRETCH), counts[rest, 0], counts[rest, 1] >= floor)
+        refused = _is_refused(SURFACE.name, parts, places, counts, keep)
+        rest = ~keep.keeps(SURFACE.name, counts) | refused
+        texts = _spelt(parts, places[rest], STRETCH)
+        spelling.add(texts, counts[rest, 0], (counts[rest, 1] >= floor) & ~refused[rest])
+        stretches += [keys_of(texts)] if keep.floor else []
         if len(spelling) * _KEPT_BYTES > memory:
             raise CorpusError(
                 f"spelling: more than {len(spelling):,} rows are to be kept, which does not fit into {memory / 1e9:.1f} GB of memory; tell "
                 "whole only what more documents have (--spelling-documents), or give more memory (--memory). What is counted is not lost"
             )
-    return spelling.table()
+    return guarded(spelling, np.concatenate(stretches), parts, keep.floor) if keep.floor else spelling.table()
+
+
+def _refused(parts: Sequence[Part], keep: Keep, memory: int) -> dict[str, Hashes]:
+    """Keys of rows that `keep.floor` documents have, but fewer owners."""
+    wanted = {}
+    for name in parts[0].texts:
+        found = [np.zeros(0, np.uint64)]
+        for places, counts, _ in _summed(name, parts, memory, drops_singles=keep.floor > 1):
+            found.append(keys_of(_spelt(parts, places[counts[:, 1] >= keep.floor], _units(name))))
+        wanted[name] = Wanted.each(np.concatenate(found))
+    return {name: np.sort(wanted[name].keys[number < keep.floor]) for name, number in owners_of(wanted, parts, keep.floor).items()}
+
+
+def _is_refused(name: str, parts: Sequence[Part], places: NDArray[np.uint64], counts: Ints, keep: Keep) -> NDArray[np.bool_]:
+    refused, keys = np.zeros(len(counts), bool), keep.refused.get(name)
+    if keys is not None and len(keys):
+        asked = np.flatnonzero(counts[:, 1] >= keep.floor)
+        own = keys_of(_spelt(parts, places[asked], _units(name)))
+        refused[asked] = keys[np.minimum(np.searchsorted(keys, own), len(keys) - 1)] == own
+    return refused
 
 
 def _summed(name: str, parts: Sequence[Part], memory: int, *, drops_singles: bool) -> Iterator[tuple[NDArray[np.uint64], Ints, int]]:
@@ -333,7 +373,18 @@ def _table(columns: pa.Schema, rows: Sequence[Sequence[int]]) -> pa.Table:
 # --- tables of numbers ------------------------------------------------------------------------------------------------------------
 
 
-def _numbers(statistic: Statistic, tables: Sequence[pa.Table], files: Sequence[str], memory: int) -> Counts:
+def _numbers(
+    statistic: Statistic, given: Sequence[Sequence[pa.Table]], files: Sequence[Sequence[str]], memory: int, floor: int, is_shared: bool
+) -> Counts:
+    """A statistic of numbers, from tables or files of its rows and of who has them, asked only if there is a floor."""
+    counts = _numbers_of_all(statistic, given[0], files[0], memory)
+    if not floor:
+        return counts
+    with owner_rows(given[1], files[1], memory, is_shared=is_shared) as engine:
+        return pooled(counts, engine, floor, is_counted=not is_shared)
+
+
+def _numbers_of_all(statistic: Statistic, tables: Sequence[pa.Table], files: Sequence[str], memory: int) -> Counts:
     keys = ", ".join(f'"{key}"' for key in statistic.keys)
     sums = ", ".join(f"sum({column})::BIGINT AS {column}" for column in COUNTS)
     with duckdb.connect() as engine:

@@ -17,7 +17,7 @@ from dft_stats.build.events import Part
 from dft_stats.build.tally import Rows
 from dft_stats.counts import Exposure
 
-FORMAT = 2  # raise it with every change of what a part holds
+FORMAT = 3  # raise it with every change of what a part holds
 _DONE = "part.json"
 _ARRAYS = [field.name for field in fields(Rows) if field.name != "left_out"]
 
@@ -26,15 +26,18 @@ def write_part(part: Part, folder: Path) -> None:
     """Write a part into a new folder."""
     folder.mkdir(parents=True)
     _, offsets, data = part.vocabulary.buffers()
-    np.save(folder / "offsets.npy", np.frombuffer(offsets, np.int64)[: len(part.vocabulary) + 1])
-    np.save(folder / "letters.npy", np.frombuffer(data or b"", np.uint8))
+    ends = np.frombuffer(offsets, np.int64)[: len(part.vocabulary) + 1]
+    np.save(folder / "offsets.npy", ends)
+    np.save(folder / "letters.npy", np.frombuffer(data or b"", np.uint8)[: ends[-1]])  # behind that lies whatever memory held before
     np.save(folder / "stream.npy", part.stream)
+    if part.owners is not None:
+        np.save(folder / "owners.npy", part.owners)
     for name, rows in part.texts.items():
         for field in _ARRAYS:
             np.save(folder / f"{_slug(name)}.{field}.npy", _narrow(getattr(rows, field)))
     for name, table in part.numbers.items():
         pq.write_table(table, folder / f"{name}.parquet", compression="zstd", write_statistics=False)
-    facts = {"exposure": asdict(part.exposure), "texts": list(part.texts), "numbers": list(part.numbers)}
+    facts = {"exposure": asdict(part.exposure), "texts": list(part.texts), "numbers": list(part.numbers), "masked": dict(part.masked)}
     (folder / _DONE).write_text(json.dumps(facts))
 
 
@@ -46,7 +49,9 @@ def read_part(folder: Path) -> Part:
     given = facts["exposure"]
     windows, squares = ({int(window): number for window, number in given[name].items()} for name in ("windows", "squares"))
     exposure = Exposure(given["documents"], given["words"], given["sentences"], windows, squares)
-    return Part(exposure, vocabulary, np.load(folder / "stream.npy", mmap_mode="r"), _Mapped(folder, tuple(facts["texts"])), {})
+    owners = np.load(folder / "owners.npy") if (folder / "owners.npy").is_file() else None
+    stream, texts = np.load(folder / "stream.npy", mmap_mode="r"), _Mapped(folder, tuple(facts["texts"]))
+    return Part(exposure, vocabulary, stream, texts, {}, owners, facts["masked"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,13 +37,13 @@ class Shard:
         made_of = [[_absolute(piece.path), piece.begin, piece.end, state] for piece, (_, state) in files]
         return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
 
-    def batches(self, column: str | None, characters: int, faults: Faults) -> Iterator[list[str]]:
-        """Its texts.
+    def batches(self, column: str | None, characters: int, faults: Faults, *, group: str | None = None) -> Iterator[list[str]]:
+        """Its texts; `Signed` if there is a column of groups.
 
         Raises:
             CorpusError: what `formats` finds, or a file changed since the shard was planned.
         """
-        yield from batched(from_pieces(self.pieces, column, faults), characters)
+        yield from batched(from_pieces(self.pieces, column, faults, group=group), characters)
         for path, state in self.states:
             if state_of(path) != state:
                 raise CorpusError(f"{path} changed while the corpus was being read; build again, what has not changed is not counted again")
@@ -66,7 +66,7 @@ class Texts:
         """Of no meaning beyond this run."""
         return str(self.number)
 
-    def batches(self, column: str | None, characters: int, faults: Faults) -> Iterator[list[str]]:
+    def batches(self, column: str | None, characters: int, faults: Faults, *, group: str | None = None) -> Iterator[list[str]]:
         """Its texts."""
         if self.texts:
             yield list(self.texts)
@@ -86,7 +86,7 @@ def state_of(path: str) -> str:
     return f"{found.st_size}-{found.st_mtime_ns}"
 
 
-def plan(files: Iterable[str], column: str | None, faults: Faults) -> Iterator[Shard]:
+def plan(files: Iterable[str], column: str | None, faults: Faults, *, group: str | None = None) -> Iterator[Shard]:
     """The shards of files, in the order of their paths."""
     small: list[tuple[str, str, int]] = []
     for path in sorted(files):
@@ -96,7 +96,7 @@ def plan(files: Iterable[str], column: str | None, faults: Faults) -> Iterator[S
         if kind == ("parquet", ""):
             try:
                 with open_parquet(path) as file:
-                    name = text_column(file, path, column)
+                    name = text_column(file, path, column, group)
                     groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
                     index = file.schema_arrow.get_field_index(name)
                     sizes = [group.column(index).total_uncompressed_size for group in groups]

@@ -58,9 +58,10 @@ class _Table:
 class Spelling:
     """Collects the rows of the table, many stretches at a time."""
 
-    def __init__(self, *, is_whole: bool = False) -> None:
-        """`is_whole`: no stretch is cut."""
-        self._is_whole = is_whole
+    def __init__(self, *, is_whole: bool = False, is_recorded: bool = False) -> None:
+        """`is_whole`: no stretch is cut. `is_recorded`: `recorded` is to say which rows each stretch went to."""
+        self._is_whole, self._is_recorded = is_whole, is_recorded
+        self._record: list[tuple[Ints, NDArray[np.int32]]] = []  # of each chunk: where the rows of each stretch begin, and the rows
         self._words, self._marks, self._pieces, self._rows = _Table(), _Table(), _Table(), _Table()
         self._letters, self._ends = np.empty(1 << 16, np.uint8), np.zeros(1 << 12, np.int64)
 
@@ -90,7 +91,11 @@ class Spelling:
             self._ends = _with_room(self._ends, known + most + 1)
             self._letters = _with_room(self._letters, int(self._ends[known]) + most)
             tables = self._words.arrays, self._marks.arrays, self._pieces.arrays, self._rows.arrays
-            _add(data, ends, count[rows], whole[rows], _CLASSES, _LOWER, *tables, self._letters, self._ends)
+            size = len(ends) - 1
+            record = (np.zeros(size + 1, np.int64), np.zeros(most, np.int32)) if self._is_recorded else _NO_RECORD
+            _add(data, ends, count[rows], whole[rows], _CLASSES, _LOWER, *tables, self._letters, self._ends, *record)
+            if self._is_recorded:
+                self._record.append((record[0], record[1][: record[0][-1]].copy()))
             begin = rows.stop
 
     def __len__(self) -> int:
@@ -99,12 +104,29 @@ class Spelling:
 
     def table(self) -> pa.Table:
         """All rows, sorted."""
+        return sorted_table(*self.rows())
+
+    def rows(self) -> tuple[pa.LargeStringArray, Ints]:
+        """(text, count) of all rows, in the order in which they turned up."""
         rows = self._rows
         count, taken = np.empty(len(self), np.int64), rows.slots != 0
         count[rows.notes[taken]] = rows.counts[taken]
-        texts = pa.LargeStringArray.from_buffers(len(self), pa.py_buffer(self._ends), pa.py_buffer(self._letters))
-        found = pl.DataFrame({"spelling": pl.Series(texts), "count": count}).sort("spelling")
-        return found.to_arrow().cast(SCHEMA).combine_chunks()
+        return pa.LargeStringArray.from_buffers(len(self), pa.py_buffer(self._ends), pa.py_buffer(self._letters)), count
+
+    def recorded(self) -> tuple[Ints, Ints]:
+        """Of all stretches in the order in which they came: where their rows begin (stretches + 1,), and the rows."""
+        sizes = [np.diff(begins) for begins, _ in self._record]
+        begins = np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *sizes]))])
+        return begins.astype(np.int64), np.concatenate([np.zeros(0, np.int32), *(rows for _, rows in self._record)]).astype(np.int64)
+
+
+_NO_RECORD = np.zeros(0, np.int64), np.zeros(0, np.int32)
+
+
+def sorted_table(texts: pa.Array, count: Ints) -> pa.Table:
+    """Rows of the table `spelling`."""
+    found = pl.DataFrame({"spelling": pl.Series(texts), "count": count}).sort("spelling")
+    return found.to_arrow().cast(SCHEMA).combine_chunks()
 
 
 def _chunks(texts: pa.LargeStringArray) -> Iterator[tuple[Bytes, Ints]]:
@@ -283,8 +305,10 @@ def _add(
     rows: Arrays,
     letters: Bytes,
     row_ends: Ints,
+    record_begins: Ints,
+    record: NDArray[np.int32],
 ) -> None:
-    longest = 0
+    longest = noted = 0
     for row in range(ends.size - 1):
         longest = max(longest, ends[row + 1] - ends[row])
     codes = np.empty(longest + 2, np.uint32)
@@ -295,7 +319,11 @@ def _add(
         first = 2 if data[ends[row]] == _SPACE else 0
         size = _decode(data, ends[row], ends[row + 1], codes, 2)
         if whole[row]:
-            _count(codes, first, size, count[row], rows, letters, row_ends)
+            own = _count(codes, first, size, count[row], rows, letters, row_ends)
+            if record.size:
+                record[noted] = own
+                noted += 1
+                record_begins[row + 1] = noted
             continue
         i, end = _strip(codes, first, size)
         found = 0
@@ -326,7 +354,12 @@ def _add(
         if found:
             cuts[0] = first
         for j in range(found):
-            _count(codes, cuts[j], cuts[j + 1], count[row], rows, letters, row_ends)
+            own = _count(codes, cuts[j], cuts[j + 1], count[row], rows, letters, row_ends)
+            if record.size:
+                record[noted] = own
+                noted += 1
+        if record.size:
+            record_begins[row + 1] = noted
 
 
 @njit(cache=True, nogil=True)
@@ -363,7 +396,8 @@ def _cut(
 
 
 @njit(cache=True, nogil=True)
-def _count(codes: Codes, begin: int, end: int, count: int, rows: Arrays, letters: Bytes, row_ends: Ints) -> None:
+def _count(codes: Codes, begin: int, end: int, count: int, rows: Arrays, letters: Bytes, row_ends: Ints) -> int:
+    """Add to the row of a text; returns its number."""
     slots, counts, notes, used = rows
     number = _number(codes, begin, end)
     place = _place(slots, number)
@@ -376,3 +410,4 @@ def _count(codes: Codes, begin: int, end: int, count: int, rows: Arrays, letters
         row_ends[row + 1] = at
         used[0] = row + 1
     counts[place] += count
+    return int(notes[place])

@@ -10,11 +10,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dft_stats.build.events import Part
+from dft_stats.build.events import Part, owned
 from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.parts import number_files
+from dft_stats.build.pooling import coarse_spectrum, owner_rows, owners_of_rows
 from dft_stats.build.tokens import READING_TABLE
-from dft_stats.counts import COUNTS, Counts, schema, totals_schema
+from dft_stats.counts import COUNTS, Counts, prune, schema, totals_schema
 from dft_stats.errors import CorpusError
 from dft_stats.statistics import TOKEN_STATISTICS, Statistic
 
@@ -38,6 +39,8 @@ def with_tokens(counted: Counted, parts: Sequence[Part], folders: Sequence[Path]
     for statistic in TOKEN_STATISTICS:
         with _sums(statistic, parts, folders, memory) as sums:
             counts[statistic.name] = _pruned(statistic, sums, keep, room)
+        if keep.floor:
+            counts[statistic.name] = coarse_spectrum(_guarded(counts[statistic.name], parts, folders, keep.floor, memory), keep.floor)
         room -= len(counts[statistic.name].table) * _KEPT_BYTES
     return replace(counted, counts=counts, reading=_reading(parts, folders))
 
@@ -82,6 +85,16 @@ def _pruned(statistic: Statistic, sums: duckdb.DuckDBPyConnection, keep: Keep, r
     columns = totals_schema(statistic, ("count", "types"))
     table = sums.sql(f"SELECT * FROM kept ORDER BY {order}").to_arrow_table().cast(schema(statistic)).combine_chunks()
     return Counts(statistic, table, *(found.to_arrow_table().cast(columns) for found in (totals, spectrum)))
+
+
+def _guarded(counts: Counts, parts: Sequence[Part], folders: Sequence[Path], floor: int, memory: int) -> Counts:
+    """Rows that enough groups have; documents were asked before."""
+    if parts[0].owners is None:
+        return counts
+    name = owned(counts.statistic.name)
+    tables = [] if folders else [part.numbers[name] for part in parts]
+    with owner_rows(tables, number_files(folders, name), memory, is_shared=True) as engine:
+        return prune(counts, pa.array(owners_of_rows(counts.statistic, counts.table, engine) >= floor))
 
 
 def _reading(parts: Sequence[Part], folders: Sequence[Path]) -> dict[str, int]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dft_stats.build.events import rows_of
+from dft_stats.build.events import owned, owners_of_rows, rows_of
 from dft_stats.build.scan import BROKEN, OPENS, SPACED
 from dft_stats.build.units import Units
 from dft_stats.build.windows import read_windows
@@ -51,9 +51,15 @@ def identity(tokenizer: str) -> str:
 
 
 def count_tokens(
-    texts: Sequence[str], units: Units, tokenizer: str, segmenter: Segmenter, *, typography: str = "fold"
+    texts: Sequence[str],
+    units: Units,
+    tokenizer: str,
+    segmenter: Segmenter,
+    *,
+    typography: str = "fold",
+    owners: NDArray[np.int64] | None = None,
 ) -> dict[str, pa.Table]:
-    """Tables `token_ids`, `token_pairs` and `READING_TABLE` of a batch.
+    """Tables `token_ids`, `token_pairs` and `READING_TABLE` of a batch; if owners are given, who has which token and pair, too.
 
     Args:
         texts: raw.
@@ -61,6 +67,7 @@ def count_tokens(
         tokenizer: JSON text.
         segmenter: that made the units.
         typography: as in `dft_stats.text.normalise`.
+        owners: (documents with a unit,), whose each is.
     """
     made, table = opened(tokenizer)
     special = np.array(special_ids(made), np.int64)
@@ -72,11 +79,11 @@ def count_tokens(
     first = np.flatnonzero(run[1:] == run[:-1])
     pairs = ids[first].astype(np.int64), ids[first + 1].astype(np.int64)
     windows, seen = read_windows(units), _read(ids, begins, table)
-    return {
-        TOKEN_IDS.name: rows_of(TOKEN_IDS, [([ids.astype(np.int64)], at)], windows, {}),
-        TOKEN_PAIRS.name: rows_of(TOKEN_PAIRS, [([pairs[0], pairs[1]], at[first])], windows, {}),
-        READING_TABLE: pa.table([list(seen), list(seen.values())], schema=_READING_SCHEMA),
-    }
+    events = ((TOKEN_IDS, [([ids.astype(np.int64)], at)]), (TOKEN_PAIRS, [([pairs[0], pairs[1]], at[first])]))
+    found = {statistic.name: rows_of(statistic, blocks, windows, {}) for statistic, blocks in events}
+    if owners is not None:
+        found |= {owned(statistic.name): owners_of_rows(statistic, blocks, windows, {}, owners) for statistic, blocks in events}
+    return found | {READING_TABLE: pa.table([list(seen), list(seen.values())], schema=_READING_SCHEMA)}
 
 
 def _read(ids: NDArray[np.int32], begins: Ints, table: TokenTable) -> Counter[str]:

@@ -42,6 +42,7 @@ def measure(subject: Subject, prompts: Sequence[str]) -> Measured:
     with tempfile.TemporaryDirectory(prefix="dft-stats-") as folder:
         profile = build(
             [{"text": text} for text in written.texts],
+            privacy="none",
             out=Path(folder) / "written",
             name="written",
             segmenter=rules["segmenter"]["name"],

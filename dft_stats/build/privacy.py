@@ -1,0 +1,65 @@
+"""What a profile may tell: how `build` is asked, and what the manifest says of it. `docs/privacy.md` has the threat model."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dft_stats.masking import Masks
+
+LEAST_DOCUMENTS = 5
+"""Documents, or groups of them, that every row of a published profile has at least."""
+MODES = ("publish", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """Checked answers to what a build may tell."""
+
+    mode: str
+    floor: int  # owners of every row; 0: nobody is asked
+    min_documents: int
+    spelling_documents: int
+    group_column: str | None = None
+    masks: Masks | None = None
+
+    def facts(self, masked: Mapping[str, int]) -> dict[str, Any]:
+        """The entry of the manifest. Of the names that were denied it has the number: a hash of a short list could be guessed."""
+        if self.masks is None:
+            return {"mode": self.mode}
+        return {
+            "mode": self.mode,
+            "min_documents": self.floor,
+            "unit": "document" if self.group_column is None else "group",
+            "masked": dict(masked),
+            "denied": len(self.masks.names),
+        }
+
+
+def asked(
+    mode: str, *, min_documents: int | None, spelling_documents: int | None, group_column: str | None, deny: Iterable[str]
+) -> Privacy:
+    """The settings of a build.
+
+    Raises:
+        ValueError: of no meaning, or less than what may be published.
+    """
+    deny = (deny,) if isinstance(deny, str) else tuple(deny)
+    if mode not in MODES:
+        raise ValueError(f'privacy {mode!r} is not known; use "publish", or "none" for what stays with you')
+    if mode == "none":
+        if group_column is not None or deny:
+            raise ValueError(
+                "a group column and denied names are of use only to a profile that is to be published, and privacy none was asked for; "
+                "leave them out, or build with privacy publish"
+            )
+        least = 1 if min_documents is None else min_documents
+        return Privacy(mode, 0, least, least if spelling_documents is None else spelling_documents)
+    least = LEAST_DOCUMENTS if min_documents is None else min_documents
+    told = least if spelling_documents is None else spelling_documents
+    if min(least, told) < LEAST_DOCUMENTS:
+        raise ValueError(
+            f"a profile that may be published tells nothing that fewer than {LEAST_DOCUMENTS} documents have, and {min(least, told)} was "
+            f"asked for; ask for {LEAST_DOCUMENTS} or more (min_documents, spelling_documents), or for privacy none (`--privacy none`), "
+            "which the manifest records, if the profile stays with you"
+        )
+    return Privacy(mode, least, least, told, group_column, Masks(deny))
