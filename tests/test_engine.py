@@ -1,8 +1,10 @@
 """Law 1, fast_count(x) == count(x), and law 2 across batches, processes and pruning."""
 
 import io
+import os
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from dft_stats.build.engine import LEAST_MEMORY, count_corpus
 from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED
+from dft_stats.build.stale import drop_stale_kernels
 from dft_stats.build.units import _flags, read_units
 from dft_stats.counts import Counts, count, exposure, prune
 from dft_stats.demo.documents import documentation_texts
@@ -224,3 +227,17 @@ def test_ten_megabytes_on_one_line() -> None:
     assert found.exposure.words == 200_000 * 11
     assert found.counts["sentence_length"].rows("words")["length"].to_pylist() == [11]
     assert {statistic.name for statistic in STATISTICS} < set(found.counts)
+
+
+def test_kernels_older_than_a_source_are_compiled_again(tmp_path: Path) -> None:
+    folder = tmp_path / "package" / "build"
+    (folder / "__pycache__").mkdir(parents=True)
+    kernels = [folder / "__pycache__" / name for name in ("a.nbi", "a.nbc", "b.nbi")]
+    for number, path in enumerate([folder / "a.py", folder.parent / "text.py", *kernels]):
+        path.write_text("")
+        os.utime(path, (100 + number, 100 + number))
+    assert drop_stale_kernels(folder) == 0
+    os.utime(folder.parent / "text.py", (200, 200))
+    assert drop_stale_kernels(folder) == 3
+    assert not any(path.exists() for path in kernels)
+    assert drop_stale_kernels(folder) == 0
