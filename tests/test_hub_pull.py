@@ -203,12 +203,14 @@ def test_who_may_read_what(shop: HubServer) -> None:
 
 
 def test_a_revoked_token_keeps_what_it_fetched_until_it_is_removed(shop: HubServer) -> None:
-    load(f"{REPO}@1.0.0", hub=shop.as_user())
+    folder = load(f"{REPO}@1.0.0", hub=shop.as_user()).path
     shop.control("user", token=ALICE, name=None)
     assert load(f"{REPO}@1.0.0", hub=shop.as_user()).version == "1.0.0"
     assert [kept.version for kept in verbs.cached()] == ["1.0.0"]
     assert [kept.version for kept in verbs.remove(f"{REPO}@1")] == ["1.0.0"]
     assert verbs.cached() == []
+    assert not folder.exists()
+    assert not folder.parents[1].exists()  # the blobs as well
     with pytest.raises(AccessDenied):
         load(f"{REPO}@1.0.0", hub=shop.as_user())
     with pytest.raises(ProfileNotFound, match="is not in the cache"):
