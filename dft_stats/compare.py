@@ -38,8 +38,10 @@ class Difference:
     statistic: str
     unit: str
     value: float | None
-    floor: float | None  # same unit
+    floor: float | None  # same unit; None also where the texts are shorter than the smallest samples it was measured on
     multiple: float | None  # value / floor
+    floor_words: float | None  # words a side that this floor is of: `Comparison.floor_words`, or the largest size if that is less
+    floor_sizes: tuple[int, int] | None  # smallest and largest words a side at which the reference has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Comparison:
     other: str
     reference_words: int
     other_words: int
-    floor_words: float  # words a side at which the floor was looked up
+    floor_words: float  # words a side at which the floor was looked up: two samples of so many are as noisy as these two texts
     differences: tuple[Difference, ...]
     overused_units: tuple[KeyItem, ...]
     underused_units: tuple[KeyItem, ...]
@@ -83,9 +85,10 @@ def compare(reference: Profile, other: Profile, *, top: int = 10) -> Comparison:
         if statistic == "entropy":
             window = SHORT if "entropy" not in found and "entropy_32" in found else LONG
             name, unit = ("entropy" if window == LONG else "entropy_32"), f"{unit}, windows of {window} words"
-        value, floor = found.get(name), floor_at(floors, name, words)
+        value, floor, sizes = found.get(name), floor_at(floors, name, words), floor_sizes(floors, name)
         multiple = None if value is None or floor is None else value / floor
-        differences.append(Difference(statistic, unit, value, floor, multiple))
+        own_words = None if floor is None or sizes is None else min(words, sizes[1])
+        differences.append(Difference(statistic, unit, value, floor, multiple, own_words, sizes))
     exposures = reference.exposure, other.exposure
     units = key_items([align(ours["token_frequency"], theirs["token_frequency"])], *exposures)
     ngrams = key_items([align(ours["ngram_frequency"], theirs["ngram_frequency"], n) for n in COMPARED_ORDERS], *exposures)
@@ -193,18 +196,27 @@ def floor_words(reference_words: int, other_words: int) -> float:
 def floor_at(floor: pa.Table, statistic: str, words: float) -> float | None:
     """The human-human floor at a sample size, interpolated in log words and log discrepancy.
 
-    Below the smallest size the slope of the first two goes on; beyond the largest its value is held, which is conservative: the true
-    floor is lower there, multiples are understated. None if the table has no such statistic.
+    None below the smallest size that was measured: a divergence has an upper bound, and a slope that goes on does not know it. Beyond the
+    largest its value is held, which is conservative: the true floor is lower there, multiples are understated. None if the table has no
+    such statistic.
 
     Args:
         floor: rows (statistic, words, mean, sd).
         statistic: a key of `discrepancies`.
         words: of each of the two samples.
     """
-    rows = floor.filter(pc.and_(pc.equal(floor["statistic"], statistic), pc.greater(floor["mean"], 0))).sort_by("words")
-    if not len(rows) or words <= 0:
+    rows = _floor_rows(floor, statistic)
+    if not len(rows) or words < rows["words"][0].as_py():
         return None
-    x, y, at = np.log(rows["words"].to_numpy()), np.log(rows["mean"].to_numpy()), np.log(words)
-    if at < x[0] and len(rows) > 1:
-        return float(np.exp(y[0] + (at - x[0]) * (y[1] - y[0]) / (x[1] - x[0])))
-    return float(np.exp(np.interp(at, x, y)))
+    x, y = np.log(rows["words"].to_numpy()), np.log(rows["mean"].to_numpy())
+    return float(np.exp(np.interp(np.log(words), x, y)))
+
+
+def floor_sizes(floor: pa.Table, statistic: str) -> tuple[int, int] | None:
+    """The smallest and the largest sample size at which there is a floor of this statistic; None if there is none at all."""
+    words = _floor_rows(floor, statistic)["words"].to_pylist()
+    return (words[0], words[-1]) if words else None
+
+
+def _floor_rows(floor: pa.Table, statistic: str) -> pa.Table:
+    return floor.filter(pc.and_(pc.equal(floor["statistic"], statistic), pc.greater(floor["mean"], 0))).sort_by("words")

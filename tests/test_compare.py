@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dft_stats.cells import align, domain_distances, jensen_shannon_of
-from dft_stats.compare import compare, compared_counts, discrepancies, floor_at, floor_words, nearest
+from dft_stats.compare import UNITS, compare, compared_counts, discrepancies, floor_at, floor_sizes, floor_words, nearest
 from dft_stats.counts import COUNTS, Counts, count, from_rows, of_table, prune, schema
 from dft_stats.errors import IncomparableError
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.profile import Profile
+from dft_stats.report import show_comparison
 from dft_stats.sentences import documents
 from dft_stats.statistics import STATISTICS
 from dft_stats.tables import FLOOR_SCHEMA
@@ -125,7 +126,7 @@ FLOOR = pa.Table.from_pylist(
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"), [(1000, 0.4), (2000, 0.4 / np.sqrt(2)), (4000, 0.2), (8000, 0.2), (250, 0.8), (10**9, 0.2), (16000, 0.2)]
+    ("words", "expected"), [(1000, 0.4), (2000, 0.4 / np.sqrt(2)), (4000, 0.2), (8000, 0.2), (10**9, 0.2), (16000, 0.2)]
 )
 def test_the_floor_is_interpolated_in_the_logarithm_of_both(words: int, expected: float) -> None:
     assert floor_at(FLOOR, "entropy", words) == pytest.approx(expected)
@@ -135,7 +136,45 @@ def test_no_floor_without_rows() -> None:
     assert floor_at(FLOOR, "sentence_length", 1000) is None
     assert floor_at(FLOOR_SCHEMA.empty_table(), "entropy", 1000) is None
     assert floor_at(FLOOR, "entropy", 0) is None
-    assert floor_at(FLOOR.filter(pc.equal(FLOOR["words"], 4000)), "entropy", 10) == pytest.approx(0.2)
+    single = FLOOR.filter(pc.equal(FLOOR["words"], 4000))
+    assert floor_at(single, "entropy", 4000) == pytest.approx(0.2)
+    assert floor_sizes(single, "entropy") == (4000, 4000)
+    assert floor_sizes(FLOOR, "sentence_length") is None
+
+
+@given(st.floats(0, 999.9))
+def test_no_floor_below_the_smallest_samples(words: float) -> None:
+    assert floor_at(FLOOR, "entropy", words) is None
+    assert floor_sizes(FLOOR, "entropy") == (1000, 16000)
+
+
+@given(st.floats(0, 1e12))
+def test_no_floor_beyond_what_was_measured(words: float) -> None:
+    """A floor lies between those of the table: no divergence can exceed its bound by being extrapolated."""
+    found = floor_at(FLOOR, "entropy", words)
+    assert found is None or 0.2 - 1e-12 <= found <= 0.4 + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("size", "floor", "said"),
+    [
+        (1000, None, "that of 1,000 words or more a side; these two texts are as noisy as samples of"),
+        (10, 0.5, "what two samples of 10 words of the reference differ by, the most that were drawn; larger ones differ by less"),
+    ],
+)
+def test_a_floor_says_of_which_samples_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int, floor: float | None, said: str
+) -> None:
+    rows = [{"statistic": name, "words": size, "mean": 0.5, "sd": 0.1} for name in UNITS]
+    reference = profile_of(prose(12), tmp_path / "reference", floor=pa.Table.from_pylist(rows, schema=FLOOR_SCHEMA))
+    found = compare(reference, profile_of(prose(1), tmp_path / "other"))
+    first = found.differences[0]
+    assert (first.floor, first.floor_sizes) == (floor, (size, size))
+    assert (first.multiple is None) == (first.floor_words is None) == (floor is None)
+    show_comparison(found)
+    text = " ".join(capsys.readouterr().out.split())
+    assert said in text
+    assert ("too short" in text) == (floor is None)
 
 
 def test_floor_words_of_equal_sides_and_of_a_vast_reference() -> None:
