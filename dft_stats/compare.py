@@ -73,7 +73,7 @@ def compare(reference: Profile, other: Profile, *, top: int = 10) -> Comparison:
         top: how many over- and under-used units and n-grams to name.
 
     Raises:
-        IncomparableError: they were segmented or normalised by different rules.
+        IncomparableError: they were segmented or normalised by different rules, or pruning left one of them no word.
     """
     check_comparable(reference, other)
     ours, theirs = compared_counts(reference), compared_counts(other)
@@ -110,7 +110,7 @@ def nearest(other: Profile, references: Iterable[Profile]) -> list[tuple[str, fl
     """References by their distance to a profile, nearest first: (name, `domain_distances`: bits a unit of its words and marks).
 
     Raises:
-        IncomparableError: a reference was counted by other rules.
+        IncomparableError: a reference was counted by other rules, or pruning left a profile no word.
     """
     found = list(references)
     for reference in found:
@@ -120,7 +120,10 @@ def nearest(other: Profile, references: Iterable[Profile]) -> list[tuple[str, fl
 
 
 def check_comparable(reference: Profile, other: Profile) -> None:
-    """Refuse profiles whose segmenter, normaliser or typography differ."""
+    """Refuse profiles whose segmenter, normaliser or typography differ, and such as hold nothing to compare."""
+    for profile in (reference, other):
+        if profile.emptied:
+            raise IncomparableError(profile.emptied)
     for part in ("segmenter", "normaliser", "typography"):
         ours, theirs = reference.manifest.get(part), other.manifest.get(part)
         if ours != theirs:

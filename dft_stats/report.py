@@ -116,12 +116,14 @@ def show_nearest(found: Sequence[tuple[str, float]]) -> None:
 
 
 def teller() -> Callable[[str], None]:
-    """Progress on stderr, one line every `TELL_SECONDS` at the most."""
+    """Progress on stderr, one line every `TELL_SECONDS` at the most, and every warning."""
     last = time.monotonic() - TELL_SECONDS
 
     def tell(line: str) -> None:
         nonlocal last
-        if time.monotonic() - last >= TELL_SECONDS:
+        if line.startswith("warning: "):
+            print(line, file=sys.stderr, flush=True)
+        elif time.monotonic() - last >= TELL_SECONDS:
             print(line, file=sys.stderr, flush=True)
             last = time.monotonic()
 

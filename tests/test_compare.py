@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dft_stats.cells import align, domain_distances, jensen_shannon_of
 from dft_stats.compare import UNITS, compare, compared_counts, discrepancies, floor_at, floor_sizes, floor_words, nearest
 from dft_stats.counts import COUNTS, Counts, count, from_rows, of_table, prune, schema
-from dft_stats.errors import IncomparableError
+from dft_stats.errors import CompiledProfileError, IncomparableError
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.profile import Profile
 from dft_stats.report import show_comparison
@@ -24,6 +24,7 @@ from dft_stats.tables import FLOOR_SCHEMA
 from tests.profiles import profile_of
 from tests.prose import documents as prose
 from tests.strategies import corpora
+from tests.tokenizers_for_tests import gpt2_like
 
 TOKENS, NGRAMS = STATISTICS[:2]
 
@@ -234,6 +235,20 @@ def test_profiles_of_other_rules_are_refused(tmp_path: Path, part: str, value: o
         compare(reference, other)
     with pytest.raises(IncomparableError, match=part):
         nearest(other, [reference])
+
+
+def test_a_profile_that_pruning_emptied_is_refused(tmp_path: Path) -> None:
+    whole = profile_of(prose(6), tmp_path / "whole", name="whole")
+    emptied = profile_of(prose(6), tmp_path / "emptied", name="emptied", min_documents=7, facts={"keep": {"min_documents": 7}})
+    said = r"emptied was counted from 6 documents, and not one of its words was kept \(rows are kept by: min_documents 7\)"
+    for reference, other in ((whole, emptied), (emptied, whole)):
+        with pytest.raises(IncomparableError, match=said):
+            compare(reference, other)
+        with pytest.raises(IncomparableError, match=said):
+            nearest(other, [reference])
+    with pytest.raises(CompiledProfileError, match=said):
+        emptied.compile(gpt2_like())
+    assert not profile_of([""], tmp_path / "nothing").emptied
 
 
 def test_a_text_is_nearest_to_its_own_kind_pruned_or_not(tmp_path: Path) -> None:
