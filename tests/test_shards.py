@@ -213,6 +213,27 @@ def test_faults_are_left_out_and_recorded_if_the_user_says_so(tmp_path: Path, ca
     assert manifest["exposure"]["documents"] == 14
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rows_without_a_text_are_counted_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int) -> None:
+    lines = [json.dumps({"id": i, "text": text}) for i, text in enumerate(prose(6))] + [
+        '{"text": null}',
+        "null",
+        '{"id": 5}',
+        '{"text": ""}',
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    command = ["build", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out"), "--name", "x", "--workers", str(workers)]
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert "left out: row whose text is null: 2\n" in said
+    assert "left out: row without the field of the text: 1\n" in said
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["excluded"] == {"row whose text is null": 2, "row without the field of the text": 1}
+    assert manifest["exposure"]["documents"] == 7, "an empty text is one"
+    assert main(command) == 1
+    assert "replace it with overwrite=True (`--overwrite`)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("keep", "said"),
     [

@@ -102,7 +102,9 @@ def build(
     check_name(name, version)
     target = Path(out)
     if (target / MANIFEST).exists() and not overwrite:
-        raise ProfileFormatError(f"{target} holds a profile already; give another folder, or overwrite it (`--overwrite`)")
+        raise ProfileFormatError(
+            f"{target} holds a profile already; give another folder, or replace it with overwrite=True (`--overwrite`)"
+        )
     if target.exists() and not (target / MANIFEST).exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ProfileFormatError(f"{target} exists and is no profile; give another folder")
     size = default_memory(workers) if memory is None else as_bytes(memory)
