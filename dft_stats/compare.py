@@ -6,6 +6,7 @@ random samples of the reference's own corpus differ by at the same amount. 1 mea
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from dft_stats.profile import Profile
 LONG, SHORT = 128, 32  # words in a window of entropy; the short one serves texts that have no long one
 LONGEST_GAP = 40  # words between two marks: longer gaps are one cell
 COMPARED_ORDERS = (2, 3)
+ROUNDING = 1e-12  # a distance below is what sums of floats leave of 0
 UNITS = {
     "token_frequency": "bits (Jensen-Shannon)",
     "ngram_frequency": "bits (Jensen-Shannon, mean of n = 2, 3)",
@@ -29,6 +31,9 @@ UNITS = {
     "punctuation_rhythm": "bits (Jensen-Shannon)",
     "entropy": "bits (Wasserstein-1)",
 }
+
+Named = Profile | str | Path
+"""A profile, or what `dft_stats.load` takes: a name or a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +69,19 @@ class Comparison:
         return asdict(self)
 
 
-def compare(reference: Profile, other: Profile, *, top: int = 10) -> Comparison:
+def compare(reference: Named, other: Named, *, top: int = 10) -> Comparison:
     """Compare two profiles, statistic by statistic.
 
     Args:
-        reference: whose floor is the yardstick.
-        other: what is judged.
+        reference: whose floor is the yardstick: a profile, or what `dft_stats.load` takes, such as "news" or a folder.
+        other: what is judged, likewise.
         top: how many over- and under-used units and n-grams to name.
 
     Raises:
+        ProfileNotFound, ProfileFormatError: a name or a folder is none of a profile.
         IncomparableError: they were segmented or normalised by different rules, or pruning left one of them no word.
     """
+    reference, other = _profile(reference), _profile(other)
     check_comparable(reference, other)
     ours, theirs = compared_counts(reference), compared_counts(other)
     found, floors = discrepancies(ours, theirs), reference.table("floor")
@@ -106,17 +113,44 @@ def compare(reference: Profile, other: Profile, *, top: int = 10) -> Comparison:
     )
 
 
-def nearest(other: Profile, references: Iterable[Profile]) -> list[tuple[str, float]]:
+def nearest(other: Named, references: Named | Iterable[Named] | None = None) -> list[tuple[str, float]]:
     """References by their distance to a profile, nearest first: (name, `domain_distances`: bits a unit of its words and marks).
 
+    Only differences of these distances mean something. What no reference lists weighs on all of them alike, so that even a pruned profile
+    is some tenths of a bit away from itself.
+
+    Args:
+        other: what is judged: a profile, or what `dft_stats.load` takes.
+        references: one or several, likewise; the embedded profiles if None.
+
     Raises:
+        ProfileNotFound, ProfileFormatError: a name or a folder is none of a profile.
         IncomparableError: a reference was counted by other rules, or pruning left a profile no word.
     """
-    found = list(references)
+    if references is None:
+        from dft_stats.registry import list_profiles
+
+        references = sorted({info.name for info in list_profiles()})
+    other = _profile(other)
+    found = [_profile(reference) for reference in ([references] if isinstance(references, Profile | str | Path) else references)]
     for reference in found:
         check_comparable(reference, other)
     distances = domain_distances(other.counts("token_frequency"), [reference.counts("token_frequency") for reference in found])
     return sorted(((reference.name, bits) for reference, bits in zip(found, distances, strict=True)), key=lambda pair: (pair[1], pair[0]))
+
+
+def _profile(given: Named) -> Profile:
+    """A profile as it is, or by its name or folder."""
+    if isinstance(given, Profile):
+        return given
+    if not isinstance(given, str | Path):
+        raise TypeError(
+            f"a {type(given).__name__} was given, expected a profile, or the name or folder of one; of texts make one first, with "
+            "dft_stats.build(texts, out=..., name=...)"
+        )
+    from dft_stats.registry import load
+
+    return load(given)
 
 
 def check_comparable(reference: Profile, other: Profile) -> None:
@@ -172,7 +206,8 @@ def _distance(reference: Counts, other: Counts, group: str | int, column: str, s
     a, b = reference.rows(group), other.rows(group)
     if not len(a) or not len(b):
         return None
-    return wasserstein_1(a[column].to_numpy() / scale, a["count"].to_numpy(), b[column].to_numpy() / scale, b["count"].to_numpy())
+    found = wasserstein_1(a[column].to_numpy() / scale, a["count"].to_numpy(), b[column].to_numpy() / scale, b["count"].to_numpy())
+    return found if found > ROUNDING else 0.0
 
 
 def _rhythm_bits(reference: Counts, other: Counts) -> float | None:

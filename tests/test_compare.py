@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dft_stats import registry
 from dft_stats.cells import align, domain_distances, jensen_shannon_of
 from dft_stats.compare import UNITS, compare, compared_counts, discrepancies, floor_at, floor_sizes, floor_words, nearest
 from dft_stats.counts import COUNTS, Counts, count, from_rows, of_table, prune, schema
-from dft_stats.errors import CompiledProfileError, IncomparableError
+from dft_stats.errors import CompiledProfileError, IncomparableError, ProfileNotFound
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.profile import Profile
 from dft_stats.report import show_comparison
@@ -269,6 +270,34 @@ def test_nearest_to_itself_at_no_distance(tmp_path: Path) -> None:
     reference = profile_of(prose(6), tmp_path / "reference")
     assert nearest(reference, [reference]) == [("test", pytest.approx(0, abs=0.01))]
     assert nearest(reference, []) == []
+
+
+def test_names_and_folders_do_as_well_as_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = (profile_of(prose(6 + i), tmp_path / "shelf" / name / "1.0.0", name=name) for i, name in enumerate(("ours", "theirs")))
+    monkeypatch.setattr(registry, "registry_path", lambda: tmp_path / "shelf")
+    assert compare("ours", theirs.path) == compare(ours, "theirs@1.0.0") == compare(ours, theirs)
+    expected = nearest(ours, [ours, theirs])
+    assert nearest("ours") == nearest(ours.path, ["ours", theirs]) == nearest(ours) == expected
+    assert nearest(ours, "theirs") == nearest(ours, theirs) == nearest(ours, [theirs])
+    with pytest.raises(ProfileNotFound, match="nobody"):
+        compare("ours", "nobody")
+    with pytest.raises(TypeError, match=r"a list was given, expected a profile.*dft_stats\.build"):
+        compare("ours", ["A text."])  # type: ignore[arg-type]
+
+
+def test_a_profile_differs_from_itself_by_nothing_at_all(tmp_path: Path) -> None:
+    reference = profile_of(prose(40), tmp_path / "reference")
+    assert {difference.value for difference in compare(reference, reference).differences} <= {0.0, None}
+    assert {difference.value for difference in compare("news", "news").differences} == {0.0}
+
+
+def test_what_no_reference_lists_keeps_a_pruned_profile_from_itself(tmp_path: Path) -> None:
+    """Two tenths of the units are in no table: half the rarest row's share is expected of them, by every reference alike."""
+    texts = ["a b c d e f g h " + rare for rare in ("v w", "x y")]
+    pruned = profile_of(texts, tmp_path / "pruned", min_documents=2)
+    expected = 0.8 * np.log2(0.8 / 0.8) + 0.2 * np.log2(0.2 / 0.05)
+    total = np.log2(0.85)  # of what the reference expects, which is normalised
+    assert nearest(pruned, [pruned]) == [("test", pytest.approx(expected + total))]
 
 
 def test_nearest_of_a_text_without_a_word(tmp_path: Path) -> None:
