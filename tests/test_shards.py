@@ -353,6 +353,17 @@ def test_the_undercount_of_pruned_profiles_is_a_bound(tmp_path: Path, capsys: py
         )
 
 
+def test_the_same_corpus_does_not_add_up_to_itself(tmp_path: Path) -> None:
+    texts = prose(20)
+    one, again = (build(texts[::step], out=tmp_path / f"{step}", name=f"x{step + 1}") for step in (1, -1))
+    other = build([*texts, "One more."], out=tmp_path / "other", name="other")
+    for profiles in ([one, one], [one, other, again]):
+        with pytest.raises(IncomparableError, match=r"have the same counts in every table: this is the same corpus twice"):
+            combine(profiles, out=tmp_path / "sum", name="sum")
+    assert not (tmp_path / "sum").exists()
+    assert combine([one, other], out=tmp_path / "sum", name="sum").exposure.documents == 41
+
+
 def test_profiles_of_other_rules_do_not_add_up(tmp_path: Path) -> None:
     texts = prose(12)
     plain = build(texts, out=tmp_path / "plain", name="plain")
