@@ -78,7 +78,7 @@ def show_comparison(found: Comparison) -> None:
     console = _console()
     console.print(f"reference {found.reference} ({found.reference_words:,} words), other {found.other} ({found.other_words:,} words)")
     rows = ((d.statistic, d.unit, d.value, TOO_SHORT if _is_too_short(d, found) else d.floor, d.multiple) for d in found.differences)
-    title = f"Differences; the floor is {_floor_of(found)}"
+    title = f"Differences; {_floor_of(found)}"
     console.print(_table(title, ("statistic", "unit", "difference", "floor", "times the floor"), rows, left=2))
     _show_items(console, "Units used more than in the reference", found.overused_units)
     _show_items(console, "Units used less", found.underused_units)
@@ -95,12 +95,13 @@ def _floor_of(found: Comparison) -> str:
     sizes = sorted({d.floor_words for d in found.differences if d.floor_words is not None})
     smallest = min((d.floor_sizes[0] for d in found.differences if d.floor_sizes is not None), default=None)
     if sizes:
-        said = f"what two samples of {' or '.join(f'{size:,.0f}' for size in sizes)} words of the reference differ by"
+        said = f"the floor is what two samples of {' or '.join(f'{size:,.0f}' for size in sizes)} words of the reference differ by"
         return f"{said}, the most that were drawn; larger ones differ by less" if sizes[-1] < found.floor_words else said
     if smallest is None:
-        return "not known: the reference has none, which takes four documents and some 2,200 words"
+        return "the reference has no floor, which takes four documents and some 2,200 words"
     return (
-        f"that of {smallest:,} words or more a side; these two texts are as noisy as samples of {found.floor_words:,.0f}, so there is none"
+        f"no floor: these two texts are as noisy as samples of {found.floor_words:,.0f} words, and the smallest that were drawn of the "
+        f"reference have {smallest:,}"
     )
 
 

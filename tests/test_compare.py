@@ -160,7 +160,7 @@ def test_no_floor_beyond_what_was_measured(words: float) -> None:
 @pytest.mark.parametrize(
     ("size", "floor", "said"),
     [
-        (1000, None, "that of 1,000 words or more a side; these two texts are as noisy as samples of"),
+        (1000, None, "and the smallest that were drawn of the reference have 1,000"),
         (10, 0.5, "what two samples of 10 words of the reference differ by, the most that were drawn; larger ones differ by less"),
     ],
 )

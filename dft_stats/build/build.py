@@ -185,17 +185,16 @@ def build(
 def _check_kept(counted: Counted, keep: Keep) -> None:
     """Refuse to write a profile without a word in it."""
     documents = counted.exposure.documents
-    remedy = f"give at most {documents:,}; what says much of a corpus is a small part of that, such as {max(1, min(10, documents // 10))}"
     if keep.min_documents > documents:
         raise CorpusError(
             f"min_documents (`--min-documents`) is {keep.min_documents:,}, and the corpus has {documents:,} documents, so that nothing "
-            f"would be kept; {remedy}. Files that are counted are not counted again"
+            f"would be kept; give at most {documents:,}"
         )
     if not len(counted.counts[TOKEN_FREQUENCY.name].table):
         raise CorpusError(
             f"not one word or mark of the {documents:,} documents would be kept with min_documents {keep.min_documents:,} "
             f"(`--min-documents`), min_count {keep.min_count:,} (`--min-count`) and max_rows {dict(keep.max_rows)}; give smaller numbers "
-            "of documents and occurrences. Files that are counted are not counted again"
+            "of documents and occurrences"
         )
 
 
