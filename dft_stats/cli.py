@@ -44,11 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from dft_stats import __version__
+
+        print(f"dft-stats {__version__}")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dft-stats",
         description="Reference statistics of human writing. PROFILE is a name (news), name@version, owner/name of the Hub, or a folder.",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version of the package")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Callable[[argparse.Namespace], int], what: str) -> argparse.ArgumentParser:
@@ -308,6 +317,7 @@ def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"
     if not is_text and len(paths) == 1:
         yield load(given.other[0])
         return
+    _check_texts(given.other)
     from dft_stats.build import build
     from dft_stats.report import teller
 
@@ -324,6 +334,24 @@ def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"
             privacy="none",
             progress=teller(),
         )
+
+
+def _check_texts(given: Sequence[str]) -> None:
+    """Refuse what is no text where texts are expected: a second profile, or a path that leads nowhere."""
+    from dft_stats.errors import CorpusError
+    from dft_stats.manifest import MANIFEST
+    from dft_stats.registry import list_profiles
+
+    names = {info.name for info in list_profiles()}
+    for name in given:
+        path = Path(name).expanduser()
+        is_profile = (path / MANIFEST).is_file() or (not path.exists() and name.partition("@")[0] in names)
+        if is_profile or not (path.exists() or set(name) & set("*?[") or "://" in name):
+            what = "a profile" if is_profile else "neither a file nor a folder"
+            raise CorpusError(
+                f"{name!r} is {what}, and {len(given)} things were given to judge: {', '.join(map(repr, given))}; give one profile, or "
+                "files and folders of text"
+            )
 
 
 def _facts(profile: "Profile") -> dict[str, Any]:

@@ -6,6 +6,7 @@ random samples of the reference's own corpus differ by at the same amount. 1 mea
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from dft_stats.profile import Profile
 LONG, SHORT = 128, 32  # words in a window of entropy; the short one serves texts that have no long one
 LONGEST_GAP = 40  # words between two marks: longer gaps are one cell
 COMPARED_ORDERS = (2, 3)
+ROUNDING = 1e-12  # a distance below is what sums of floats leave of 0
 UNITS = {
     "token_frequency": "bits (Jensen-Shannon)",
     "ngram_frequency": "bits (Jensen-Shannon, mean of n = 2, 3)",
@@ -29,6 +31,9 @@ UNITS = {
     "punctuation_rhythm": "bits (Jensen-Shannon)",
     "entropy": "bits (Wasserstein-1)",
 }
+
+Named = Profile | str | Path
+"""A profile, or what `dft_stats.load` takes: a name or a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,10 @@ class Difference:
     statistic: str
     unit: str
     value: float | None
-    floor: float | None  # same unit
+    floor: float | None  # same unit; None also where the texts are shorter than the smallest samples it was measured on
     multiple: float | None  # value / floor
+    floor_words: float | None  # words a side that this floor is of: `Comparison.floor_words`, or the largest size if that is less
+    floor_sizes: tuple[int, int] | None  # smallest and largest words a side at which the reference has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class Comparison:
     other: str
     reference_words: int
     other_words: int
-    floor_words: float  # words a side at which the floor was looked up
+    floor_words: float  # words a side at which the floor was looked up: two samples of so many are as noisy as these two texts
     differences: tuple[Difference, ...]
     overused_units: tuple[KeyItem, ...]
     underused_units: tuple[KeyItem, ...]
@@ -62,17 +69,19 @@ class Comparison:
         return asdict(self)
 
 
-def compare(reference: Profile, other: Profile, *, top: int = 10) -> Comparison:
+def compare(reference: Named, other: Named, *, top: int = 10) -> Comparison:
     """Compare two profiles, statistic by statistic.
 
     Args:
-        reference: whose floor is the yardstick.
-        other: what is judged.
+        reference: whose floor is the yardstick: a profile, or what `dft_stats.load` takes, such as "news" or a folder.
+        other: what is judged, likewise.
         top: how many over- and under-used units and n-grams to name.
 
     Raises:
-        IncomparableError: they were segmented or normalised by different rules.
+        ProfileNotFound, ProfileFormatError: a name or a folder is none of a profile.
+        IncomparableError: they were segmented or normalised by different rules, or pruning left one of them no word.
     """
+    reference, other = _profile(reference), _profile(other)
     check_comparable(reference, other)
     ours, theirs = compared_counts(reference), compared_counts(other)
     found, floors = discrepancies(ours, theirs), reference.table("floor")
@@ -83,9 +92,10 @@ def compare(reference: Profile, other: Profile, *, top: int = 10) -> Comparison:
         if statistic == "entropy":
             window = SHORT if "entropy" not in found and "entropy_32" in found else LONG
             name, unit = ("entropy" if window == LONG else "entropy_32"), f"{unit}, windows of {window} words"
-        value, floor = found.get(name), floor_at(floors, name, words)
+        value, floor, sizes = found.get(name), floor_at(floors, name, words), floor_sizes(floors, name)
         multiple = None if value is None or floor is None else value / floor
-        differences.append(Difference(statistic, unit, value, floor, multiple))
+        own_words = None if floor is None or sizes is None else min(words, sizes[1])
+        differences.append(Difference(statistic, unit, value, floor, multiple, own_words, sizes))
     exposures = reference.exposure, other.exposure
     units = key_items([align(ours["token_frequency"], theirs["token_frequency"])], *exposures)
     ngrams = key_items([align(ours["ngram_frequency"], theirs["ngram_frequency"], n) for n in COMPARED_ORDERS], *exposures)
@@ -103,21 +113,51 @@ def compare(reference: Profile, other: Profile, *, top: int = 10) -> Comparison:
     )
 
 
-def nearest(other: Profile, references: Iterable[Profile]) -> list[tuple[str, float]]:
+def nearest(other: Named, references: Named | Iterable[Named] | None = None) -> list[tuple[str, float]]:
     """References by their distance to a profile, nearest first: (name, `domain_distances`: bits a unit of its words and marks).
 
+    Only differences of these distances mean something. What no reference lists weighs on all of them alike, so that even a pruned profile
+    is some tenths of a bit away from itself.
+
+    Args:
+        other: what is judged: a profile, or what `dft_stats.load` takes.
+        references: one or several, likewise; the embedded profiles if None.
+
     Raises:
-        IncomparableError: a reference was counted by other rules.
+        ProfileNotFound, ProfileFormatError: a name or a folder is none of a profile.
+        IncomparableError: a reference was counted by other rules, or pruning left a profile no word.
     """
-    found = list(references)
+    if references is None:
+        from dft_stats.registry import list_profiles
+
+        references = sorted({info.name for info in list_profiles()})
+    other = _profile(other)
+    found = [_profile(reference) for reference in ([references] if isinstance(references, Profile | str | Path) else references)]
     for reference in found:
         check_comparable(reference, other)
     distances = domain_distances(other.counts("token_frequency"), [reference.counts("token_frequency") for reference in found])
     return sorted(((reference.name, bits) for reference, bits in zip(found, distances, strict=True)), key=lambda pair: (pair[1], pair[0]))
 
 
+def _profile(given: Named) -> Profile:
+    """A profile as it is, or by its name or folder."""
+    if isinstance(given, Profile):
+        return given
+    if not isinstance(given, str | Path):
+        raise TypeError(
+            f"a {type(given).__name__} was given, expected a profile, or the name or folder of one; of texts make one first, with "
+            "dft_stats.build(texts, out=..., name=...)"
+        )
+    from dft_stats.registry import load
+
+    return load(given)
+
+
 def check_comparable(reference: Profile, other: Profile) -> None:
-    """Refuse profiles whose segmenter, normaliser or typography differ."""
+    """Refuse profiles whose segmenter, normaliser or typography differ, and such as hold nothing to compare."""
+    for profile in (reference, other):
+        if profile.emptied:
+            raise IncomparableError(profile.emptied)
     for part in ("segmenter", "normaliser", "typography"):
         ours, theirs = reference.manifest.get(part), other.manifest.get(part)
         if ours != theirs:
@@ -166,7 +206,8 @@ def _distance(reference: Counts, other: Counts, group: str | int, column: str, s
     a, b = reference.rows(group), other.rows(group)
     if not len(a) or not len(b):
         return None
-    return wasserstein_1(a[column].to_numpy() / scale, a["count"].to_numpy(), b[column].to_numpy() / scale, b["count"].to_numpy())
+    found = wasserstein_1(a[column].to_numpy() / scale, a["count"].to_numpy(), b[column].to_numpy() / scale, b["count"].to_numpy())
+    return found if found > ROUNDING else 0.0
 
 
 def _rhythm_bits(reference: Counts, other: Counts) -> float | None:
@@ -193,18 +234,27 @@ def floor_words(reference_words: int, other_words: int) -> float:
 def floor_at(floor: pa.Table, statistic: str, words: float) -> float | None:
     """The human-human floor at a sample size, interpolated in log words and log discrepancy.
 
-    Below the smallest size the slope of the first two goes on; beyond the largest its value is held, which is conservative: the true
-    floor is lower there, multiples are understated. None if the table has no such statistic.
+    None below the smallest size that was measured: a divergence has an upper bound, and a slope that goes on does not know it. Beyond the
+    largest its value is held, which is conservative: the true floor is lower there, multiples are understated. None if the table has no
+    such statistic.
 
     Args:
         floor: rows (statistic, words, mean, sd).
         statistic: a key of `discrepancies`.
         words: of each of the two samples.
     """
-    rows = floor.filter(pc.and_(pc.equal(floor["statistic"], statistic), pc.greater(floor["mean"], 0))).sort_by("words")
-    if not len(rows) or words <= 0:
+    rows = _floor_rows(floor, statistic)
+    if not len(rows) or words < rows["words"][0].as_py():
         return None
-    x, y, at = np.log(rows["words"].to_numpy()), np.log(rows["mean"].to_numpy()), np.log(words)
-    if at < x[0] and len(rows) > 1:
-        return float(np.exp(y[0] + (at - x[0]) * (y[1] - y[0]) / (x[1] - x[0])))
-    return float(np.exp(np.interp(at, x, y)))
+    x, y = np.log(rows["words"].to_numpy()), np.log(rows["mean"].to_numpy())
+    return float(np.exp(np.interp(np.log(words), x, y)))
+
+
+def floor_sizes(floor: pa.Table, statistic: str) -> tuple[int, int] | None:
+    """The smallest and the largest sample size at which there is a floor of this statistic; None if there is none at all."""
+    words = _floor_rows(floor, statistic)["words"].to_pylist()
+    return (words[0], words[-1]) if words else None
+
+
+def _floor_rows(floor: pa.Table, statistic: str) -> pa.Table:
+    return floor.filter(pc.and_(pc.equal(floor["statistic"], statistic), pc.greater(floor["mean"], 0))).sort_by("words")

@@ -65,6 +65,8 @@ def compile_profile(
     """
     if not profile.exposure.words:
         raise CompiledProfileError(f"{profile!r} has no words, so there is nothing to compile; build it from text")
+    if profile.emptied:
+        raise CompiledProfileError(profile.emptied)
     resolved = resolve(tokenizer)
     identity = fingerprint(resolved)
     path = cache_folder() / "compiled" / f"{profile.sha256[:32]}-{identity[:32]}-{COMPILER}.npz"

@@ -21,7 +21,16 @@ def ids_of(tokenizer: "Tokenizer | Any", words: Iterable[str]) -> dict[str, list
     """Of each word the tokens that spell it whole, in any case, with or without a space before it.
 
     A word that is always cut into several tokens has none: exclude or pin its first token, if it begins no other word.
+
+    Raises:
+        ValueError: a word is empty, or has white space in it: hundreds of tokens spell nothing but white space.
     """
+    if isinstance(words, str):
+        raise ValueError(f"words are given as a list, such as [{words!r}], not as one string")
+    words = list(words)
+    for word in words:
+        if not word or word.split() != [word]:
+            raise ValueError(f"{word!r} is not a word; give words without white space, each as one item")
     found = resolve(tokenizer)
     special = set(special_ids(found))
     by_word: dict[str, list[int]] = {}

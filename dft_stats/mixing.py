@@ -21,7 +21,8 @@ def mix(compiled: Sequence[CompiledProfile], shares: Sequence[float]) -> Compile
 
     Args:
         compiled: for one tokenizer.
-        shares: of the words, more than 0; they are divided by their sum.
+        shares: of the words, more than 0; they are divided by their sum, so that [7, 3] and [0.7, 0.3] are the same, and [0.5, 0.9] is
+            0.36 and 0.64. The words of two corpora do as well.
 
     Raises:
         ValueError: no profiles, or shares that cannot be.

@@ -152,6 +152,18 @@ class Profile:
 
         return embed_documents(self, words=words, size=size, seed=seed)
 
+    @property
+    def emptied(self) -> str:
+        """Why there is nothing to compare or to compile: every word was pruned. Empty if that is not so."""
+        if not self.exposure.words or any(entry["rows"] for entry in self.manifest["tables"] if entry["name"] == "token_frequency"):
+            return ""
+        keep = self.manifest.get("keep", {})
+        least = ", ".join(f"{name} {keep[name]}" for name in ("min_documents", "min_count") if keep.get(name, 1) > 1) or "unknown"
+        return (
+            f"{self.name} was counted from {self.exposure.documents:,} documents, and not one of its words was kept (rows are kept by: "
+            f"{least}), so that its tables are empty; build it again with a smaller min_documents (`--min-documents`)"
+        )
+
     def __repr__(self) -> str:
         return f"<Profile {self.name}@{self.version}: {self.exposure.words:,} words of {self.exposure.documents:,} documents>"
 

@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dft_stats.compare import Comparison
+from dft_stats.compare import Comparison, Difference
 from dft_stats.keyness import KeyItem
 from dft_stats.profile import Profile
 from dft_stats.registry import ProfileInfo, registry_path
 
 TELL_SECONDS = 2.0  # between two lines of progress
+TOO_SHORT = "too short"
 PIPED_WIDTH = 120  # columns, where no terminal says how wide it is
 
 
@@ -76,13 +77,32 @@ def show_comparison(found: Comparison) -> None:
     """Differences as multiples of the floor, then what is used more and less."""
     console = _console()
     console.print(f"reference {found.reference} ({found.reference_words:,} words), other {found.other} ({found.other_words:,} words)")
-    rows = ((d.statistic, d.unit, d.value, d.floor, d.multiple) for d in found.differences)
-    title = f"Differences; the floor is what two samples of {found.floor_words:,.0f} words of the reference differ by"
+    rows = ((d.statistic, d.unit, d.value, TOO_SHORT if _is_too_short(d, found) else d.floor, d.multiple) for d in found.differences)
+    title = f"Differences; {_floor_of(found)}"
     console.print(_table(title, ("statistic", "unit", "difference", "floor", "times the floor"), rows, left=2))
     _show_items(console, "Units used more than in the reference", found.overused_units)
     _show_items(console, "Units used less", found.underused_units)
     _show_items(console, "Bigrams and trigrams used more", found.overused_ngrams)
     _show_items(console, "Bigrams and trigrams used less", found.underused_ngrams)
+
+
+def _is_too_short(difference: Difference, found: Comparison) -> bool:
+    return difference.floor_sizes is not None and found.floor_words < difference.floor_sizes[0]
+
+
+def _floor_of(found: Comparison) -> str:
+    """Which samples the floor is of, in words; where statistics differ in that, each size is named."""
+    sizes = sorted({d.floor_words for d in found.differences if d.floor_words is not None})
+    smallest = min((d.floor_sizes[0] for d in found.differences if d.floor_sizes is not None), default=None)
+    if sizes:
+        said = f"the floor is what two samples of {' or '.join(f'{size:,.0f}' for size in sizes)} words of the reference differ by"
+        return f"{said}, the most that were drawn; larger ones differ by less" if sizes[-1] < found.floor_words else said
+    if smallest is None:
+        return "the reference has no floor, which takes four documents and some 2,200 words"
+    return (
+        f"no floor: these two texts are as noisy as samples of {found.floor_words:,.0f} words, and the smallest that were drawn of the "
+        f"reference have {smallest:,}"
+    )
 
 
 def _show_items(console: Console, title: str, items: Sequence[KeyItem]) -> None:
@@ -117,12 +137,14 @@ def show_audit(found: Mapping[str, Any]) -> None:
 
 
 def teller() -> Callable[[str], None]:
-    """Progress on stderr, one line every `TELL_SECONDS` at the most."""
+    """Progress on stderr, one line every `TELL_SECONDS` at the most, and every warning."""
     last = time.monotonic() - TELL_SECONDS
 
     def tell(line: str) -> None:
         nonlocal last
-        if time.monotonic() - last >= TELL_SECONDS:
+        if line.startswith("warning: "):
+            print(line, file=sys.stderr, flush=True)
+        elif time.monotonic() - last >= TELL_SECONDS:
             print(line, file=sys.stderr, flush=True)
             last = time.monotonic()
 

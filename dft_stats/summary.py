@@ -18,9 +18,11 @@ def summarise(counts: Mapping[str, Counts], exposure: Exposure) -> dict[str, Any
 
     `sentence_length`: mean, SD, CV = SD / mean and lag-1 correlation of successive sentences of a document, in words.
     `marks_per_1000_words`: every opening and closing quote or bracket is one mark, a run of one character ("...", "!!") too.
-    `entropy_bits`: Miller-Madow entropy of the words' frequencies, case kept.
+    `entropy_bits`: Miller-Madow entropy of the words' frequencies, case kept. Of a pruned profile it is nearly that: see
+    `word_frequencies`.
     `entropies_bits`: mean plug-in entropy of windows of W lower-cased words ("window_W"); conditional entropy of the n-th unit of an
-    n-gram given the ones before, H(n) - H(n - 1), plug-in, an underestimate that grows with n on small corpora ("conditional_n").
+    n-gram given the ones before, H(n) - H(n - 1), plug-in, an underestimate that grows with n on small corpora, where it can fall below 0
+    ("conditional_n").
     """
     tokens = counts["token_frequency"]
     return {
@@ -63,7 +65,7 @@ def windows(counts: Counts) -> dict[str, float]:
 
 
 def word_frequencies(tokens: Counts) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Counts of all word types. Pruned types are taken for words: marks and symbols are too few and too frequent to be pruned."""
+    """Counts of all word types. Pruned types are all taken for words, though a few are rare symbols and runs of marks."""
     is_word = [unit_kind(unit) == WORD for unit in tokens.table["unit"].to_pylist()]
     kept = tokens.table["count"].to_numpy()[np.array(is_word, bool)]
     return np.concatenate([kept, np.repeat(tokens.spectrum["count"].to_numpy(), tokens.spectrum["types"].to_numpy())]).astype(np.int64)

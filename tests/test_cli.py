@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import dft_stats
 from dft_stats import registry
 from dft_stats.cli import main
 from dft_stats.text import MARK_CLASSES
@@ -188,6 +189,25 @@ def test_nearest_and_compare_of_texts(capsys: pytest.CaptureFixture[str]) -> Non
     assert [entry["name"] for entry in data(capsys, "nearest", "story.md")] == ["stories", "contracts"]
     assert data(capsys, "compare", "contracts", "contract.txt", "story.md")["other"] == "texts@1.0.0"
     assert sorted(Path().iterdir()) == before
+
+
+def test_several_things_to_judge_are_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("text.txt").write_text(LEGAL, encoding="utf-8")
+    profile_of([LEGAL], Path("mine"))
+
+    def remedy(given: str) -> str:
+        return f"2 things were given to judge: {given}; give one profile, or files and folders of text"
+
+    said = failure(capsys, "compare", "stories", "contracts", "stories@1.0.0")
+    assert said == "error: 'contracts' is a profile, and " + remedy("'contracts', 'stories@1.0.0'") + "\n"
+    assert "'mine' is a profile, and " + remedy("'mine', 'text.txt'") in failure(capsys, "nearest", "mine", "text.txt")
+    said = failure(capsys, "nearest", "text.txt", "nowhere.txt")
+    assert "'nowhere.txt' is neither a file nor a folder, and " + remedy("'text.txt', 'nowhere.txt'") in said
+    assert data(capsys, "nearest", "text.txt", "*.txt")[0]["name"] == "contracts"
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert output(capsys, "--version") == f"dft-stats {dft_stats.__version__}\n"
 
 
 @pytest.mark.parametrize(

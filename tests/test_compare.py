@@ -11,18 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dft_stats import registry
 from dft_stats.cells import align, domain_distances, jensen_shannon_of
-from dft_stats.compare import compare, compared_counts, discrepancies, floor_at, floor_words, nearest
+from dft_stats.compare import UNITS, compare, compared_counts, discrepancies, floor_at, floor_sizes, floor_words, nearest
 from dft_stats.counts import COUNTS, Counts, count, from_rows, of_table, prune, schema
-from dft_stats.errors import IncomparableError
+from dft_stats.errors import CompiledProfileError, IncomparableError, ProfileNotFound
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.profile import Profile
+from dft_stats.report import show_comparison
 from dft_stats.sentences import documents
 from dft_stats.statistics import STATISTICS
 from dft_stats.tables import FLOOR_SCHEMA
 from tests.profiles import profile_of
 from tests.prose import documents as prose
 from tests.strategies import corpora
+from tests.tokenizers_for_tests import gpt2_like
 
 TOKENS, NGRAMS = STATISTICS[:2]
 
@@ -125,7 +128,7 @@ FLOOR = pa.Table.from_pylist(
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"), [(1000, 0.4), (2000, 0.4 / np.sqrt(2)), (4000, 0.2), (8000, 0.2), (250, 0.8), (10**9, 0.2), (16000, 0.2)]
+    ("words", "expected"), [(1000, 0.4), (2000, 0.4 / np.sqrt(2)), (4000, 0.2), (8000, 0.2), (10**9, 0.2), (16000, 0.2)]
 )
 def test_the_floor_is_interpolated_in_the_logarithm_of_both(words: int, expected: float) -> None:
     assert floor_at(FLOOR, "entropy", words) == pytest.approx(expected)
@@ -135,7 +138,45 @@ def test_no_floor_without_rows() -> None:
     assert floor_at(FLOOR, "sentence_length", 1000) is None
     assert floor_at(FLOOR_SCHEMA.empty_table(), "entropy", 1000) is None
     assert floor_at(FLOOR, "entropy", 0) is None
-    assert floor_at(FLOOR.filter(pc.equal(FLOOR["words"], 4000)), "entropy", 10) == pytest.approx(0.2)
+    single = FLOOR.filter(pc.equal(FLOOR["words"], 4000))
+    assert floor_at(single, "entropy", 4000) == pytest.approx(0.2)
+    assert floor_sizes(single, "entropy") == (4000, 4000)
+    assert floor_sizes(FLOOR, "sentence_length") is None
+
+
+@given(st.floats(0, 999.9))
+def test_no_floor_below_the_smallest_samples(words: float) -> None:
+    assert floor_at(FLOOR, "entropy", words) is None
+    assert floor_sizes(FLOOR, "entropy") == (1000, 16000)
+
+
+@given(st.floats(0, 1e12))
+def test_no_floor_beyond_what_was_measured(words: float) -> None:
+    """A floor lies between those of the table: no divergence can exceed its bound by being extrapolated."""
+    found = floor_at(FLOOR, "entropy", words)
+    assert found is None or 0.2 - 1e-12 <= found <= 0.4 + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("size", "floor", "said"),
+    [
+        (1000, None, "and the smallest that were drawn of the reference have 1,000"),
+        (10, 0.5, "what two samples of 10 words of the reference differ by, the most that were drawn; larger ones differ by less"),
+    ],
+)
+def test_a_floor_says_of_which_samples_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int, floor: float | None, said: str
+) -> None:
+    rows = [{"statistic": name, "words": size, "mean": 0.5, "sd": 0.1} for name in UNITS]
+    reference = profile_of(prose(12), tmp_path / "reference", floor=pa.Table.from_pylist(rows, schema=FLOOR_SCHEMA))
+    found = compare(reference, profile_of(prose(1), tmp_path / "other"))
+    first = found.differences[0]
+    assert (first.floor, first.floor_sizes) == (floor, (size, size))
+    assert (first.multiple is None) == (first.floor_words is None) == (floor is None)
+    show_comparison(found)
+    text = " ".join(capsys.readouterr().out.split())
+    assert said in text
+    assert ("too short" in text) == (floor is None)
 
 
 def test_floor_words_of_equal_sides_and_of_a_vast_reference() -> None:
@@ -197,6 +238,20 @@ def test_profiles_of_other_rules_are_refused(tmp_path: Path, part: str, value: o
         nearest(other, [reference])
 
 
+def test_a_profile_that_pruning_emptied_is_refused(tmp_path: Path) -> None:
+    whole = profile_of(prose(6), tmp_path / "whole", name="whole")
+    emptied = profile_of(prose(6), tmp_path / "emptied", name="emptied", min_documents=7, facts={"keep": {"min_documents": 7}})
+    said = r"emptied was counted from 6 documents, and not one of its words was kept \(rows are kept by: min_documents 7\)"
+    for reference, other in ((whole, emptied), (emptied, whole)):
+        with pytest.raises(IncomparableError, match=said):
+            compare(reference, other)
+        with pytest.raises(IncomparableError, match=said):
+            nearest(other, [reference])
+    with pytest.raises(CompiledProfileError, match=said):
+        emptied.compile(gpt2_like())
+    assert not profile_of([""], tmp_path / "nothing").emptied
+
+
 def test_a_text_is_nearest_to_its_own_kind_pruned_or_not(tmp_path: Path) -> None:
     sea = ["The sea was calm and the boat lay still in the bay. " * 5, "The boat and the sea: the waves, the bay. " * 5]
     law = ["The party shall indemnify the other party under this agreement. " * 5, "This agreement shall bind each party. " * 5]
@@ -215,6 +270,34 @@ def test_nearest_to_itself_at_no_distance(tmp_path: Path) -> None:
     reference = profile_of(prose(6), tmp_path / "reference")
     assert nearest(reference, [reference]) == [("test", pytest.approx(0, abs=0.01))]
     assert nearest(reference, []) == []
+
+
+def test_names_and_folders_do_as_well_as_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = (profile_of(prose(6 + i), tmp_path / "shelf" / name / "1.0.0", name=name) for i, name in enumerate(("ours", "theirs")))
+    monkeypatch.setattr(registry, "registry_path", lambda: tmp_path / "shelf")
+    assert compare("ours", theirs.path) == compare(ours, "theirs@1.0.0") == compare(ours, theirs)
+    expected = nearest(ours, [ours, theirs])
+    assert nearest("ours") == nearest(ours.path, ["ours", theirs]) == nearest(ours) == expected
+    assert nearest(ours, "theirs") == nearest(ours, theirs) == nearest(ours, [theirs])
+    with pytest.raises(ProfileNotFound, match="nobody"):
+        compare("ours", "nobody")
+    with pytest.raises(TypeError, match=r"a list was given, expected a profile.*dft_stats\.build"):
+        compare("ours", ["A text."])  # type: ignore[arg-type]
+
+
+def test_a_profile_differs_from_itself_by_nothing_at_all(tmp_path: Path) -> None:
+    reference = profile_of(prose(40), tmp_path / "reference")
+    assert {difference.value for difference in compare(reference, reference).differences} <= {0.0, None}
+    assert {difference.value for difference in compare("news", "news").differences} == {0.0}
+
+
+def test_what_no_reference_lists_keeps_a_pruned_profile_from_itself(tmp_path: Path) -> None:
+    """Two tenths of the units are in no table: half the rarest row's share is expected of them, by every reference alike."""
+    texts = ["a b c d e f g h " + rare for rare in ("v w", "x y")]
+    pruned = profile_of(texts, tmp_path / "pruned", min_documents=2)
+    expected = 0.8 * np.log2(0.8 / 0.8) + 0.2 * np.log2(0.2 / 0.05)
+    total = np.log2(0.85)  # of what the reference expects, which is normalised
+    assert nearest(pruned, [pruned]) == [("test", pytest.approx(expected + total))]
 
 
 def test_nearest_of_a_text_without_a_word(tmp_path: Path) -> None:

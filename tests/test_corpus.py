@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dft_stats.build.corpus import files, read
+from dft_stats.build.formats import MISSING, NULL, Faults
 from dft_stats.errors import CorpusError
 
 unicode_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -189,7 +190,7 @@ def test_home_is_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ([3], "item 0: 3 is of type int, not a text"),
         (["A text.\n", 3], "item 1: 3 is of type int, not a text"),
         ([{"text": ["a", "b"]}], r"item 0, field 'text': \['a', 'b'\] is of type list, not a text"),
-        ([{"a": "x", "b": "y"}], "which column holds the text.*'a', 'b'; name it .`--text-column`"),
+        ([{"a": "x", "b": "y"}], "which column holds the text.*'a', 'b'; name it with text_column .`--text-column`"),
         ([{"a": 1}], "no column is of strings; there are 'a'"),
         ([{}], "no column is of strings; there are none"),
     ],
@@ -262,7 +263,14 @@ def test_the_column_of_the_text(folder: Path) -> None:
     for given_rows, name in (("rows.jsonl", "rows.jsonl"), ("rows.parquet", "rows.parquet"), (rows, "what was given")):
         assert name in (message := failure(given_rows, text_column="txt"))
         assert re.search(r"has no (field|column) 'txt'; .*'id', 'body'", message)
-        assert re.search(f"{name}: which column holds the text.*'id', 'body'; name it", failure(given_rows))
+        assert re.search(
+            f"{name}: which column holds the text.*'id', 'body'; name it with text_column .`--text-column`", failure(given_rows)
+        )
+    for given_rows, missing in (("rows.jsonl", 1), ("rows.parquet", 0), (rows, 1)):
+        faults = Faults()
+        assert sum(map(len, read(given_rows, text_column="body", faults=faults))) == 2
+        found = {fault: number for fault, (number, _) in faults.found.items()}
+        assert found == {NULL: 2 - missing} | ({MISSING: 1} if missing else {})
     assert texts_of([{"number": 1, "story": "one"}, {"number": 2, "story": ""}]) == ["one", ""]
     assert texts_of([{"text": None, "story": "one"}, {"text": "two", "story": ""}, None]) == ["two"]
 
@@ -280,8 +288,9 @@ def test_a_parquet_column_that_is_not_text() -> None:
     ("lines", "said"),
     [
         (b'{"text": "a"}\n\n{"text": "b"\n', "line 3 is not JSON .Expecting ',' delimiter at character"),
-        (b'[\n{"text": "a"}\n]', "line 1 is not JSON"),
-        (b'["a"]', r"line 1: \['a'\] is of type list, not a text"),
+        (b'[\n{"text": "a"}\n]', r"line 1 is not JSON Lines: it begins with \[, as a JSON array does; write the array as \.jsonl"),
+        (b' ["a"]', "as a JSON array does"),
+        (b'"a"\n["a"]', r"line 2: \['a'\] is of type list, not a text"),
         (b'"a"\n7', "line 2: 7 is of type int, not a text"),
         (b'{"text": "a"}\n{"text": 7}', "line 2, field 'text': 7 is of type int, not a text"),
         (b'"a"\n"caf\xe9"', "line 2: byte 4 is not UTF-8; convert the file, as in `iconv"),

@@ -1,9 +1,13 @@
 """Every block of code in the README and the docs runs, in order, as it stands; every name of the API page exists."""
 
 import importlib
+import inspect
 import re
 import shlex
+import tomllib
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +23,7 @@ from tests.tokenizers_for_tests import gpt2_like
 ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md",
-    *(f"docs/{page}.md" for page in ("tutorial", "format", "statistics", "sentences", "tokenizers", "loss", "trainers")),
+    *(f"docs/{page}.md" for page in ("tutorial", "format", "statistics", "sentences", "tokenizers", "loss", "trainers", "glossary")),
     "pipelines/README.md",
 )
 BLOCK = re.compile(r"^```(python|bash|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -102,3 +106,59 @@ def test_every_public_name_stands_on_the_api_page() -> None:
     for module in ("dft_stats", "dft_stats.loss"):
         for name in importlib.import_module(module).__all__:
             assert name.startswith("__") or f"`{name}" in page, name
+
+
+SIGNATURE = re.compile(r"^\| `([\w.]+)\(([^`]*?)\)(?: ->[^`]*)?`", re.MULTILINE)
+
+
+def test_the_signatures_of_the_api_page_are_those_of_the_code() -> None:
+    """Names, defaults, and what is given by name alone; "..." stands for more that is."""
+    modules: list[Any] = []
+    found = 0
+    for line in (ROOT / "docs" / "api.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            modules = [importlib.import_module(name) for name in re.findall(r"`(dft_stats[\w.]*)`", line)]
+        for name, given in SIGNATURE.findall(line):
+            if name.startswith("dft_stats."):
+                home, _, name = name.rpartition(".")
+                modules = [importlib.import_module(home), *modules]
+            top, *below = name.split(".")
+            thing = next(getattr(module, top) for module in modules if hasattr(module, top))
+            thing = getattr(thing, top) if isinstance(thing, ModuleType) else thing  # `compare` is both
+            for part in below:
+                thing = getattr(thing, part)
+            real = {key: value for key, value in inspect.signature(thing).parameters.items() if key != "self"}
+            told = inspect.signature(eval(f"lambda {given.removesuffix('...').rstrip(', ')}: 0")).parameters
+            for key, parameter in told.items():
+                assert key in real, f"{name}: {key}"
+                assert parameter.kind == real[key].kind, f"{name}: {key}"
+                assert parameter.default in (real[key].default, []), f"{name}: {key}"  # of a dataclass a list is made by a factory
+            assert given.endswith("...") or told.keys() == real.keys(), f"{name}: {real.keys() - told.keys()}"
+            found += 1
+    assert found > 30
+
+
+@pytest.mark.parametrize("page", sorted(str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))))
+def test_tables_are_whole(page: str) -> None:
+    """A table is a header, a line of dashes and rows of as many cells; a blank line in it makes text of the rest."""
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
+        rows = [re.split(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", row))[1:-1] for row in block.splitlines()]
+        assert len(rows) > 2, f"{page}: {block}"
+        assert all(re.fullmatch(r" *:?-+:? *", cell) for cell in rows[1]), f"{page}: no header: {block.splitlines()[0]}"
+        for row, line in zip(rows, block.splitlines(), strict=True):
+            assert len(row) == len(rows[0]), f"{page}: {line}"
+
+
+def test_every_command_stands_on_the_api_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    commands = re.findall(r"^    ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("## `dft-stats`\n")[2]
+    assert len(commands) > 10
+    assert [command for command in commands if f"`{command}`" not in page] == []
+
+
+def test_every_extra_stands_in_the_readme() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `\[(\w+)\]` \|", page, re.MULTILINE)) == set(extras)

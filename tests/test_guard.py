@@ -23,6 +23,17 @@ def test_words_are_found_in_every_spelling(kind: str) -> None:
     assert found["xylophone"] == []
 
 
+@pytest.mark.parametrize("words", [[""], ["he", " "], ["of the"], ["he\n"]])
+def test_what_is_no_word_has_no_tokens(words: list[str]) -> None:
+    with pytest.raises(ValueError, match="is not a word; give words without white space"):
+        ids_of(ALL["gpt2"](), words)
+
+
+def test_a_string_is_no_list_of_words() -> None:
+    with pytest.raises(ValueError, match=r"such as \['he'\]"):
+        ids_of(ALL["gpt2"](), "he")
+
+
 def test_pinned_rates_stay_and_the_others_go_to_the_profile() -> None:
     """Logits that are learned; the profile wants twenty times as much of one token, which is pinned."""
     generator = torch.Generator().manual_seed(0)

@@ -62,6 +62,7 @@ def test_a_mixture_steers(halves: tuple[Profile, Profile, Profile]) -> None:
     loss = DistributionLoss(mix([one, other], [0.3, 0.7]))
     assert loss.identity["profile_sha256"] not in (one.profile_sha256, other.profile_sha256)
     assert mix([one, other], [3, 7]).profile_sha256 == loss.identity["profile_sha256"]
+    assert mix([one, other], [0.6, 1.4]).profile_sha256 == loss.identity["profile_sha256"], "shares are divided by their sum"
     assert mix([one, other], [4, 6]).profile_sha256 != loss.identity["profile_sha256"]
 
 

@@ -24,6 +24,7 @@ from dft_stats.build.shards import Shard, plan
 from dft_stats.cli import main
 from dft_stats.errors import CorpusError, IncomparableError
 from dft_stats.profile import Profile
+from dft_stats.report import teller
 from tests.prose import documents as prose
 
 SMALL = 5_000
@@ -240,6 +241,61 @@ def test_faults_are_left_out_and_recorded_if_the_user_says_so(tmp_path: Path, ca
     assert manifest["exposure"]["documents"] == 14
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rows_without_a_text_are_counted_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int) -> None:
+    lines = [json.dumps({"id": i, "text": text}) for i, text in enumerate(prose(6))] + [
+        '{"text": null}',
+        "null",
+        '{"id": 5}',
+        '{"text": ""}',
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    command = ["build", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out"), "--name", "x", "--workers", str(workers)]
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert "left out: row whose text is null: 2\n" in said
+    assert "left out: row without the field of the text: 1\n" in said
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["excluded"] == {"row whose text is null": 2, "row without the field of the text": 1}
+    assert manifest["exposure"]["documents"] == 7, "an empty text is one"
+    assert main(command) == 1
+    assert "replace it with overwrite=True (`--overwrite`)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        ({"min_documents": 161}, r"min_documents \(`--min-documents`\) is 161, and the corpus has 160 documents.*give at most 160"),
+        ({"min_count": 10**6}, r"not one word or mark of the 160 documents.*min_count 1,000,000"),
+        ({"max_rows": {"token_frequency": 0}}, "max_rows {'token_frequency': 0}"),
+    ],
+)
+def test_a_profile_without_a_word_is_not_written(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setattr(Job, "batch_characters", property(lambda job: 5_000))  # too large a corpus to be counted at one go
+    with pytest.raises(CorpusError, match=said):
+        build(corpus, out=tmp_path / "one", name="x", text_column="text", **keep)
+    assert not (tmp_path / "one").exists()
+    told: list[str] = []
+    build(corpus, out=tmp_path / "one", name="x", text_column="text", min_documents=160, progress=told.append)
+    assert any("counted before" in line for line in told), "the second try counts nothing"
+
+
+@pytest.mark.parametrize(("least", "is_told"), [(1, False), (10, True)])
+def test_little_mass_in_the_tables_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], least: int, is_told: bool) -> None:
+    """Of ten documents all say "the", a tenth of their words."""
+    texts = [f"the {' '.join(f'w{document}x{i}' for i in range(9))}" for document in range(10)]
+    told: list[str] = []
+    build([{"text": text} for text in texts], out=tmp_path / "x", name="x", min_documents=least, progress=told.append)
+    expected = "warning: the tables keep 10% of the running words and marks; a smaller min_documents (`--min-documents`) keeps more"
+    assert (expected in told) == is_told
+    tell = teller()
+    for line in told:
+        tell(line)
+    assert (expected in capsys.readouterr().err) == is_told, "however soon after another line"
+
+
 def test_a_text_that_memory_does_not_allow_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Job, "batch_characters", property(lambda job: 10_000))
     long = "It goes on and on. " * 4_000
@@ -343,6 +399,17 @@ def test_the_undercount_of_pruned_profiles_is_a_bound(tmp_path: Path, capsys: py
         assert merged.counts(name).total(*([2] if name == "ngram_frequency" else [])) == whole.counts(name).total(
             *([2] if name == "ngram_frequency" else [])
         )
+
+
+def test_the_same_corpus_does_not_add_up_to_itself(tmp_path: Path) -> None:
+    texts = prose(20)
+    one, again = (build(texts[::step], out=tmp_path / f"{step}", name=f"x{step + 1}") for step in (1, -1))
+    other = build([*texts, "One more."], out=tmp_path / "other", name="other")
+    for profiles in ([one, one], [one, other, again]):
+        with pytest.raises(IncomparableError, match=r"have the same counts in every table: this is the same corpus twice"):
+            combine(profiles, out=tmp_path / "sum", name="sum")
+    assert not (tmp_path / "sum").exists()
+    assert combine([one, other], out=tmp_path / "sum", name="sum").exposure.documents == 41
 
 
 def test_profiles_of_other_rules_do_not_add_up(tmp_path: Path) -> None:

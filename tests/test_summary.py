@@ -89,6 +89,23 @@ def test_pruning_words_changes_no_number_that_the_spectrum_can_save() -> None:
     assert found["entropies_bits"] == pytest.approx(expected["entropies_bits"])
 
 
+def test_pruning_takes_rare_symbols_for_words_and_changes_no_other_entropy() -> None:
+    """What `entropy_bits` of a pruned profile is: that of the words and of every symbol and mark that was pruned."""
+    segmented = documents([*prose(20), "Pay § 5, or ♥ 6?!?! No."])
+    whole = counts_of(segmented)
+    rare = pc.less(whole["token_frequency"].table["count"], 3)
+    pruned = whole | {"token_frequency": prune(whole["token_frequency"], pc.invert(rare))}
+    expected, found = (summarise(counts, exposure(segmented)) for counts in (whole, pruned))
+    table = whole["token_frequency"].table
+    is_word = pa.array([unit_kind(unit) == WORD for unit in table["unit"].to_pylist()])
+    assert pc.any(pc.and_(rare, pc.invert(is_word))).as_py()
+    taken = table.filter(pc.or_(rare, is_word))["count"].to_numpy()
+    assert found["entropy_bits"] == pytest.approx(miller_madow_bits(taken))
+    assert found["entropy_bits"] != pytest.approx(expected["entropy_bits"], abs=1e-6)
+    assert found["entropy_bits"] == pytest.approx(expected["entropy_bits"], abs=0.1)
+    assert found["entropies_bits"] == pytest.approx(expected["entropies_bits"])
+
+
 @given(corpora)
 def test_any_corpus_has_a_summary_without_nan(corpus: list[str]) -> None:
     segmented = documents(corpus)

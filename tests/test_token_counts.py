@@ -389,7 +389,7 @@ def test_verify_finds_what_was_tampered_with(texts: list[str], tmp_path: Path) -
     twice = pairs.set_column(2, "count", pc.multiply(pairs["count"], 2))
     assert "an id is first more often than token_ids has it" in said(name="token_pairs", table=twice)
     assert "outside the vocabulary of 3" in said(tokenizer=entry | {"vocabulary": 3})
-    assert "another shape" in said(tokenizer={})
+    assert "as its tokenizer, expected sha256, vocabulary, reader and reading" in said(tokenizer={})
     assert "not a number of" in said(tokenizer=entry | {"reading": {}})
     assert "not a number of" in said(tokenizer=entry | {"reading": entry["reading"] | {"words": -1}})
     assert "of format 2 and yet names a tokenizer" in said(

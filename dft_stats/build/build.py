@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from dft_stats.build.card import card_of
 from dft_stats.build.corpus import batched, sources
 from dft_stats.build.engine import Job, Progress, Runner, count_shards, default_memory, forget, is_counted, run_here
@@ -24,11 +26,13 @@ from dft_stats.errors import CorpusError, ProfileFormatError
 from dft_stats.manifest import MANIFEST, TOKENIZER, check_name
 from dft_stats.profile import Profile, write_profile
 from dft_stats.sentences import RULE, Segmenter
+from dft_stats.statistics import TOKEN_FREQUENCY
 from dft_stats.text import NORMALISER
 from dft_stats.token_counts import tokenizer_entry
 from dft_stats.tokenizer import resolve
 
 Corpus = str | Path | Iterable[Any]
+LITTLE = 0.5  # of the running units: if the tables keep less, the build says so
 
 
 def build(
@@ -103,7 +107,7 @@ def build(
         overwrite: replace a profile that lies in `out`.
 
     Raises:
-        CorpusError: nothing to read, or unreadable.
+        CorpusError: nothing to read, or unreadable, or no word that would be kept.
         ProfileFormatError: `out` is taken.
         CompiledProfileError: the tokenizer cannot be read.
         ValueError: settings of no meaning, or less privacy than "publish" promises.
@@ -112,7 +116,9 @@ def build(
     private = asked(privacy, min_documents=min_documents, spelling_documents=spelling_documents, group_column=group_column, deny=deny)
     target = Path(out)
     if (target / MANIFEST).exists() and not overwrite:
-        raise ProfileFormatError(f"{target} holds a profile already; give another folder, or overwrite it (`--overwrite`)")
+        raise ProfileFormatError(
+            f"{target} holds a profile already; give another folder, or replace it with overwrite=True (`--overwrite`)"
+        )
     if target.exists() and not (target / MANIFEST).exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ProfileFormatError(f"{target} exists and is no profile; give another folder")
     size = default_memory(workers) if memory is None else as_bytes(memory)
@@ -151,8 +157,13 @@ def build(
             keep_parts=parts is not None,
         )
         faults.add(begun)
+        if counted.exposure.words:
+            _check_kept(counted, keep)  # here, so that what is counted stays for the next try
     if not counted.exposure.words:
         raise CorpusError(f"{counted.exposure.documents} documents were read and not one word found in them; is this the text column?")
+    share = _share_kept(counted)
+    if share < LITTLE:
+        tell(f"warning: the tables keep {share:.0%} of the running words and marks; a smaller min_documents (`--min-documents`) keeps more")
     tokens = _tokenizer_entry(job, counted, tokenizer_name)
     for fault, (number, first) in faults.found.items():
         tell(f"left out: {fault}: {number:,} (the first: {first})")
@@ -199,6 +210,27 @@ def build(
     )
     tell(f"wrote {profile!r} to {target}")
     return profile
+
+
+def _check_kept(counted: Counted, keep: Keep) -> None:
+    """Refuse to write a profile without a word in it."""
+    documents = counted.exposure.documents
+    if keep.min_documents > documents:
+        raise CorpusError(
+            f"min_documents (`--min-documents`) is {keep.min_documents:,}, and the corpus has {documents:,} documents, so that nothing "
+            f"would be kept; give at most {documents:,}"
+        )
+    if not len(counted.counts[TOKEN_FREQUENCY.name].table):
+        raise CorpusError(
+            f"not one word or mark of the {documents:,} documents would be kept with min_documents {keep.min_documents:,} "
+            f"(`--min-documents`), min_count {keep.min_count:,} (`--min-count`) and max_rows {dict(keep.max_rows)}; give smaller numbers "
+            "of documents and occurrences"
+        )
+
+
+def _share_kept(counted: Counted) -> float:
+    counts = counted.counts[TOKEN_FREQUENCY.name]
+    return float(pc.sum(counts.table["count"]).as_py() or 0) / max(counts.total(), 1)
 
 
 def _as_text(tokenizer: Any) -> str | None:

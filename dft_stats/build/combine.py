@@ -37,7 +37,7 @@ def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version:
 
     Raises:
         ValueError: fewer than two profiles.
-        IncomparableError: they were counted by different rules, or with different tokenizers.
+        IncomparableError: they were counted by different rules, or with different tokenizers, or two are of the same corpus.
         ProfileFormatError: `out` is taken.
     """
     if len(profiles) < 2:
@@ -50,6 +50,7 @@ def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version:
             raise IncomparableError(
                 f"{first.name} has n-grams of up to {orders[0]} units, {other.name} of up to {orders[1]}; build one again"
             )
+    _check_disjoint(profiles)
     tokens = _tokenizer(profiles)
     exposure = sum((profile.exposure for profile in profiles), Exposure())
     counts = {name: merge(profile.counts(name) for profile in profiles) for name in first.counted}
@@ -81,6 +82,20 @@ def _privacy(profiles: Sequence[Profile]) -> dict[str, Any]:
         return {"mode": "public-corpus" if modes == {"public-corpus"} else "none"}
     unit = "group" if all(entry["unit"] == "group" for entry in entries) else "document"
     return {"mode": "publish", "min_documents": min(entry["min_documents"] for entry in entries), "unit": unit}
+
+
+def _check_disjoint(profiles: Sequence[Profile]) -> None:
+    """Refuse two profiles of the same counts: of corpora that overlap in part nothing can be known, of the same one it can."""
+    seen: dict[tuple[str, ...], Profile] = {}
+    for profile in profiles:
+        hashes = {entry["name"]: entry["logical_sha256"] for entry in profile.manifest["tables"]}
+        key = tuple(hashes[name] for name in profile.counted)
+        if key in seen:
+            raise IncomparableError(
+                f"{seen[key].name} ({seen[key].path}) and {profile.name} ({profile.path}) have the same counts in every table: this is the "
+                "same corpus twice, and the sum would count every text double; give profiles of disjoint corpora"
+            )
+        seen[key] = profile
 
 
 def _tokenizer(profiles: Sequence[Profile]) -> dict[str, Any]:

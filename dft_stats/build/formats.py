@@ -7,8 +7,8 @@
 | .json | the same, but plain .json only where it is named itself: folders hold other things of that ending |
 | .parquet | a row is a text |
 
-All but Parquet may end in .gz or .zst, and are UTF-8. A null or missing field is no text and skipped, an empty text is one. What begins
-with a protocol (hf://, s3://, https://) is opened by fsspec.
+All but Parquet may end in .gz or .zst, and are UTF-8. A null or missing field is no text: such rows are left out and counted. An empty text
+is one. What begins with a protocol (hf://, s3://, https://) is opened by fsspec.
 """
 
 import gzip
@@ -33,6 +33,7 @@ KINDS = {
 }
 COMPRESSED = (".gz", ".zst")
 READ = ".txt, .text, .md, .rst, .jsonl, .ndjson (each also .gz, .zst) and .parquet"
+NULL, MISSING = "row whose text is null", "row without the field of the text"
 ROWS = 64  # of Parquet, decoded at once
 
 
@@ -82,8 +83,12 @@ class Faults:
         """Take note of a fault; raises `CorpusError` unless it may be skipped."""
         if not self.skip:
             raise CorpusError(said) from cause
+        self.leave_out(fault, said)
+
+    def leave_out(self, fault: str, said: str, times: int = 1) -> None:
+        """Take note of what is no text and no damage either: counted and recorded, whether faults may be skipped or not."""
         number, first = self.found.get(fault, (0, said))
-        self.found[fault] = number + 1, first
+        self.found[fault] = number + times, first
 
     def add(self, other: "Faults") -> None:
         """Take over what another one found."""
@@ -184,6 +189,13 @@ def _parsed(stream: IO[bytes], piece: Piece, faults: Faults) -> Iterator[tuple[i
         text = _decoded(line, f"{where}, line {number}", faults, is_first=number == 1 and not piece.begin)
         if text is None or not text.strip():
             continue
+        if number == 1 and not piece.begin and text.lstrip().startswith("["):
+            said = (
+                f"{where}, line 1 is not JSON Lines: it begins with [, as a JSON array does; write the array as .jsonl, an object or a "
+                "string a line, as in `jq -c '.[]' FILE.json > FILE.jsonl`"
+            )
+            faults.meet("line that is not JSON", said)
+            continue
         try:
             yield number, json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -239,6 +251,9 @@ def _parquet(piece: Piece, packing: str, column: str | None, group: str | None, 
             else:
                 owners = batch.column(group).to_pylist()
                 yield from (signed(text, owner) for text, owner in zip(texts, owners, strict=True) if text is not None)
+            nulls = column_of_texts.null_count
+            if nulls:
+                faults.leave_out(NULL, f"{piece.path}, one of the {len(batch)} rows from {first}", nulls)
             first += len(batch)
 
 
@@ -284,7 +299,10 @@ def from_rows(
             if not isinstance(row, Mapping) or group not in row:
                 raise CorpusError(f"{name}, {unit} {number} has no field {group!r} (--group-column); write null where nobody is known")
             yield signed(text, row[group])
-        elif text is not None:
+        elif text is None:
+            is_missing = isinstance(row, Mapping) and chosen not in row
+            faults.leave_out(MISSING if is_missing else NULL, f"{name}, {unit} {number}" + (f" has no {chosen!r}" if is_missing else ""))
+        else:
             where = f", field {chosen!r}" if text is not row else ""
             said = f"{name}, {unit} {number}{where}: {shortened(text)} is of type {type(text).__name__}, not a text"
             faults.meet("no text", said)
@@ -299,7 +317,7 @@ def _only(strings: list[str], names: list[str], where: str) -> str:
     if len(strings) == 1:
         return strings[0]
     found = f"the columns of strings are {listed(strings)}" if strings else f"no column is of strings; there are {listed(names)}"
-    raise CorpusError(f"{where}: which column holds the text? {found}; name it (`--text-column`)")
+    raise CorpusError(f"{where}: which column holds the text? {found}; name it with text_column (`--text-column`)")
 
 
 def listed(names: Iterable[Any]) -> str:
