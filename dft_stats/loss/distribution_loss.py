@@ -109,9 +109,9 @@ class DistributionLoss(nn.Module):
         self.sampler = Sampler(temperature, top_p)
         self.vocab_size = compiled.vocab_size
         self.chunk_size = max(16, min(1024, CHUNK // self.vocab_size))
-        self.discrepancies = of_families(compiled, discrepancies or {})
         self.identity = {"profile_sha256": compiled.profile_sha256, "tokenizer_sha256": compiled.tokenizer_sha256}
         compiled = excluding(compiled, exclude)
+        self.discrepancies = of_families(compiled, discrepancies or {})
         self.reader, self.kinds = TokenReader(compiled), Kinds(compiled)
         terms = (
             TokenFrequency(compiled),
@@ -269,7 +269,7 @@ class DistributionLoss(nn.Module):
             for name in term.families:
                 family = self.families()[name]
                 z, rate = self._z(family, None if counts is None else counts[name], words, learns)
-                squares.append((z.square() * family.tracked).sum() / family.tracked.sum().clamp_min(1))
+                squares.append(z.square().sum() / family.tracked.sum().clamp_min(1))
                 if self.weights[term_name]:
                     pull = self.pull(name, z, rate)
                     pull = strength * (pull + family.dual) if learns else pull
@@ -282,7 +282,8 @@ class DistributionLoss(nn.Module):
         pull, family = self.control.shrink(z), self.families()[name]
         if name not in self.discrepancies:
             return pull
-        return family.turned(pull, direction(self.discrepancies[name], rate, family.target))
+        tracked = torch.where(family.tracked, rate, family.target)  # what is not tracked is as it should be
+        return family.turned(pull, direction(self.discrepancies[name], tracked, family.target))
 
     def value(self, witnesses: Mapping[str, Tensor], counts: SoftCounts, tokens: Tensor) -> Tensor:
         """The loss, linear in the numerators of the counts."""
@@ -349,7 +350,7 @@ class DistributionLoss(nn.Module):
         return {name: family for term in self.terms.values() for name, family in term.families.items() if isinstance(family, Family)}
 
     def rates(self) -> dict[str, Tensor]:
-        """The running rates of each family, (features,); the profile's where nothing was measured or is tracked."""
+        """The running rates of each family, (features,), steered or not; the profile's rate where nothing was measured."""
         return {name: family.rate(family.numerator, family.denominator) for name, family in self.families().items()}
 
     @torch.no_grad()

@@ -33,11 +33,7 @@ def consequences(loss: DistributionLoss, batch: Batch, shape: torch.Size, items:
         gamma: weight of what comes a token later, for each token; less than 1 has less noise and some bias.
     """
     witnesses, _ = loss.witnesses(None, batch.stream, True)
-    rates = {
-        name: torch.where(family.denominator > 0, family.numerator / family.denominator.clamp_min(1e-9), family.target)
-        for name, family in loss.families().items()
-    }
-    gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), batch.pairs, items, rates)
+    gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), batch.pairs, items, loss.rates())
     return to_go((gains - chances).view(shape), gamma) - chances.view(shape)
 
 

@@ -193,12 +193,10 @@ class DistributionReward:
         for term, weight in self.loss.weights.items():
             for name in self.loss.terms[term].families:
                 family = self.loss.families()[name]
-                rate = family.rate(*self._sums_so_far(family, counts[name]))
-                pull = strength * (self.loss.pull(name, self._z(family, counts[name], words), rate) + family.dual)
+                rates[name] = family.rate(*self._sums_so_far(family, counts[name]))
+                pull = strength * (self.loss.pull(name, self._z(family, counts[name], words), rates[name]) + family.dual)
                 if weight:
                     witnesses[name] = weight * family.witness(pull)
-                numerator, denominator = self._sums_so_far(family, counts[name])
-                rates[name] = torch.where(denominator > 0, numerator / denominator.clamp_min(1e-9), family.target)
         return witnesses, rates
 
     def _components(self, counts: Mapping[str, Tensor], words: Tensor) -> dict[str, float]:
@@ -208,7 +206,7 @@ class DistributionReward:
             for name in self.loss.terms[term].families:
                 family = self.loss.families()[name]
                 z = self._z(family, counts[name], words)
-                squares.append(float((z.square() * family.tracked).sum() / family.tracked.sum().clamp_min(1)))
+                squares.append(float(z.square().sum() / family.tracked.sum().clamp_min(1)))
             found[f"dist/{term}"] = sum(squares) / len(squares)
         return found
 
