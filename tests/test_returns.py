@@ -33,21 +33,32 @@ def steady(term: str) -> DistributionLoss:
     return loss
 
 
+def ended() -> Tensor:
+    """All of them that end at the special token, or are cut; behind the end stand more of them."""
+    found = torch.tensor(list(itertools.product(range(len(SPELT)), repeat=LENGTH)))
+    end = (found == 0).cumsum(1)
+    found = found[((end == 0) | (found == 0)).all(1)]
+    return torch.cat([torch.ones(len(found), PROMPT, dtype=torch.long), found], 1)
+
+
 def labels_of(tokens: Tensor) -> Tensor:
     labels = tokens.clone()
     labels[:, :PROMPT] = -100
-    return labels
+    end = (tokens == 0).long()
+    return labels.masked_fill(end.cumsum(1) > end, -100)
 
 
+@pytest.mark.parametrize("ends", [False, True])
 @pytest.mark.parametrize("term", ["token_frequency", "ngram_frequency", "sentence_length", "punctuation_rhythm"])
-def test_with_returns_the_gradient_is_exact(term: str) -> None:
+def test_with_returns_the_gradient_is_exact(term: str, ends: bool) -> None:
     """Of the expected loss of a text, with witness and rates held: by enumeration, and as the mean of the estimator over all texts."""
-    loss, tokens = steady(term), texts()
+    loss, tokens = steady(term), ended() if ends else texts()
     table = torch.randn(len(SPELT), len(SPELT), generator=torch.Generator().manual_seed(4))
-    table[:, 0] = -30  # no special token
+    table[:, 0] = 0.0 if ends else -30  # chance of a special token
     table.requires_grad_()
     log_p = table.log_softmax(-1)
-    chance = sum(log_p[tokens[:, t], tokens[:, t + 1]] for t in range(LENGTH)).exp()
+    drawn = labels_of(tokens)[:, 1:] >= 0
+    chance = sum(log_p[tokens[:, t], tokens[:, t + 1]] * drawn[:, t] for t in range(LENGTH)).exp()
     assert chance.sum().item() == pytest.approx(1, abs=1e-4)
     items = torch.tensor(float(LENGTH))
 

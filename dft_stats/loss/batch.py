@@ -61,10 +61,10 @@ class Batch:
     stream: Stream
     pairs: Mapping[str, Pairs]  # `DistributionLoss.pairs` of the stream
     targets: Tensor  # int64 (rows,): the label that the row predicts, or the ignored index
-    labelled: Tensor  # bool (rows,)
+    labelled: Tensor  # bool (rows,): the row predicts a label, `Stream.predicted`
     order: Tensor  # int64 (pairs,): single entries by their rows
     entries: NDArray[np.int64]  # (rows + 1,): number of single entries before each row
-    needed: NDArray[np.bool_]  # (rows,): counted or labelled
+    needed: NDArray[np.bool_]  # (rows,): `labelled`, as the host knows it
     cuts: dict[tuple[int, int], Cut]  # by size and gap, made once
     ticket: Tensor  # int64, a scalar on the CPU: what stands for the batch in a graph of `torch.compile`
 
@@ -136,17 +136,14 @@ def read(
             f"ids reach from {int(least)} to {int(most)}, the profile was compiled for a tokenizer of {loss.vocab_size} ids;"
             f" compile it for the tokenizer of this model, and mark what is not to be counted with {loss.ignore_index} in the labels"
         )
-    if not shifted:
-        labelled = torch.cat([torch.zeros_like(labelled[:, :1]), labelled[:, 1:]], 1)
     stream = loss.reader(tokens, labelled, starts, shifted=shifted)
-    if not shifted:
-        labelled, labels = (values.roll(-1, 1) for values in (labelled, labels))
-    targets, labelled = torch.where(labelled, labels, loss.ignore_index).flatten(), labelled.flatten()
+    labelled = stream.predicted
+    targets = torch.where(labelled, (labels if shifted else labels.roll(-1, 1)).flatten(), loss.ignore_index)
     pairs = loss.pairs(stream)
     rows = together(pairs)[0]
     entries = np.zeros(len(labelled) + 1, np.int64)
     entries[1:] = torch.bincount(rows, minlength=len(labelled)).cumsum(0).cpu().numpy()
-    needed = (stream.counted | labelled).cpu().numpy()
+    needed = labelled.cpu().numpy()
     number = next(_NUMBERS)
     ticket = torch.tensor(number, device="cpu")
     batch = Batch(tokens.shape, stream, pairs, targets, labelled, rows.argsort(stable=True), entries, needed, {}, ticket)

@@ -24,7 +24,7 @@ def certain(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Map
     place = torch.full((loss.vocab_size,), len(kinds.ids), device=tokens.device)
     place[kinds.ids] = torch.arange(len(kinds.ids), device=tokens.device)
     membership = torch.cat([kinds.membership, kinds.membership.new_zeros(1, kinds.membership.shape[1])])
-    count = torch.zeros(loss.vocab_size, device=tokens.device).index_add(0, tokens, stream.counted.float())
+    count = torch.zeros(loss.vocab_size, device=tokens.device).index_add(0, tokens, stream.predicted.float())
     return count, kinds.classes[tokens], membership[place[tokens]], (tokens[rows] == ids).float()
 
 
@@ -75,7 +75,7 @@ def credit(
     known = certain(loss, stream, tokens, pairs)
     a, b, c, d = (torch.zeros_like(values) for values in known)
     by_token, by_class, by_kind, single = slopes(loss, witnesses, stream, pairs, items, (a, b, c, d))
-    found = by_token[tokens] * stream.counted + (by_class * known[1]).sum(1) + (by_kind * known[2]).sum(1)
+    found = by_token[tokens] * stream.predicted + (by_class * known[1]).sum(1) + (by_kind * known[2]).sum(1)
     found = found.index_add(0, together(pairs)[0], single * known[3])
     families = loss.families()
     weights = {name: torch.zeros_like(family.target) for name, family in families.items()}

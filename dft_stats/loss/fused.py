@@ -38,7 +38,7 @@ class Passes:
 
         Args:
             logits: [n, V].
-            rate: (vocab,): weight of each token in counted rows.
+            rate: (vocab,): weight of each token in predicted rows.
             kinds: of the loss.
             temperature: of the sampling.
             surplus: bool (n,): rows that nobody needs, whatever they hold; None: there are none.
@@ -78,13 +78,13 @@ class Passes:
         found: Tensor = self.logits.gather(1, told[:, None])[:, 0].float() - self.plain_lse
         return found
 
-    def slope(self, out: Tensor, tokens: Tensor, counted: Tensor, by_class: Tensor, mean: Tensor, each: Tensor, weight: float) -> None:
+    def slope(self, out: Tensor, tokens: Tensor, predicted: Tensor, by_class: Tensor, mean: Tensor, each: Tensor, weight: float) -> None:
         """Second pass: the dense part of the slope into `out` [n, V], which may be the logits; adds to `tokens` (vocab,).
 
         Args:
             out: where to.
-            tokens: sums of the probabilities over counted rows.
-            counted: (n,), 0 or 1.
+            tokens: sums of the probabilities over predicted rows.
+            predicted: (n,), 0 or 1.
             by_class: [n, classes]: weight of the tokens of each class.
             mean: (n,): expected weight of all that a row predicts.
             each: (n,): weight of the row's label.
@@ -94,8 +94,8 @@ class Passes:
         padded = torch.zeros(rows, self.size, device=out.device, dtype=torch.float32)
         padded[:, : by_class.shape[1]] = by_class
         grid = (-(-width // TILE_BLOCK), -(-rows // TILE_ROWS))
-        kept = torch.ones_like(counted) if self.surplus is None else (~self.surplus).float()
-        given = (self.lse, self.plain_lse, mean.float().contiguous(), padded, counted.float(), each.float().contiguous(), kept, tokens)
+        kept = torch.ones_like(predicted) if self.surplus is None else (~self.surplus).float()
+        given = (self.lse, self.plain_lse, mean.float().contiguous(), padded, predicted.float(), each.float().contiguous(), kept, tokens)
         with torch.cuda.device(out.device) if out.is_cuda else nullcontext():
             self.kernels.slope_kernel[grid](
                 self.logits, out, self.rate, self.classes, *given, rows,

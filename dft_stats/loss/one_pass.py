@@ -92,7 +92,7 @@ class Rows:
         tokens, by_class, by_kind, single = sums
         with without_autocast(p):
             text = p[:, : len(columns)]
-            tokens += self.batch.stream.counted[chunk.where].to(p.dtype) @ text
+            tokens += self.batch.stream.predicted[chunk.where].to(p.dtype) @ text
             products = text @ columns
             by_class[chunk.where] = products[:, : by_class.shape[1]]
             by_kind[chunk.where] = text.gather(1, kinds.ids.expand(len(p), -1)) @ self.membership
@@ -192,13 +192,13 @@ class Rows:
         kinds: Kinds = self.loss.kinds
         rates, by_class, by_kind, single = total.rates
         where, rows, ids = chunk.where, self.cut.rows[chunk.pairs], self.cut.ids[chunk.pairs]
-        counted, labelled = self.batch.stream.counted[where].float(), self.batch.labelled[where]
+        predicted, labelled = self.batch.stream.predicted[where].float(), self.batch.labelled[where]
         passes = fused.Passes(logits, rates, kinds, self.loss.sampler.temperature, chunk.surplus)
         with without_autocast(self.membership):
             members, alone, weights = passes.at(kinds.ids), passes.single(rows, ids), single[self.cut.order[chunk.pairs]]
             mass = members @ self.membership
             sums[1][where], sums[2][where], sums[3][self.cut.order[chunk.pairs]] = passes.by_class, mass, alone
-            mean = counted * passes.expected + (passes.by_class * by_class[where]).sum(1) + (mass * by_kind[where]).sum(1)
+            mean = predicted * passes.expected + (passes.by_class * by_class[where]).sum(1) + (mass * by_kind[where]).sum(1)
             mean.index_add_(0, rows, alone * weights)
             of_members = members * (total.weight * by_kind[where] @ self.membership.T)
         told = self.batch.targets[where].where(labelled, 0)
@@ -206,7 +206,7 @@ class Rows:
         nll = -passes.likelihood(told).where(labelled, 0).sum() if total.per_label is not None else 0.0
         direct = gradients is not None and isinstance(where, slice)
         room = gradients[where] if gradients is not None and direct else logits if self.disposable else torch.empty_like(logits)
-        passes.slope(room, sums[0], counted, by_class[where], mean, each, total.weight)
+        passes.slope(room, sums[0], predicted, by_class[where], mean, each, total.weight)
         room.index_add_(1, kinds.ids, of_members.to(room.dtype))
         room.view(-1).index_add_(0, rows * room.shape[1] + ids, (total.weight * weights * alone).to(room.dtype))
         room.scatter_add_(1, told[:, None], -each[:, None].to(room.dtype))
@@ -221,11 +221,11 @@ class Rows:
         kinds: Kinds = self.loss.kinds
         tokens, by_class, by_kind, single = total.rates
         rows = chunk.where
-        counted = self.batch.stream.counted[rows].to(p.dtype)
+        predicted = self.batch.stream.predicted[rows].to(p.dtype)
         places, weights = self._places(chunk, p), single[self.cut.order[chunk.pairs]]
-        mean = counted * by_tokens + (sums[1][rows] * by_class[rows]).sum(1) + (sums[2][rows] * by_kind[rows]).sum(1)
+        mean = predicted * by_tokens + (sums[1][rows] * by_class[rows]).sum(1) + (sums[2][rows] * by_kind[rows]).sum(1)
         mean.index_add_(0, self.cut.rows[chunk.pairs], p.reshape(-1)[places] * weights)
-        left = torch.cat([torch.cat([counted[:, None], by_class[rows]], 1) * total.weight, (plus - total.weight * mean)[:, None]], 1)
+        left = torch.cat([torch.cat([predicted[:, None], by_class[rows]], 1) * total.weight, (plus - total.weight * mean)[:, None]], 1)
         if "right" not in self.buffers:
             right = self.buffers["right"] = p.new_zeros(left.shape[1], p.shape[1])
             right[0, : len(tokens)], right[1:-1, : len(tokens)], right[-1] = tokens, self.classes.T, 1

@@ -59,9 +59,9 @@ def surrogate(loss: DistributionLoss, logits: Tensor, batch: Batch, costs: Tenso
 
     From each is taken the mean of the other rows at its place, which changes the noise and not the expectation.
     """
-    counted = batch.stream.counted.view(costs.shape)
-    others = counted.sum(0) - counted.long()
-    baseline = ((costs * counted).sum(0) - costs * counted) / others.clamp_min(1)
-    advantage = torch.where(counted & (others > 0), costs - baseline, torch.where(counted, costs, 0))
+    drawn = batch.labelled.view(costs.shape)
+    others = drawn.sum(0) - drawn.long()
+    baseline = ((costs * drawn).sum(0) - costs * drawn) / others.clamp_min(1)
+    advantage = torch.where(drawn & (others > 0), costs - baseline, torch.where(drawn, costs, 0))
     p = loss.sampler.probabilities(logits).gather(-1, batch.targets.clamp_min(0).view(*costs.shape, 1))[..., 0]
-    return (advantage * torch.where(counted, p, 1).clamp_min(torch.finfo(p.dtype).tiny).log()).sum()
+    return (advantage * torch.where(drawn, p, 1).clamp_min(torch.finfo(p.dtype).tiny).log()).sum()

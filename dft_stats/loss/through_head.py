@@ -41,8 +41,8 @@ def through_head(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """`cross_entropy` times the cross-entropy of the labels plus `weight` times the loss.
 
-    Gradients are computed in the forward pass and kept, for `hidden_states` and for the head's parameters, in float32. Rows that are
-    neither counted nor labelled never meet the head.
+    Gradients are computed in the forward pass and kept, for `hidden_states` and for the head's parameters, in float32. Rows without a
+    label never meet the head.
 
     Args:
         loss: for the profile, compiled for the model's tokenizer.
