@@ -51,7 +51,7 @@ def on_policy(
     """
     ends = [] if eos_token_id is None else [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
     generate = getattr(model, "generate", None)
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         if generate is not None and generator is None:
             tokens = _generate(generate, loss, prompts, attention_mask, max_new_tokens, ends)
         else:
@@ -135,7 +135,7 @@ def _extend(mask: Tensor | None, tokens: Tensor) -> Tensor | None:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """No dropout while sampling."""
     training = [module for module in model.modules() if module.training]
     model.eval()
