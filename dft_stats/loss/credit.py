@@ -4,7 +4,8 @@ The loss is linear in the predictions, so a text is a prediction that is certain
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from dft_stats.loss.term import SoftCounts
 
 if TYPE_CHECKING:
     from dft_stats.loss.distribution_loss import DistributionLoss
+
+Given = TypeVar("Given")
 
 
 def certain(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Mapping[str, Pairs]) -> Sums:
@@ -37,7 +40,9 @@ def slopes(
     loss: "DistributionLoss", witnesses: Mapping[str, Tensor], stream: Stream, pairs: Mapping[str, Pairs], items: Tensor, zeros: Sums
 ) -> Sums:
     """What the loss changes by with each of the sums of the probabilities. It is linear in them, so any place will do: `zeros`."""
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        witnesses, stream, pairs = ordinary(witnesses), ordinary(stream), ordinary(pairs)
+        items, zeros = ordinary(items), ordinary(zeros)
         tokens, by_class, kinds, single = (values.requires_grad_() for values in zeros)
         counts = loss.count(loss.kinds.arrange((tokens, by_class, kinds, single), stream, pairs), stream)
         value = loss.value(witnesses, counts, items)
@@ -46,6 +51,20 @@ def slopes(
         found = torch.autograd.grad(value, zeros, allow_unused=True)
     a, b, c, d = (torch.zeros_like(leaf) if slope is None else slope for slope, leaf in zip(found, zeros, strict=True))
     return a, b, c, d
+
+
+def ordinary(given: Given) -> Given:
+    """The same with copies of the tensors that `torch.inference_mode` made, which autograd refuses."""
+    found: Any = given
+    if isinstance(given, Tensor):
+        found = given.clone() if given.is_inference() else given
+    elif is_dataclass(given) and not isinstance(given, type):
+        found = replace(given, **{field.name: ordinary(getattr(given, field.name)) for field in fields(given)})
+    elif isinstance(given, Mapping):
+        found = {name: ordinary(value) for name, value in given.items()}
+    elif isinstance(given, tuple):
+        found = tuple(ordinary(value) for value in given)
+    return found  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

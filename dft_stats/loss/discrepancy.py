@@ -55,9 +55,9 @@ def discrepancies(compiled: CompiledProfile, chosen: Mapping[str, str]) -> dict[
 
 def direction(discrepancy: Discrepancy, rates: Tensor, target: Tensor) -> Tensor:
     """Gradient of the discrepancy at the rates, (features,)."""
-    with torch.enable_grad():
-        leaf = rates.detach().double().requires_grad_()
-        (slope,) = torch.autograd.grad(discrepancy(leaf, target.double()), leaf)
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = rates.detach().clone().double().requires_grad_()
+        (slope,) = torch.autograd.grad(discrepancy(leaf, target.clone().double()), leaf)
     return slope.to(rates.dtype)
 
 

@@ -375,7 +375,8 @@ class DistributionLoss(nn.Module):
             changed = change(values)
             return changed if changed.dtype == values.dtype else values.to(changed.device)
 
-        found: DistributionLoss = super()._apply(kept, recurse)  # type: ignore[no-untyped-call]
+        with torch.inference_mode(False):  # whose buffers could never be trained with
+            found: DistributionLoss = super()._apply(kept, recurse)  # type: ignore[no-untyped-call]
         return found
 
     def get_extra_state(self) -> dict[str, str]:
