@@ -24,11 +24,9 @@ def certain(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Map
     """Sums of the probabilities that are one for `tokens` int64 (rows,), without the probabilities themselves."""
     kinds = loss.kinds
     rows, ids = together(pairs)
-    place = torch.full((loss.vocab_size,), len(kinds.ids), device=tokens.device)
-    place[kinds.ids] = torch.arange(len(kinds.ids), device=tokens.device)
     membership = torch.cat([kinds.membership, kinds.membership.new_zeros(1, kinds.membership.shape[1])])
     count = torch.zeros(loss.vocab_size, device=tokens.device).index_add(0, tokens, stream.predicted.float())
-    return count, kinds.classes[tokens], membership[place[tokens]], (tokens[rows] == ids).float()
+    return count, kinds.classes[tokens], membership[kinds.member[tokens]], (tokens[rows] == ids).float()
 
 
 def hard_count(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Mapping[str, Pairs]) -> SoftCounts:

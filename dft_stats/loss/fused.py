@@ -1,6 +1,7 @@
-"""A chunk of logits in two passes, by Triton, on NVIDIA GPUs. The reference is the portable path of `dft_stats.loss.through_head`.
+"""A chunk of logits in two passes, by Triton, on NVIDIA GPUs. The reference is the portable path of `dft_stats.loss.one_pass`.
 
-What is sparse (marks and ends, single entries, labels) is left to torch between and behind the passes. Torch's CUDA builds bring Triton.
+What is sparse (marks and ends, single entries, labels) is left to torch, in float32, and written over what the second pass left: where
+much cancels, as in p - 1 of a likely label, nothing is added up in half precision. Torch's CUDA builds bring Triton.
 Proven in its interpreter, on a CPU; never run on a GPU.
 """
 
@@ -60,23 +61,27 @@ class Passes:
         self.surplus = surplus
         self.expected, self.by_class = self._needed(self.expected), self._needed(padded[:, : kinds.classes.shape[1]])
 
-    def at(self, ids: Tensor) -> Tensor:
-        """Probabilities [n, ids] of some tokens in all rows."""
-        return self._needed(torch.exp(self.logits[:, ids].float() / self.temperature - self.lse[:, None]))
+    def at(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities [n, ids] of some tokens in all rows; and without temperature."""
+        logits = self.logits[:, ids].float()
+        p = self._needed(torch.exp(logits / self.temperature - self.lse[:, None]))
+        return p, p if self.temperature == 1 else self._needed(torch.exp(logits - self.plain_lse[:, None]))
+
+    def single(self, rows: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Likewise of single entries, (pairs,)."""
+        logits = self.logits[rows, ids].float()
+        p = torch.exp(logits / self.temperature - self.lse[rows])
+        return p, p if self.temperature == 1 else torch.exp(logits - self.plain_lse[rows])
+
+    def told(self, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Probability of a token in each row; and its log likelihood without temperature, (n,)."""
+        logits = self.logits.gather(1, told[:, None])[:, 0].float()
+        return self._needed(torch.exp(logits / self.temperature - self.lse)), self._needed(logits - self.plain_lse)
 
     def _needed(self, values: Tensor) -> Tensor:
         if self.surplus is None:
             return values
         return values.masked_fill(self.surplus.view(-1, *[1] * (values.ndim - 1)), 0)
-
-    def single(self, rows: Tensor, ids: Tensor) -> Tensor:
-        """Single probabilities, (pairs,)."""
-        return torch.exp(self.logits[rows, ids].float() / self.temperature - self.lse[rows])
-
-    def likelihood(self, told: Tensor) -> Tensor:
-        """Log likelihood of a token in each row, without temperature, (n,)."""
-        found: Tensor = self.logits.gather(1, told[:, None])[:, 0].float() - self.plain_lse
-        return found
 
     def slope(self, out: Tensor, tokens: Tensor, predicted: Tensor, by_class: Tensor, mean: Tensor, each: Tensor, weight: float) -> None:
         """Second pass: the dense part of the slope into `out` [n, V], which may be the logits; adds to `tokens` (vocab,).

@@ -190,26 +190,41 @@ class Rows:
     def _fused(self, logits: Tensor, total: "Total", chunk: Chunk, sums: Sums, gradients: Tensor | None) -> tuple[Tensor, Tensor | float]:
         """As `_chunk`, in two passes."""
         kinds: Kinds = self.loss.kinds
-        rates, by_class, by_kind, single = total.rates
         where, rows, ids = chunk.where, self.cut.rows[chunk.pairs], self.cut.ids[chunk.pairs]
+        rates, order, groups = total.rates[0], self.cut.order[chunk.pairs], self.cut.groups[chunk.pairs]
+        by_class, by_kind, weights = total.rates[1][where], total.rates[2][where], total.rates[3][order]
         predicted, labelled = self.batch.stream.predicted[where].float(), self.batch.labelled[where]
-        passes = fused.Passes(logits, rates, kinds, self.loss.sampler.temperature, chunk.surplus)
-        with without_autocast(self.membership):
-            members, alone, weights = passes.at(kinds.ids), passes.single(rows, ids), single[self.cut.order[chunk.pairs]]
-            mass = members @ self.membership
-            sums[1][where], sums[2][where], sums[3][self.cut.order[chunk.pairs]] = passes.by_class, mass, alone
-            mean = predicted * passes.expected + (passes.by_class * by_class[where]).sum(1) + (mass * by_kind[where]).sum(1)
-            mean.index_add_(0, rows, alone * weights)
-            of_members = members * (total.weight * by_kind[where] @ self.membership.T)
         told = self.batch.targets[where].where(labelled, 0)
+        passes = fused.Passes(logits, rates, kinds, self.loss.sampler.temperature, chunk.surplus)
+        members, plain_members = passes.at(kinds.ids)
+        (alone, plain_alone), (own, likelihood) = passes.single(rows, ids), passes.told(told)
+        with without_autocast(self.membership):
+            mass = members @ self.membership
+            of_kinds = torch.nn.functional.pad(by_kind @ self.membership.T, (0, 1))
+        sums[1][where], sums[2][where], sums[3][order] = passes.by_class, mass, alone
+        mean = predicted * passes.expected + (passes.by_class * by_class).sum(1) + (mass * by_kind).sum(1)
+        mean.index_add_(0, rows, alone * weights)
         each = labelled * total.per_label if total.per_label is not None else torch.zeros_like(mean)
-        nll = -passes.likelihood(told).where(labelled, 0).sum() if total.per_label is not None else 0.0
+        nll = -likelihood.where(labelled, 0).sum() if total.per_label is not None else 0.0
+
+        def gain(row: Tensor, id: Tensor, single: Tensor | float) -> Tensor:  # what an entry weighs more than its row expects
+            weight = predicted[row] * rates[id] + by_class[row, kinds.class_of[id].long()] + of_kinds[row, kinds.member[id]]
+            return total.weight * (weight + single - mean[row])
+
+        every = torch.arange(len(told), device=told.device)
+        at_label = torch.zeros_like(mean).index_add_(0, rows, weights.where(ids == told[rows], 0))
+        groups = groups - groups[:1]
+        alike = torch.zeros_like(weights).index_add_(0, groups, weights)[groups]
+        of_members = members * gain(every[:, None], kinds.ids, 0.0) + each[:, None] * plain_members
+        of_pairs = alone * gain(rows, ids, alike) + each[rows] * plain_alone
+        of_labels = own * gain(every, told, at_label) + each * torch.expm1(likelihood)
+
         direct = gradients is not None and isinstance(where, slice)
         room = gradients[where] if gradients is not None and direct else logits if self.disposable else torch.empty_like(logits)
-        passes.slope(room, sums[0], predicted, by_class[where], mean, each, total.weight)
-        room.index_add_(1, kinds.ids, of_members.to(room.dtype))
-        room.view(-1).index_add_(0, rows * room.shape[1] + ids, (total.weight * weights * alone).to(room.dtype))
-        room.scatter_add_(1, told[:, None], -each[:, None].to(room.dtype))
+        passes.slope(room, sums[0], predicted, by_class, mean, each, total.weight)
+        room.index_copy_(1, kinds.ids, of_members.to(room.dtype))  # each overwrites what those before knew in part
+        room.view(-1)[rows * room.shape[1] + ids] = of_pairs.to(room.dtype)
+        room.scatter_(1, told[:, None], of_labels[:, None].to(room.dtype))
         if gradients is not None and not direct:
             gradients[where] = room
         return room, nll

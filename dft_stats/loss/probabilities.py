@@ -48,6 +48,7 @@ class Kinds(nn.Module):
 
     ids: Tensor  # (members,): the tokens that have a mark or an end
     membership: Tensor  # (members, kinds): 0 or 1
+    member: Tensor  # (vocab,): place of the token among `ids`, their number if it is none of them
     word_begins: Tensor  # (2, kinds), as in TokenReader
     end: Tensor  # (kinds,): NO_END, PERIOD, or OTHER_STOP for all that is certain
     first_mark: Tensor
@@ -75,6 +76,7 @@ class Kinds(nn.Module):
         arrays = {
             "ids": ids,
             "membership": membership,
+            "member": np.where(np.isin(np.arange(len(end)), ids), np.searchsorted(ids, np.arange(len(end))), len(ids)),
             "word_begins": kinds[:, :2].T,
             **{name: kinds[:, i] for i, name in enumerate(("end", "first_mark", "last_mark", "head"), 2)},
             "classes": by_class,
