@@ -148,6 +148,28 @@ def test_half_precision_heads_have_statistics_in_float32(dtype: torch.dtype) -> 
         assert F.cosine_similarity(a.double().flatten(), b.double().flatten(), dim=0) > 0.999
 
 
+@pytest.mark.parametrize("way", ["autocast", "head", "logits"])
+def test_float16_keeps_small_gradients_until_they_are_scaled(way: str) -> None:
+    """A hundred thousand labels in a step, and the scale of a `GradScaler`: as near to float64 as float16 can be."""
+    scale, items = 2.0**16, 100_000
+    labels = torch.randint(1, SIZE, (2, 40), generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(0)
+    head = nn.Linear(WIDTH, 1000, bias=False).to(torch.float32 if way == "autocast" else torch.float16)
+    hidden = torch.randn(2, 40, WIDTH, generator=torch.Generator().manual_seed(2)).to(head.weight.dtype)
+    given = (head(hidden) if way == "logits" else hidden).detach().requires_grad_()
+    leaves = [given] if way == "logits" else [given, head.weight]
+    module = nn.Identity() if way == "logits" else head
+    with torch.autocast("cpu", torch.float16, enabled=way == "autocast"):
+        total, _ = through_head(steady_pair()[0], given, module, labels, weight=0.0, cross_entropy=1.0, num_items=items)
+    found = torch.autograd.grad(scale * total, leaves)
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    logits = exact[0] if way == "logits" else exact[0] @ exact[1].T
+    wanted = torch.autograd.grad(F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum") / items, exact)
+    for leaf, one, other in zip(leaves, found, wanted, strict=True):
+        assert one.dtype == leaf.dtype
+        assert float((one.double() / scale - other).norm()) < 1e-3 * float(other.norm())
+
+
 def test_a_batch_without_a_label_gives_zero_with_a_gradient() -> None:
     hidden, labels = batch(0)
     head = linear()

@@ -27,8 +27,8 @@ def usable(logits: Tensor, sampler: Sampler) -> bool:
 
 
 def is_made_for(logits: Tensor, sampler: Sampler) -> bool:
-    """Whether the kernels are made for such logits and sampling: not for truncation, nor for float64."""
-    return sampler.top_p == 1 and logits.dtype in (torch.float32, torch.bfloat16, torch.float16) and logits.stride(-1) == 1
+    """Whether the kernels are made for such logits and sampling: not for truncation, float64, nor float16, whose slopes need a scale."""
+    return sampler.top_p == 1 and logits.dtype in (torch.float32, torch.bfloat16) and logits.stride(-1) == 1
 
 
 class Passes:

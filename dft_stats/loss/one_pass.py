@@ -128,17 +128,23 @@ class Rows:
             nll += lost
             if self.gradients:
                 inputs = parameters if into_hidden is None else [hidden, *parameters]
+                scale = _scale(slope) if logits.dtype == torch.float16 else None
+                slope = slope if scale is None else slope.mul_(scale)
                 made = torch.autograd.grad(logits, inputs, slope.to(logits.dtype), allow_unused=True)
                 if into_hidden is not None:
-                    into_hidden[chunk.where] = made[0].to(into_hidden.dtype)
+                    into_hidden[chunk.where] = made[0].to(into_hidden.dtype) if scale is None else made[0].to(into_hidden.dtype) / scale
                 for parameter, gradient in zip(parameters, made[-len(parameters) :] if parameters else (), strict=True):
                     if gradient is not None:
-                        self.gradients[parameter] += gradient
+                        self.gradients[parameter] += gradient if scale is None else gradient.to(self.dtype) / scale
         return found, nll
 
     def _for_hidden(self) -> Tensor:
-        """Room for the gradient of the hidden states, (rows, H); zero in the rows that no chunk fills."""
-        self.gradients[self.given] = gradient = torch.empty_like(self.given, memory_format=torch.contiguous_format)
+        """Room for the gradient of the hidden states, (rows, H); zero in the rows that no chunk fills.
+
+        Of float16 it is float32 until it is multiplied by what comes from above: a `GradScaler` scales there, where all is too late.
+        """
+        dtype = torch.float32 if self.given.dtype == torch.float16 else self.given.dtype
+        self.gradients[self.given] = gradient = torch.empty_like(self.given, dtype=dtype, memory_format=torch.contiguous_format)
         rows = gradient.view_as(self.hidden)
         for spared in self.cut.spared:
             rows[spared].zero_()
@@ -249,6 +255,11 @@ class Rows:
             slope.index_add_(1, kinds.ids, (total.weight * by_kind[rows]) @ self.membership.T)
         slope.view(-1).index_add_(0, places, total.weight * weights)
         return slope
+
+
+def _scale(slope: Tensor) -> Tensor:
+    """A power of 2 that brings the largest to about 1, so that float16 holds the others: few labels in a step, tiny slopes."""
+    return torch.exp2(-torch.linalg.vector_norm(slope, torch.inf).clamp_min(LEAST).log2().floor())
 
 
 def _lost(p: Tensor, logits: Tensor, told: Tensor, labelled: Tensor) -> Tensor:
