@@ -130,13 +130,12 @@ def _logits(model: nn.Module, tokens: Tensor, mask: Tensor | None) -> Any:
 
 def _takes(model: Any, name: str) -> bool:
     """Whether the forward of a model takes an argument; what wraps it (PEFT, DDP, `torch.compile`) shows `**kwargs` alone."""
-    while isinstance(model, nn.Module):
-        if name in inspect.signature(model.forward).parameters:
+    inner = model
+    while inner is not None:
+        if name in inspect.signature(inner.forward).parameters:
             return True
-        if hasattr(model, "get_base_model"):
-            model = model.get_base_model()
-        else:
-            model = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
+        wraps_base = callable(getattr(inner, "get_base_model", None))
+        inner = inner.get_base_model() if wraps_base else getattr(inner, "_orig_mod", None) or getattr(inner, "module", None)
     return False
 
 
