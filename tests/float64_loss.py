@@ -60,10 +60,10 @@ def expect(made: CompiledProfile, p: Floats, tokens: Sequence[Sequence[int]], co
     for b, (row, mask) in enumerate(zip(tokens, counted, strict=True)):
         state, window = State(), list[tuple[int, State, int]]()
         for t, token in enumerate(row):
-            if token < 0 or table.special[token]:
+            if token < 0:
                 state, window = State(), []
                 continue
-            if mask[t]:
+            if mask[t]:  # whatever came: that the text ended here says nothing of what was expected
                 for v in range(made.vocab_size):
                     if table.special[v]:
                         continue
@@ -80,6 +80,10 @@ def expect(made: CompiledProfile, p: Floats, tokens: Sequence[Sequence[int]], co
                         shares["marks"].append((mark, b, t, v, sign))
                         cell = (previous * gaps + bucket(made.gap_edges, gap)) * classes + mark
                         shares["rhythm"].append((cell, b, t, v, sign))
+            if table.special[token]:
+                state, window = State(), []
+                continue
+            if mask[t]:
                 kind = word_type(table, state, token)
                 if kind >= 0:
                     window.append((t, state, kind))

@@ -77,15 +77,37 @@ def test_it_is_the_portable_path(
         torch.testing.assert_close(found[name], value, rtol=2e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_near_the_portable_path(on_gpu: list[int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = steps(True, 5, 1.0, dtype, {}, False)
+def test_half_precision_is_near_the_portable_path(on_gpu: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = steps(True, 5, 1.0, torch.bfloat16, {}, False)
     assert on_gpu
     monkeypatch.setattr(fused, "usable", lambda *_: False)
-    expected = steps(False, 5, 1.0, dtype, {}, False)
+    expected = steps(False, 5, 1.0, torch.bfloat16, {}, False)
     for name, value in expected.items():
         one, other = found[name].double().flatten(), value.double().flatten()
         assert float((one - other).norm()) <= 0.02 * float(other.norm()) + 1e-6, name
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+@pytest.mark.parametrize("temperature", [1.0, 0.8])
+def test_likely_labels_keep_their_gradient_in_half_precision(
+    on_gpu: list[int], temperature: float, weight: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a label is all but certain, p - 1 is far smaller than the steps of bfloat16 near 1."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(1, SIZE, (2, 33), generator=generator)
+    logits = torch.randn(2, 33, SIZE, generator=generator) * 0.5
+    logits[:, :-1].scatter_add_(2, labels[:, 1:, None], torch.full((2, 32, 1), 11.0))
+    exact = logits.bfloat16().double().requires_grad_()
+    found = []
+    for given in (logits.bfloat16().requires_grad_(), exact):
+        if given is exact:
+            monkeypatch.setattr(fused, "usable", lambda *_: False)
+        loss = DistributionLoss(handmade(), temperature=temperature, dead_zone=0.0)
+        through_head(loss, given, nn.Identity(), labels, weight=weight, cross_entropy=1.0)[0].backward()
+        assert given.grad is not None
+        found.append(given.grad.double())
+    assert on_gpu
+    assert float((found[0] - found[1]).norm()) < 0.01 * float(found[1].norm())
 
 
 def test_vanishing_probabilities_have_their_logarithm(on_gpu: list[int]) -> None:
@@ -121,5 +143,6 @@ def test_what_the_kernels_are_not_made_for_goes_the_portable_way() -> None:
     assert fused.is_made_for(logits, Sampler(0.7))
     assert not fused.is_made_for(logits, Sampler(0.7, 0.9))
     assert not fused.is_made_for(logits.double(), Sampler())
+    assert not fused.is_made_for(logits.half(), Sampler())
     assert not fused.is_made_for(logits.T, Sampler())
     assert not fused.usable(logits, Sampler()), "not on a CPU"

@@ -1,5 +1,7 @@
 """The guard against bias: words by their tokens, rates that stay where the model had them, and the report."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,39 @@ def test_pinned_rates_stay_and_the_others_go_to_the_profile() -> None:
     assert report[0].after == pytest.approx(1e6 * float(after[free]))
     assert report[0].z > abs(report[1].z)
     assert str(report[0]).startswith("runs: ")
+
+
+@pytest.mark.parametrize("way", ["untracked", "excluded"])
+def test_what_is_left_alone_is_measured_all_the_same(way: str) -> None:
+    """The report sees it change, and an untracked token is pinned to the rate that the model has."""
+    made, cat = handmade(), SPELT.index(" cat")
+    tracked = made.token_tracked & (np.arange(SIZE) != cat)
+    left = replace(made, token_tracked=tracked) if way == "untracked" else made
+    exclude = [cat] if way == "excluded" else []
+    labels = torch.randint(1, SIZE, (4, 40), generator=torch.Generator().manual_seed(0))
+    often = torch.zeros(4, 40, SIZE)
+    often[..., cat] = 5
+    found = []
+    for logits in (often, torch.zeros_like(often)):
+        loss = DistributionLoss(left, exclude=exclude)
+        assert float(loss.rates()["token_frequency"][cat]) == pytest.approx(made.token_frequency[cat]), "until it is measured"
+        loss(logits, labels, shifted=True)
+        loss.step()
+        found.append(loss.rates()["token_frequency"])
+        assert float(found[-1][cat]) == pytest.approx(float(logits[0, 0].softmax(-1)[cat]), rel=1e-4)
+        witnesses, _ = loss.witnesses(None, loss.read(labels, shifted=True).stream, True)
+        assert float(witnesses["token_frequency"][cat]) == 0
+    (change,) = changes(made, {"cats": [cat]}, *found, words=100)
+    assert change.before > 10 * change.after
+    if way == "untracked":
+        pinned = pinning(left, [cat], found[0])
+        assert pinned.token_frequency[cat] == pytest.approx(float(often[0, 0].softmax(-1)[cat]), rel=1e-4)
+        loss = DistributionLoss(pinned, weights=ONLY_TOKENS, dead_zone=0.0, decay=0.0)
+        logits = often.clone().requires_grad_()
+        loss(logits, labels, shifted=True)
+        loss.step()
+        witnesses, _ = loss.witnesses(None, loss.read(labels, shifted=True).stream, True)
+        assert abs(float(witnesses["token_frequency"][cat])) < 1e-3 * float(witnesses["token_frequency"].abs().max())
 
 
 def test_pinning_takes_every_typography_and_changes_nothing_else() -> None:

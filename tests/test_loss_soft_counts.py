@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dft_stats.compiled import CompiledProfile
 from dft_stats.loss import DistributionLoss
+from dft_stats.loss.credit import hard_count
 from dft_stats.loss.distribution_loss import TERMS
 from dft_stats.stream import StreamCounts, count_stream
 from tests.compiled_for_tests import KINDS, compiled, handmade, text_rows, token_rows
@@ -128,6 +129,49 @@ def test_expected_counts_are_the_mean_of_sampled_counts() -> None:
     for name in ("token_frequency", "ngram_frequency", "sentence_length", "marks", "rhythm"):
         mean = sum(counts[name][0] for counts in sampled) / draws
         np.testing.assert_allclose(found[name][0].numpy(), mean, atol=5 * np.sqrt(0.25 / draws), err_msg=name)
+
+
+def test_the_end_of_a_text_is_an_outcome_like_any_other() -> None:
+    """A text that is drawn token by token, ends among them, is counted as often as the chances it was drawn by expect: within 5 sigma."""
+    made = handmade(ngrams=((-1, -1, 3), (-1, 1, 3), (1, 3, 1), (-1, 13, 1)), entropy_window=3)
+    p = torch.randn(made.vocab_size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    p[[1, 3, 13]] += 2
+    p[0] = p.logsumexp(0) - 1  # about every fourth token ends a text
+    p = p.softmax(0)
+    rows = torch.multinomial(p, 60_000, replacement=True, generator=torch.Generator().manual_seed(1)).view(150, 400)
+    assert 0.2 < float((rows == 0).double().mean()) < 0.35
+    loss = DistributionLoss(made)
+    stream = loss.reader(rows, torch.ones_like(rows).bool())
+    soft = loss.soft_count(p.expand(*rows.shape, -1), stream)
+    hard = hard_count(loss, stream, rows.flatten(), loss.pairs(stream))
+    for name, (numerator, denominator) in soft.items():
+        drawn, chances = (values.double() for values in hard[name])
+        torch.testing.assert_close(denominator, chances)
+        spread = 0.2 * chances.sqrt() if name == "entropy" else (drawn.abs() + 1).sqrt()
+        off = (numerator - drawn).abs() / spread
+        assert float(off.max()) < 5, (name, int(off.argmax()))
+    assert float(soft["token_frequency"][0].sum() / soft["token_frequency"][1][0]) == pytest.approx(1, abs=0.02)
+
+
+def test_a_profile_of_the_models_own_text_leaves_the_end_of_a_text_alone() -> None:
+    """One end in twenty tokens, as the model has it: no rate is off, and no logit is pulled, that of the end least of all."""
+    size, end = handmade().vocab_size, 1 / 20
+    text = torch.full((size,), 1 / (size - 1))
+    text[0] = 0
+    target = np.zeros(size)
+    np.add.at(target, handmade().tokens.fold, text.numpy())
+    made = replace(handmade(ngrams=((-1, -1, 3),)), token_frequency=target, ngram_frequency=target[[3]])
+    rows = torch.randint(1, size, (20, 40), generator=torch.Generator().manual_seed(0))
+    rows[:, ::20] = 0
+    logits = torch.cat([torch.tensor([end]), text[1:] * (1 - end)]).log().requires_grad_()
+    weights = {name: float(name in ("token_frequency", "ngram_frequency")) for name in TERMS}
+    loss = DistributionLoss(made, weights=weights, dead_zone=0.0)
+    value, components = loss(logits.expand(20, 40, size), rows, shifted=True)
+    value.backward()
+    assert float(components["dist/token_frequency"]) < 1e-6
+    assert float(components["dist/ngram_frequency"]) < 1e-6
+    assert logits.grad is not None
+    assert float(logits.grad.abs().max()) < 1e-4
 
 
 def test_a_profile_without_ngrams_has_none() -> None:

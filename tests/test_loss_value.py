@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dft_stats.loss import TERMS, DistributionLoss
+from dft_stats.loss import TERMS, DistributionLoss, DistributionReward
 from dft_stats.loss.control import Control
 from dft_stats.loss.family import Exposure
 from tests.compiled_for_tests import compiled, handmade, ids_of, measured, text_rows
@@ -189,3 +189,25 @@ def test_more_text_makes_the_same_distance_count_more() -> None:
     often = DistributionLoss(handmade()).eval()(logits.repeat(4, 1, 1), labels.repeat(4, 1), shifted=True)[1]
     for term in TERMS:
         assert often[f"dist/{term}"].item() == pytest.approx(4 * once[f"dist/{term}"].item(), rel=1e-5), term
+
+
+@pytest.mark.parametrize("chosen", [{}, {"sentence_length": "cramer", "token_frequency": "jensen_shannon"}])
+def test_inference_mode_gives_the_same_and_leaves_nothing_behind(chosen: dict[str, str]) -> None:
+    """Loss, reward and a move to another type; training goes on behind with a batch that was read inside."""
+    labels = torch.randint(1, SIZE, (2, 30), generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(2, 30, SIZE, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    loss = DistributionLoss(handmade(), discrepancies=chosen, dead_zone=0.0)
+    rewards = [DistributionReward(handmade(), discrepancies=chosen, dead_zone=0.0, decay=0.5) for _ in range(2)]
+    with torch.no_grad():
+        wanted = loss.eval()(logits, labels)[0]
+    rows = rewards[0](completion_ids=labels.tolist())
+    with torch.inference_mode():
+        assert float(loss(logits, labels)[0]) == float(wanted)
+        assert rewards[1](completion_ids=labels.tolist()) == rows
+        loss.to(torch.device("cpu")).double()
+        batch = loss.read(labels)
+    value, _ = loss.train()(logits, batch)
+    value.backward()
+    assert logits.grad is not None
+    assert logits.grad.any()
+    assert rewards[0](completion_ids=labels.tolist()) == rewards[1](completion_ids=labels.tolist())

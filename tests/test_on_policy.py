@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from dft_stats.loss import TERMS, DistributionLoss, on_policy
 from tests.compiled_for_tests import compiled, handmade, measured
@@ -104,6 +105,37 @@ def test_padding_on_the_left_is_not_text(generator: torch.Generator | None) -> N
     torch.testing.assert_close(beside[0], alone[0], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("wrapped", ["peft", "module"])
+@pytest.mark.parametrize("generator", [None, torch.Generator().manual_seed(0)])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:fan_in_fan_out")
+def test_a_wrapped_model_has_its_positions_too(generator: torch.Generator | None, wrapped: str) -> None:
+    """Learned absolute positions: behind a wrapper's `**kwargs` a padded prompt is the same prompt, too."""
+    made = compiled("gpt2")
+    torch.manual_seed(0)
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64, "initializer_range": 0.3}
+    plain = GPT2LMHeadModel(GPT2Config(vocab_size=made.vocab_size, bos_token_id=None, eos_token_id=None, **sizes))
+    model = (get_peft_model(plain, LoraConfig(target_modules=["c_attn"])) if wrapped == "peft" else Wrapper(plain)).eval()
+    loss = DistributionLoss(made, temperature=1e-4).eval()  # greedy: nothing is drawn
+    ids = torch.tensor([[40, 41, 42, 43]])
+    mask = torch.tensor([[0, 0, 0, 1, 1, 1, 1]])
+    alone = on_policy(loss, model, ids, max_new_tokens=12, generator=generator)
+    padded = torch.cat([torch.full((1, 3), 7), ids], 1)
+    beside = on_policy(loss, model, padded, attention_mask=mask, max_new_tokens=12, generator=generator)
+    assert torch.equal(alone[2][0], beside[2][0, 3:])
+    torch.testing.assert_close(beside[0], alone[0], rtol=1e-3, atol=1e-4)
+
+
+class Wrapper(nn.Module):
+    """As DDP wraps a model."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        return self.module(*inputs, **kwargs)
+
+
 def test_a_model_of_transformers_generates_and_learns() -> None:
     made = compiled("gpt2")
     model, loss = llama(made.vocab_size), DistributionLoss(made, temperature=0.9, top_p=0.95)
@@ -112,6 +144,39 @@ def test_a_model_of_transformers_generates_and_learns() -> None:
     assert tokens.shape == (2, 2 + NEW)
     assert {f"dist/{term}" for term in TERMS} < components.keys()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:fan_in_fan_out")
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("own", [{"min_p": 0.9}, {"suppress_tokens": list(range(600))}, {"eos_token_id": 5, "min_new_tokens": 2}])
+def test_the_models_own_settings_of_generation_are_not_followed(own: dict[str, Any], wrapped: bool) -> None:
+    """What is drawn is what is counted: the share of draws that lie in a half of the vocabulary, within 5 sigma."""
+    made = compiled("gpt2")
+    plain: Any = llama(made.vocab_size).eval()
+    model = get_peft_model(plain, LoraConfig(target_modules=["q_proj"])).eval() if wrapped else plain
+    prompt, draws = torch.tensor([[40, 41]]), 500
+    with torch.no_grad():
+        p = plain(prompt).logits[0, -1].softmax(-1)
+    half = p.argsort(descending=True)[::2]
+    for name, value in own.items():
+        setattr(model.generation_config, name, value)
+    kept = model.generation_config.to_dict()
+    torch.manual_seed(0)
+    loss = DistributionLoss(made).eval()
+    tokens = on_policy(loss, model, prompt.expand(draws, 2), max_new_tokens=2)[2]
+    assert tokens.shape == (draws, 4)
+    share = torch.isin(tokens[:, 2], half).float().mean()
+    least = torch.isin(tokens[:, 2], p.argsort()[: len(p) // 2]).float().mean()
+    for found, expected in ((share, p[half].sum()), (least, p.sort().values[: len(p) // 2].sum())):
+        assert abs(float(found - expected)) < 5 * (0.25 / draws) ** 0.5
+    assert float(tokens[:, 2].unique().numel()) > 50
+    assert model.generation_config.to_dict() == kept
+    if "eos_token_id" in own:
+        with torch.no_grad():
+            plain.lm_head.weight.mul_(1e-3)  # all are about as likely, the EOS too
+        drawn = on_policy(loss, model, prompt.expand(draws, 2), max_new_tokens=20)[2][:, 2:]
+        assert abs(float((drawn == 5).float().mean()) - 1 / made.vocab_size) < 5 * (1 / made.vocab_size / drawn.numel()) ** 0.5
+        assert float((drawn == 5).float().sum()) > 0
 
 
 def test_statistics_are_those_of_the_sampler() -> None:

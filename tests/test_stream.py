@@ -247,16 +247,17 @@ def naively(made: CompiledProfile, row: list[int], mask: list[bool], starts: lis
     """What `Stream` says of each token, one after another."""
     table, state, rows = made.tokens, State(), []
     for id, is_counted, opens in zip(row, mask, starts, strict=True):
-        if id < 0 or table.special[id]:
+        if id < 0:
             state = State()
-            rows.append({"counted": False, "before": 0, "after": 0, "ends": False, "types": -1})
+            rows.append({"predicted": False, "counted": False, "before": 0, "after": 0, "ends": False, "types": -1})
             continue
         if opens:
             state = State()
         done, read = effect(table, state, id), reread(table, state, id)
         n = made.ngrams.shape[1] - 1
         row: dict[str, object] = {
-            "counted": is_counted,
+            "predicted": is_counted,
+            "counted": is_counted and not table.special[id],
             "age": state.age,
             "doubt": 2 * state.doubt + state.spaced,
             "previous": state.previous,

@@ -70,8 +70,9 @@ def gradients(made: Any) -> dict[str, Tensor]:
 def test_it_trains_with_one_forward_a_batch_and_logs(kind: str, compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
     made = sft(tmp_path, tokenizer, kind=kind, gradient_accumulation_steps=2)
     forwards: list[bool] = []
+    attach(made, DistributionLoss(compiled), weight=0.1)
     made.model.base_model.register_forward_hook(lambda *_: forwards.append(torch.is_grad_enabled()))
-    attach(made, DistributionLoss(compiled), weight=0.1).train()
+    made.train()
     assert forwards == [True] * 4
     logs = [log for log in made.state.log_history if "loss" in log]
     assert len(logs) == 2

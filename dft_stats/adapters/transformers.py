@@ -20,7 +20,7 @@ try:
 except ImportError as error:
     raise ImportError("dft_stats.adapters.transformers needs transformers and accelerate: pip install 'dft-stats[transformers]'") from error
 
-from dft_stats.adapters.hidden_states import Caught, caught
+from dft_stats.adapters.hidden_states import Caught, caught, check_head
 from dft_stats.adapters.settings import LossSettings
 from dft_stats.loss import TERMS, Batch, DistributionLoss, through_head
 
@@ -53,7 +53,8 @@ def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float
 
     Raises:
         TypeError: another trainer, model or loss than this is made for.
-        ValueError: a setting that cannot be right, such as two losses, `nn.DataParallel`, or tensor and sequence parallelism.
+        ValueError: a setting that cannot be right, such as two losses, `nn.DataParallel`, or tensor and sequence parallelism; or a
+            model for an SFTTrainer whose logits are not its head's, as far as its configuration says.
         LogitsMissing: in training, when the model gives no logits, as with Liger's fused cross entropy.
     """
     if isinstance(loss, LossSettings):
@@ -64,6 +65,8 @@ def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float
     plain = {name: getattr(trainer, name) for name in ("compute_loss", "evaluation_loop", "log", "train")}
 
     headless = _is_of_trl(trainer)  # it never builds logits
+    if headless:
+        check_head(trainer.model)
 
     def compute_loss(model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         given = dict(inputs)  # the trainer takes the labels out

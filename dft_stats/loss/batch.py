@@ -50,6 +50,7 @@ class Cut:
     spared: tuple[slice, ...]  # rows of no chunk
     rows: Tensor  # int64 (pairs,): of the single entries, within their chunk
     ids: Tensor  # int64 (pairs,)
+    groups: Tensor  # int64 (pairs,), rising: the same for those that are the same entry
     order: Tensor  # int64 (pairs,): place of each among `DistributionLoss.pairs`
 
 
@@ -61,10 +62,10 @@ class Batch:
     stream: Stream
     pairs: Mapping[str, Pairs]  # `DistributionLoss.pairs` of the stream
     targets: Tensor  # int64 (rows,): the label that the row predicts, or the ignored index
-    labelled: Tensor  # bool (rows,)
-    order: Tensor  # int64 (pairs,): single entries by their rows
+    labelled: Tensor  # bool (rows,): the row predicts a label, `Stream.predicted`
+    order: Tensor  # int64 (pairs,): single entries by their rows and ids
     entries: NDArray[np.int64]  # (rows + 1,): number of single entries before each row
-    needed: NDArray[np.bool_]  # (rows,): counted or labelled
+    needed: NDArray[np.bool_]  # (rows,): `labelled`, as the host knows it
     cuts: dict[tuple[int, int], Cut]  # by size and gap, made once
     ticket: Tensor  # int64, a scalar on the CPU: what stands for the batch in a graph of `torch.compile`
 
@@ -111,7 +112,9 @@ class Batch:
         edges: NDArray[np.int64] = np.concatenate([[-1], taken, [len(self.needed)]])
         spared = tuple(slice(int(edges[i]) + 1, int(edges[i + 1])) for i in np.flatnonzero(np.diff(edges) > 1))
         rows, ids = (values[self.order] for values in together(self.pairs))
-        return Cut(tuple(chunks), spared, torch.from_numpy(within).to(device)[rows], ids, self.order)
+        others = (rows.diff() != 0) | (ids.diff() != 0)
+        groups = torch.cat([torch.zeros_like(rows[:1]), others.cumsum(0)])
+        return Cut(tuple(chunks), spared, torch.from_numpy(within).to(device)[rows], ids, groups, self.order)
 
 
 def read(
@@ -136,20 +139,18 @@ def read(
             f"ids reach from {int(least)} to {int(most)}, the profile was compiled for a tokenizer of {loss.vocab_size} ids;"
             f" compile it for the tokenizer of this model, and mark what is not to be counted with {loss.ignore_index} in the labels"
         )
-    if not shifted:
-        labelled = torch.cat([torch.zeros_like(labelled[:, :1]), labelled[:, 1:]], 1)
     stream = loss.reader(tokens, labelled, starts, shifted=shifted)
-    if not shifted:
-        labelled, labels = (values.roll(-1, 1) for values in (labelled, labels))
-    targets, labelled = torch.where(labelled, labels, loss.ignore_index).flatten(), labelled.flatten()
+    labelled = stream.predicted
+    targets = torch.where(labelled, (labels if shifted else labels.roll(-1, 1)).flatten(), loss.ignore_index)
     pairs = loss.pairs(stream)
-    rows = together(pairs)[0]
+    rows, ids = together(pairs)
     entries = np.zeros(len(labelled) + 1, np.int64)
     entries[1:] = torch.bincount(rows, minlength=len(labelled)).cumsum(0).cpu().numpy()
-    needed = (stream.counted | labelled).cpu().numpy()
+    needed = labelled.cpu().numpy()
     number = next(_NUMBERS)
     ticket = torch.tensor(number, device="cpu")
-    batch = Batch(tokens.shape, stream, pairs, targets, labelled, rows.argsort(stable=True), entries, needed, {}, ticket)
+    order = (rows * loss.vocab_size + ids).argsort(stable=True)
+    batch = Batch(tokens.shape, stream, pairs, targets, labelled, order, entries, needed, {}, ticket)
     _TICKETS[number] = batch
     return batch
 

@@ -4,7 +4,8 @@ The loss is linear in the predictions, so a text is a prediction that is certain
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,16 +17,16 @@ from dft_stats.loss.term import SoftCounts
 if TYPE_CHECKING:
     from dft_stats.loss.distribution_loss import DistributionLoss
 
+Given = TypeVar("Given")
+
 
 def certain(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Mapping[str, Pairs]) -> Sums:
     """Sums of the probabilities that are one for `tokens` int64 (rows,), without the probabilities themselves."""
     kinds = loss.kinds
     rows, ids = together(pairs)
-    place = torch.full((loss.vocab_size,), len(kinds.ids), device=tokens.device)
-    place[kinds.ids] = torch.arange(len(kinds.ids), device=tokens.device)
     membership = torch.cat([kinds.membership, kinds.membership.new_zeros(1, kinds.membership.shape[1])])
-    count = torch.zeros(loss.vocab_size, device=tokens.device).index_add(0, tokens, stream.counted.float())
-    return count, kinds.classes[tokens], membership[place[tokens]], (tokens[rows] == ids).float()
+    count = torch.zeros(loss.vocab_size, device=tokens.device, dtype=torch.float32).index_add(0, tokens, stream.predicted.float())
+    return count, kinds.classes[tokens], membership[kinds.member[tokens]], (tokens[rows] == ids).float()
 
 
 def hard_count(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Mapping[str, Pairs]) -> SoftCounts:
@@ -37,7 +38,9 @@ def slopes(
     loss: "DistributionLoss", witnesses: Mapping[str, Tensor], stream: Stream, pairs: Mapping[str, Pairs], items: Tensor, zeros: Sums
 ) -> Sums:
     """What the loss changes by with each of the sums of the probabilities. It is linear in them, so any place will do: `zeros`."""
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        witnesses, stream, pairs = ordinary(witnesses), ordinary(stream), ordinary(pairs)
+        items, zeros = ordinary(items), ordinary(zeros)
         tokens, by_class, kinds, single = (values.requires_grad_() for values in zeros)
         counts = loss.count(loss.kinds.arrange((tokens, by_class, kinds, single), stream, pairs), stream)
         value = loss.value(witnesses, counts, items)
@@ -46,6 +49,20 @@ def slopes(
         found = torch.autograd.grad(value, zeros, allow_unused=True)
     a, b, c, d = (torch.zeros_like(leaf) if slope is None else slope for slope, leaf in zip(found, zeros, strict=True))
     return a, b, c, d
+
+
+def ordinary(given: Given) -> Given:
+    """The same with copies of the tensors that `torch.inference_mode` made, which autograd refuses."""
+    found: Any = given
+    if isinstance(given, Tensor):
+        found = given.clone() if given.is_inference() else given
+    elif is_dataclass(given) and not isinstance(given, type):
+        found = replace(given, **{field.name: ordinary(getattr(given, field.name)) for field in fields(given)})
+    elif isinstance(given, Mapping):
+        found = {name: ordinary(value) for name, value in given.items()}
+    elif isinstance(given, tuple):
+        found = tuple(ordinary(value) for value in given)
+    return found  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
@@ -75,7 +92,7 @@ def credit(
     known = certain(loss, stream, tokens, pairs)
     a, b, c, d = (torch.zeros_like(values) for values in known)
     by_token, by_class, by_kind, single = slopes(loss, witnesses, stream, pairs, items, (a, b, c, d))
-    found = by_token[tokens] * stream.counted + (by_class * known[1]).sum(1) + (by_kind * known[2]).sum(1)
+    found = by_token[tokens] * stream.predicted + (by_class * known[1]).sum(1) + (by_kind * known[2]).sum(1)
     found = found.index_add(0, together(pairs)[0], single * known[3])
     families = loss.families()
     weights = {name: torch.zeros_like(family.target) for name, family in families.items()}

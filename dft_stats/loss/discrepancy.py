@@ -40,9 +40,9 @@ def discrepancies(compiled: CompiledProfile, chosen: Mapping[str, str]) -> dict[
             known = "; ".join(f"{term}: {', '.join(names)}" for term, names in CHOICES.items())
             raise ValueError(f"{term} has no discrepancy {name!r}; there are, {known}")
     found: dict[str, Discrepancy] = {}
-    for term in ("token_frequency", "ngram_frequency"):
+    for term, tracked in (("token_frequency", compiled.token_tracked), ("ngram_frequency", np.ones(len(compiled.ngrams), bool))):
         if (name := chosen.get(term, "whitened")) != "whitened":
-            found[term] = squared_l2 if name == "l2" else jensen_shannon_bits
+            found[term] = squared_l2 if name == "l2" else partial(jensen_shannon_bits, tracked=torch.from_numpy(tracked))
     ages = np.arange(1, LONGEST + 1)
     if (name := chosen.get("sentence_length", "whitened")) != "whitened":
         buckets = torch.from_numpy(np.searchsorted(compiled.length_edges, ages, side="right") - 1).clamp_max(len(compiled.hazard) - 1)
@@ -55,9 +55,9 @@ def discrepancies(compiled: CompiledProfile, chosen: Mapping[str, str]) -> dict[
 
 def direction(discrepancy: Discrepancy, rates: Tensor, target: Tensor) -> Tensor:
     """Gradient of the discrepancy at the rates, (features,)."""
-    with torch.enable_grad():
-        leaf = rates.detach().double().requires_grad_()
-        (slope,) = torch.autograd.grad(discrepancy(leaf, target.double()), leaf)
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = rates.detach().clone().double().requires_grad_()
+        (slope,) = torch.autograd.grad(discrepancy(leaf, target.clone().double()), leaf)
     return slope.to(rates.dtype)
 
 
@@ -66,10 +66,11 @@ def squared_l2(rates: Tensor, target: Tensor) -> Tensor:
     return (rates - target).square().sum() / 2
 
 
-def jensen_shannon_bits(rates: Tensor, target: Tensor) -> Tensor:
-    """Jensen-Shannon divergence in bits of the rates and what they leave of one."""
+def jensen_shannon_bits(rates: Tensor, target: Tensor, *, tracked: Tensor | None = None) -> Tensor:
+    """Jensen-Shannon divergence in bits of the rates, of `tracked` bool (features,) if they are told, and what they leave of one."""
 
     def whole(values: Tensor) -> Tensor:
+        values = values if tracked is None else values * tracked.to(values.device)
         return torch.cat([values, 1 - values.sum()[None]]).clamp_min(TINY)
 
     p, q = whole(rates), whole(target)

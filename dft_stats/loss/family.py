@@ -55,7 +55,8 @@ class Family(nn.Module):
         exposure = np.broadcast_to(np.asarray(per_word, np.float64).reshape(-1), rate.shape)
         usable = np.broadcast_to(np.asarray(tracked, bool).reshape(-1), rate.shape) & (exposure > 0)
         usable = usable & np.isfinite(rate) & np.isfinite(noise)
-        rate, noise, exposure = np.where(usable, rate, 0.0), np.where(usable, noise, 1.0), np.where(usable, exposure, 1.0)
+        rate = np.where(np.isfinite(rate), rate, 0.0)  # of what is not tracked too: `rates` says it where nothing was measured
+        noise, exposure = np.where(usable, noise, 1.0), np.where(usable, exposure, 1.0)
         if window_words is not None:
             # Few documents can show too little noise. Rare independent events vary like Poisson at least, and what was never seen like
             # something that is seen once in a window.
@@ -66,7 +67,7 @@ class Family(nn.Module):
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
         self.register_buffer("tracked", torch.tensor(usable), persistent=False)
         for name in ("numerator", "denominator", "pending_numerator", "pending_denominator", "dual"):
-            self.register_buffer(name, torch.zeros(len(rate)))
+            self.register_buffer(name, torch.zeros(len(rate), dtype=torch.float32))
 
     def add(self, numerator: Tensor, denominator: Tensor) -> None:
         """Count a micro-batch of the pending step."""
@@ -80,17 +81,16 @@ class Family(nn.Module):
             pending.zero_()
 
     def z(self, numerator: Tensor, denominator: Tensor, exposure: Exposure) -> Tensor:
-        """Distance from the profile in standard errors of `exposure`, (features,); 0 where nothing was measured or is tracked."""
+        """Distance from the profile in standard errors of `exposure`, (features,); 0 where nothing was measured or it is not tracked."""
         if self.window_words is None:
             windows = exposure.effective_words * denominator / exposure.words.clamp_min(1)
         else:
             windows = exposure.effective_words / self.window_words
-        return (self.rate(numerator, denominator) - self.target) / self.sd * windows.sqrt()
+        return (self.rate(numerator, denominator) - self.target) / self.sd * windows.sqrt() * self.tracked
 
     def rate(self, numerator: Tensor, denominator: Tensor) -> Tensor:
-        """Rates, (features,); the profile's where nothing was measured or is tracked."""
-        measured = self.tracked & (denominator > 0)
-        return torch.where(measured, numerator / denominator.clamp_min(TINY), self.target)
+        """Rates, (features,), steered or not; the profile's rate where nothing was measured."""
+        return torch.where(denominator > 0, numerator / denominator.clamp_min(TINY), self.target)
 
     def turned(self, pull: Tensor, slope: Tensor) -> Tensor:
         """A pull of the same length in standard errors, in the direction of the slope of a discrepancy, (features,)."""
@@ -100,7 +100,7 @@ class Family(nn.Module):
 
     def witness(self, pull: Tensor) -> Tensor:
         """Weight of each rate in the loss, (features,): the pull in standard errors, per unit of the rate."""
-        return pull * self.tracked / (self.sd * self.tracked.sum().clamp_min(1).sqrt())
+        return pull * self.tracked / (self.sd * self.tracked.sum(dtype=self.sd.dtype).clamp_min(1).sqrt())
 
     def insist(self, beyond: Tensor, control: Control) -> None:
         """Let the dual variables grow where rates stay beyond the human noise."""

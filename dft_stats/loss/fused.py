@@ -1,6 +1,7 @@
-"""A chunk of logits in two passes, by Triton, on NVIDIA GPUs. The reference is the portable path of `dft_stats.loss.through_head`.
+"""A chunk of logits in two passes, by Triton, on NVIDIA GPUs. The reference is the portable path of `dft_stats.loss.one_pass`.
 
-What is sparse (marks and ends, single entries, labels) is left to torch between and behind the passes. Torch's CUDA builds bring Triton.
+What is sparse (marks and ends, single entries, labels) is left to torch, in float32, and written over what the second pass left: where
+much cancels, as in p - 1 of a likely label, nothing is added up in half precision. Torch's CUDA builds bring Triton.
 Proven in its interpreter, on a CPU; never run on a GPU.
 """
 
@@ -26,8 +27,8 @@ def usable(logits: Tensor, sampler: Sampler) -> bool:
 
 
 def is_made_for(logits: Tensor, sampler: Sampler) -> bool:
-    """Whether the kernels are made for such logits and sampling: not for truncation, nor for float64."""
-    return sampler.top_p == 1 and logits.dtype in (torch.float32, torch.bfloat16, torch.float16) and logits.stride(-1) == 1
+    """Whether the kernels are made for such logits and sampling: not for truncation, float64, nor float16, whose slopes need a scale."""
+    return sampler.top_p == 1 and logits.dtype in (torch.float32, torch.bfloat16) and logits.stride(-1) == 1
 
 
 class Passes:
@@ -38,7 +39,7 @@ class Passes:
 
         Args:
             logits: [n, V].
-            rate: (vocab,): weight of each token in counted rows.
+            rate: (vocab,): weight of each token in predicted rows.
             kinds: of the loss.
             temperature: of the sampling.
             surplus: bool (n,): rows that nobody needs, whatever they hold; None: there are none.
@@ -60,31 +61,35 @@ class Passes:
         self.surplus = surplus
         self.expected, self.by_class = self._needed(self.expected), self._needed(padded[:, : kinds.classes.shape[1]])
 
-    def at(self, ids: Tensor) -> Tensor:
-        """Probabilities [n, ids] of some tokens in all rows."""
-        return self._needed(torch.exp(self.logits[:, ids].float() / self.temperature - self.lse[:, None]))
+    def at(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities [n, ids] of some tokens in all rows; and without temperature."""
+        logits = self.logits[:, ids].float()
+        p = self._needed(torch.exp(logits / self.temperature - self.lse[:, None]))
+        return p, p if self.temperature == 1 else self._needed(torch.exp(logits - self.plain_lse[:, None]))
+
+    def single(self, rows: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Likewise of single entries, (pairs,)."""
+        logits = self.logits[rows, ids].float()
+        p = torch.exp(logits / self.temperature - self.lse[rows])
+        return p, p if self.temperature == 1 else torch.exp(logits - self.plain_lse[rows])
+
+    def told(self, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Probability of a token in each row; and its log likelihood without temperature, (n,)."""
+        logits = self.logits.gather(1, told[:, None])[:, 0].float()
+        return self._needed(torch.exp(logits / self.temperature - self.lse)), self._needed(logits - self.plain_lse)
 
     def _needed(self, values: Tensor) -> Tensor:
         if self.surplus is None:
             return values
         return values.masked_fill(self.surplus.view(-1, *[1] * (values.ndim - 1)), 0)
 
-    def single(self, rows: Tensor, ids: Tensor) -> Tensor:
-        """Single probabilities, (pairs,)."""
-        return torch.exp(self.logits[rows, ids].float() / self.temperature - self.lse[rows])
-
-    def likelihood(self, told: Tensor) -> Tensor:
-        """Log likelihood of a token in each row, without temperature, (n,)."""
-        found: Tensor = self.logits.gather(1, told[:, None])[:, 0].float() - self.plain_lse
-        return found
-
-    def slope(self, out: Tensor, tokens: Tensor, counted: Tensor, by_class: Tensor, mean: Tensor, each: Tensor, weight: float) -> None:
+    def slope(self, out: Tensor, tokens: Tensor, predicted: Tensor, by_class: Tensor, mean: Tensor, each: Tensor, weight: float) -> None:
         """Second pass: the dense part of the slope into `out` [n, V], which may be the logits; adds to `tokens` (vocab,).
 
         Args:
             out: where to.
-            tokens: sums of the probabilities over counted rows.
-            counted: (n,), 0 or 1.
+            tokens: sums of the probabilities over predicted rows.
+            predicted: (n,), 0 or 1.
             by_class: [n, classes]: weight of the tokens of each class.
             mean: (n,): expected weight of all that a row predicts.
             each: (n,): weight of the row's label.
@@ -94,8 +99,8 @@ class Passes:
         padded = torch.zeros(rows, self.size, device=out.device, dtype=torch.float32)
         padded[:, : by_class.shape[1]] = by_class
         grid = (-(-width // TILE_BLOCK), -(-rows // TILE_ROWS))
-        kept = torch.ones_like(counted) if self.surplus is None else (~self.surplus).float()
-        given = (self.lse, self.plain_lse, mean.float().contiguous(), padded, counted.float(), each.float().contiguous(), kept, tokens)
+        kept = torch.ones_like(predicted) if self.surplus is None else (~self.surplus).float()
+        given = (self.lse, self.plain_lse, mean.float().contiguous(), padded, predicted.float(), each.float().contiguous(), kept, tokens)
         with torch.cuda.device(out.device) if out.is_cuda else nullcontext():
             self.kernels.slope_kernel[grid](
                 self.logits, out, self.rate, self.classes, *given, rows,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dft_stats.loss.distribution_loss import DistributionLoss
 
 TERMS = 5
+SCALE = 2.0**10  # of gradients that are kept in float16 until the factor from above is known
 _LOSSES: "WeakValueDictionary[int, DistributionLoss]" = WeakValueDictionary()
 
 
@@ -92,7 +93,8 @@ def evaluate(
             softcap=softcap or None,
             logit_scale=scale,
         )
-        gradients = torch.autograd.grad(value, leaves) if value.requires_grad else ()
+        raised = torch.full_like(value, SCALE) if predictions.dtype == torch.float16 else None
+        gradients = torch.autograd.grad(value, leaves, raised) if value.requires_grad else ()
     missing = [predictions.new_empty(0) for _ in range(3 - len(gradients))]
     return [value.detach().clone(), torch.stack([part.to(value.dtype) for part in components.values()]), *gradients, *missing]
 
@@ -122,7 +124,8 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 
 
 def _backward(ctx: Any, upstream: list[Tensor]) -> tuple[Tensor | None, ...]:
-    found = [gradient * upstream[0] if there else None for gradient, there in zip(ctx.saved_tensors, ctx.there, strict=True)]
+    factor = upstream[0] / SCALE if ctx.saved_tensors[0].dtype == torch.float16 else upstream[0]
+    found = [gradient * factor if there else None for gradient, there in zip(ctx.saved_tensors, ctx.there, strict=True)]
     return (*found, *[None] * 10)
 
 

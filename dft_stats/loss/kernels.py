@@ -42,17 +42,17 @@ def sums_kernel(
 
 @triton.jit
 def slope_kernel(
-    logits, out, rate, classes, lse, plain_lse, mean, by_class, counted, each, kept, tokens, rows, width, text, stride, out_stride,
+    logits, out, rate, classes, lse, plain_lse, mean, by_class, predicted, each, kept, tokens, rows, width, text, stride, out_stride,
     inverse_temperature, weight, CLASSES: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, TEMPERED: tl.constexpr,
 ):  # fmt: skip
-    """One tile: p (weight (G - mean) + each), 0 in rows that are not kept, and the sum of p over counted rows. `out` may be `logits`."""
+    """One tile: p (weight (G - mean) + each), 0 in rows that are not kept, and the sum of p over predicted rows. `out` may be `logits`."""
     row = tl.program_id(1).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     there, inside = row < rows, at < width
     mask = there[:, None] & inside[None, :]
     plain = tl.load(logits + row[:, None] * stride + at[None, :], mask=mask, other=-float("inf")).to(tl.float32)
     p = tl.exp(plain * inverse_temperature - tl.load(lse + row, mask=there, other=0.0)[:, None])
-    some = tl.load(counted + row, mask=there, other=0.0)
+    some = tl.load(predicted + row, mask=there, other=0.0)
     of = tl.load(classes + at, mask=at < text, other=-1)
     known = mask & (of[None, :] >= 0)
     own = tl.load(by_class + row[:, None] * CLASSES + of[None, :], mask=known, other=0.0)

@@ -85,7 +85,7 @@ class _Order(nn.Module):
 
     def entries(self, stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
         """Rows, ids and features of all n-grams that can be completed."""
-        rows = stream.counted.nonzero()[:, 0]
+        rows = stream.predicted.nonzero()[:, 0]
         node = torch.zeros_like(rows)
         for i in range(self.n - 1):
             keys = self.get_buffer(f"keys_{i}")

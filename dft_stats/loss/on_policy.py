@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dft_stats.loss.distribution_loss import DistributionLoss
-from dft_stats.loss.returns import consequences, rewarded, surrogate
+from dft_stats.loss.returns import consequences, less_others, rewarded, surrogate
 from dft_stats.loss.reward import DistributionReward
 
 
@@ -38,12 +38,14 @@ def on_policy(
         prompts: ids [B, P], padded on the left.
         max_new_tokens: length of a continuation, in tokens.
         attention_mask: [B, P], 0 for padding.
-        eos_token_id: ends a continuation; None: all have the same length.
+        eos_token_id: ends a continuation; None: all have the same length, and the model's own EOS only begins another text. Nothing
+            else of the model's `generation_config` is followed either.
         generator: makes the samples repeatable; then they are drawn token by token without the model's cache.
         num_items: as in `DistributionLoss.forward`.
         returns: weight of what follows from each drawn token, by the score function, see `dft_stats.loss.returns`; from the second
             optimizer step on. 1 is the whole gradient, with more noise.
-        reward: of the continuations, followed by the score function too: with `documents` it sees them as wholes.
+        reward: of the continuations, followed by the score function too: with `documents` it sees them as wholes. Each is compared with
+            all others, so no mean of the others is taken away from it: that would double count, and be off by half for two rows.
         gamma: discount of what comes a token later.
 
     Returns:
@@ -51,9 +53,9 @@ def on_policy(
     """
     ends = [] if eos_token_id is None else [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
     generate = getattr(model, "generate", None)
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         if generate is not None and generator is None:
-            tokens = _generate(generate, loss, prompts, attention_mask, max_new_tokens, ends)
+            tokens = _generate(model, loss, prompts, attention_mask, max_new_tokens, ends)
         else:
             tokens = _draw(model, loss, prompts, attention_mask, max_new_tokens, ends, generator)
     whole = _extend(attention_mask, tokens)
@@ -67,7 +69,8 @@ def on_policy(
     logits = _logits(model, tokens, whole)
     costs = None
     if returns and loss.learns and loss.steady:
-        costs = returns * consequences(loss, batch, labels.shape, batch.items(num_items), gamma)
+        costs = consequences(loss, batch, labels.shape, batch.items(num_items), gamma)
+        costs = returns * less_others(costs, batch.labelled.view(labels.shape))
     if reward is not None and loss.learns:
         of_reward, told = rewarded(reward, tokens, labels != loss.ignore_index, gamma)
         costs = of_reward if costs is None else costs + of_reward
@@ -78,23 +81,35 @@ def on_policy(
     return value if extra is None else value + extra, components, tokens
 
 
-def _generate(generate: Any, loss: DistributionLoss, prompts: Tensor, mask: Tensor | None, new: int, ends: list[int]) -> Tensor:
-    stopping: dict[str, Any] = {"eos_token_id": ends} if ends else {"min_new_tokens": new}
-    tokens: Tensor = generate(
-        prompts,
-        attention_mask=torch.ones_like(prompts) if mask is None else mask,
-        max_new_tokens=new,
-        do_sample=True,
-        temperature=loss.sampler.temperature,
-        top_p=loss.sampler.top_p,
-        top_k=0,
-        num_beams=1,
-        repetition_penalty=1.0,
-        pad_token_id=ends[0] if ends else 0,
-        return_dict_in_generate=False,
-        **stopping,
-    )
+def _generate(model: Any, loss: DistributionLoss, prompts: Tensor, mask: Tensor | None, new: int, ends: list[int]) -> Tensor:
+    with _own_settings(model):
+        tokens: Tensor = model.generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts) if mask is None else mask,
+            max_new_tokens=new,
+            do_sample=True,
+            temperature=loss.sampler.temperature,
+            top_p=loss.sampler.top_p,
+            top_k=0,
+            num_beams=1,
+            eos_token_id=ends or None,
+            pad_token_id=ends[0] if ends else 0,
+            return_dict_in_generate=False,
+        )
     return tokens.clone()  # not an inference tensor
+
+
+@contextmanager
+def _own_settings(model: nn.Module) -> Iterator[None]:
+    """Nothing of the model's own settings of generation, such as `min_p` or an EOS, which would draw from another law than is counted."""
+    kept = [(vars(module), vars(module)["generation_config"]) for module in model.modules() if "generation_config" in vars(module)]
+    try:
+        for fields, settings in kept:
+            fields["generation_config"] = type(settings)()
+        yield
+    finally:
+        for fields, settings in kept:
+            fields["generation_config"] = settings
 
 
 def _draw(
@@ -122,10 +137,21 @@ def _logits(model: nn.Module, tokens: Tensor, mask: Tensor | None) -> Any:
     arguments: dict[str, Tensor] = {}
     if mask is not None:
         arguments["attention_mask"] = mask
-        if "position_ids" in inspect.signature(model.forward).parameters:  # absolute positions do not count padding
+        if _takes(model, "position_ids"):  # absolute positions do not count padding
             arguments["position_ids"] = (mask.long().cumsum(1) - 1).clamp_min(0)
     output = model(tokens, **arguments)
     return output if isinstance(output, Tensor) else getattr(output, "logits", None)
+
+
+def _takes(model: Any, name: str) -> bool:
+    """Whether the forward of a model takes an argument; what wraps it (PEFT, DDP, `torch.compile`) shows `**kwargs` alone."""
+    inner = model
+    while inner is not None:
+        if name in inspect.signature(inner.forward).parameters:
+            return True
+        wraps_base = callable(getattr(inner, "get_base_model", None))
+        inner = inner.get_base_model() if wraps_base else getattr(inner, "_orig_mod", None) or getattr(inner, "module", None)
+    return False
 
 
 def _extend(mask: Tensor | None, tokens: Tensor) -> Tensor | None:
@@ -135,7 +161,7 @@ def _extend(mask: Tensor | None, tokens: Tensor) -> Tensor | None:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """No dropout while sampling."""
     training = [module for module in model.modules() if module.training]
     model.eval()

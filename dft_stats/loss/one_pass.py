@@ -47,7 +47,7 @@ class Rows:
         # Copies of logits are dear, so a few rows more are read. With a head, what nobody needs may be NaN and never meets it.
         self.cut = batch.cut(chunk_size, GAP if head.changes_nothing else 0)
         # The logits of a linear layer are needed neither by its own backward nor by anybody else.
-        self.disposable = isinstance(head.module, nn.Linear) and head.softcap is None and loss.sampler.is_plain
+        self.disposable = _is_plain(head.module) and head.softcap is None and loss.sampler.is_plain
         self.buffers: dict[str, Tensor] = {}  # of the size of a chunk's logits, for all chunks: fresh pages are dear
         # What gets a gradient -> its sum over chunks. Parameters that several chunks add to are summed in float32.
         self.gradients: dict[Tensor, Tensor] = {}
@@ -92,7 +92,7 @@ class Rows:
         tokens, by_class, by_kind, single = sums
         with without_autocast(p):
             text = p[:, : len(columns)]
-            tokens += self.batch.stream.counted[chunk.where].to(p.dtype) @ text
+            tokens += self.batch.stream.predicted[chunk.where].to(p.dtype) @ text
             products = text @ columns
             by_class[chunk.where] = products[:, : by_class.shape[1]]
             by_kind[chunk.where] = text.gather(1, kinds.ids.expand(len(p), -1)) @ self.membership
@@ -128,17 +128,23 @@ class Rows:
             nll += lost
             if self.gradients:
                 inputs = parameters if into_hidden is None else [hidden, *parameters]
+                scale = _scale(slope) if logits.dtype == torch.float16 else None
+                slope = slope if scale is None else slope.mul_(scale)
                 made = torch.autograd.grad(logits, inputs, slope.to(logits.dtype), allow_unused=True)
                 if into_hidden is not None:
-                    into_hidden[chunk.where] = made[0].to(into_hidden.dtype)
+                    into_hidden[chunk.where] = made[0].to(into_hidden.dtype) if scale is None else made[0].to(into_hidden.dtype) / scale
                 for parameter, gradient in zip(parameters, made[-len(parameters) :] if parameters else (), strict=True):
                     if gradient is not None:
-                        self.gradients[parameter] += gradient
+                        self.gradients[parameter] += gradient if scale is None else gradient.to(self.dtype) / scale
         return found, nll
 
     def _for_hidden(self) -> Tensor:
-        """Room for the gradient of the hidden states, (rows, H); zero in the rows that no chunk fills."""
-        self.gradients[self.given] = gradient = torch.empty_like(self.given, memory_format=torch.contiguous_format)
+        """Room for the gradient of the hidden states, (rows, H); zero in the rows that no chunk fills.
+
+        Of float16 it is float32 until it is multiplied by what comes from above: a `GradScaler` scales there, where all is too late.
+        """
+        dtype = torch.float32 if self.given.dtype == torch.float16 else self.given.dtype
+        self.gradients[self.given] = gradient = torch.empty_like(self.given, dtype=dtype, memory_format=torch.contiguous_format)
         rows = gradient.view_as(self.hidden)
         for spared in self.cut.spared:
             rows[spared].zero_()
@@ -190,26 +196,41 @@ class Rows:
     def _fused(self, logits: Tensor, total: "Total", chunk: Chunk, sums: Sums, gradients: Tensor | None) -> tuple[Tensor, Tensor | float]:
         """As `_chunk`, in two passes."""
         kinds: Kinds = self.loss.kinds
-        rates, by_class, by_kind, single = total.rates
         where, rows, ids = chunk.where, self.cut.rows[chunk.pairs], self.cut.ids[chunk.pairs]
-        counted, labelled = self.batch.stream.counted[where].float(), self.batch.labelled[where]
-        passes = fused.Passes(logits, rates, kinds, self.loss.sampler.temperature, chunk.surplus)
-        with without_autocast(self.membership):
-            members, alone, weights = passes.at(kinds.ids), passes.single(rows, ids), single[self.cut.order[chunk.pairs]]
-            mass = members @ self.membership
-            sums[1][where], sums[2][where], sums[3][self.cut.order[chunk.pairs]] = passes.by_class, mass, alone
-            mean = counted * passes.expected + (passes.by_class * by_class[where]).sum(1) + (mass * by_kind[where]).sum(1)
-            mean.index_add_(0, rows, alone * weights)
-            of_members = members * (total.weight * by_kind[where] @ self.membership.T)
+        rates, order, groups = total.rates[0], self.cut.order[chunk.pairs], self.cut.groups[chunk.pairs]
+        by_class, by_kind, weights = total.rates[1][where], total.rates[2][where], total.rates[3][order]
+        predicted, labelled = self.batch.stream.predicted[where].float(), self.batch.labelled[where]
         told = self.batch.targets[where].where(labelled, 0)
+        passes = fused.Passes(logits, rates, kinds, self.loss.sampler.temperature, chunk.surplus)
+        members, plain_members = passes.at(kinds.ids)
+        (alone, plain_alone), (own, likelihood) = passes.single(rows, ids), passes.told(told)
+        with without_autocast(self.membership):
+            mass = members @ self.membership
+            of_kinds = torch.nn.functional.pad(by_kind @ self.membership.T, (0, 1))
+        sums[1][where], sums[2][where], sums[3][order] = passes.by_class, mass, alone
+        mean = predicted * passes.expected + (passes.by_class * by_class).sum(1) + (mass * by_kind).sum(1)
+        mean.index_add_(0, rows, alone * weights)
         each = labelled * total.per_label if total.per_label is not None else torch.zeros_like(mean)
-        nll = -passes.likelihood(told).where(labelled, 0).sum() if total.per_label is not None else 0.0
+        nll = -likelihood.where(labelled, 0).sum() if total.per_label is not None else 0.0
+
+        def gain(row: Tensor, id: Tensor, single: Tensor | float) -> Tensor:  # what an entry weighs more than its row expects
+            weight = predicted[row] * rates[id] + by_class[row, kinds.class_of[id].long()] + of_kinds[row, kinds.member[id]]
+            return total.weight * (weight + single - mean[row])
+
+        every = torch.arange(len(told), device=told.device)
+        at_label = torch.zeros_like(mean).index_add_(0, rows, weights.where(ids == told[rows], 0))
+        groups = groups - groups[:1]
+        alike = torch.zeros_like(weights).index_add_(0, groups, weights)[groups]
+        of_members = members * gain(every[:, None], kinds.ids, 0.0) + each[:, None] * plain_members
+        of_pairs = alone * gain(rows, ids, alike) + each[rows] * plain_alone
+        of_labels = own * gain(every, told, at_label) + each * torch.expm1(likelihood)
+
         direct = gradients is not None and isinstance(where, slice)
         room = gradients[where] if gradients is not None and direct else logits if self.disposable else torch.empty_like(logits)
-        passes.slope(room, sums[0], counted, by_class[where], mean, each, total.weight)
-        room.index_add_(1, kinds.ids, of_members.to(room.dtype))
-        room.view(-1).index_add_(0, rows * room.shape[1] + ids, (total.weight * weights * alone).to(room.dtype))
-        room.scatter_add_(1, told[:, None], -each[:, None].to(room.dtype))
+        passes.slope(room, sums[0], predicted, by_class, mean, each, total.weight)
+        room.index_copy_(1, kinds.ids, of_members.to(room.dtype))  # each overwrites what those before knew in part
+        room.view(-1)[rows * room.shape[1] + ids] = of_pairs.to(room.dtype)
+        room.scatter_(1, told[:, None], of_labels[:, None].to(room.dtype))
         if gradients is not None and not direct:
             gradients[where] = room
         return room, nll
@@ -221,11 +242,11 @@ class Rows:
         kinds: Kinds = self.loss.kinds
         tokens, by_class, by_kind, single = total.rates
         rows = chunk.where
-        counted = self.batch.stream.counted[rows].to(p.dtype)
+        predicted = self.batch.stream.predicted[rows].to(p.dtype)
         places, weights = self._places(chunk, p), single[self.cut.order[chunk.pairs]]
-        mean = counted * by_tokens + (sums[1][rows] * by_class[rows]).sum(1) + (sums[2][rows] * by_kind[rows]).sum(1)
+        mean = predicted * by_tokens + (sums[1][rows] * by_class[rows]).sum(1) + (sums[2][rows] * by_kind[rows]).sum(1)
         mean.index_add_(0, self.cut.rows[chunk.pairs], p.reshape(-1)[places] * weights)
-        left = torch.cat([torch.cat([counted[:, None], by_class[rows]], 1) * total.weight, (plus - total.weight * mean)[:, None]], 1)
+        left = torch.cat([torch.cat([predicted[:, None], by_class[rows]], 1) * total.weight, (plus - total.weight * mean)[:, None]], 1)
         if "right" not in self.buffers:
             right = self.buffers["right"] = p.new_zeros(left.shape[1], p.shape[1])
             right[0, : len(tokens)], right[1:-1, : len(tokens)], right[-1] = tokens, self.classes.T, 1
@@ -234,6 +255,17 @@ class Rows:
             slope.index_add_(1, kinds.ids, (total.weight * by_kind[rows]) @ self.membership.T)
         slope.view(-1).index_add_(0, places, total.weight * weights)
         return slope
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a head is a linear layer and nothing else: no subclass, no hook that could keep or change its logits."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return type(module) is nn.Linear and not any(getattr(module, name) for name in hooks)
+
+
+def _scale(slope: Tensor) -> Tensor:
+    """A power of 2 that brings the largest to about 1, so that float16 holds the others: few labels in a step, tiny slopes."""
+    return torch.exp2(-torch.linalg.vector_norm(slope, torch.inf).clamp_min(LEAST).log2().floor())
 
 
 def _lost(p: Tensor, logits: Tensor, told: Tensor, labelled: Tensor) -> Tensor:

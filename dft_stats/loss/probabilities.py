@@ -20,7 +20,7 @@ from dft_stats.loss.reading import Stream, table_arrays
 from dft_stats.stream import NO_END, OTHER_STOP
 
 Sums = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Of p [rows, vocab]: over the counted rows (vocab,), by class (rows, classes), by kind (rows, kinds), single entries (pairs,)."""
+"""Of p [rows, vocab]: over the predicted rows (vocab,), by class (rows, classes), by kind (rows, kinds), single entries (pairs,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Pairs:
 class Probabilities:
     """Sums of the probabilities [rows, vocab], all differentiable."""
 
-    tokens: Tensor  # (vocab,): sum over the counted rows
+    tokens: Tensor  # (vocab,): sum over the predicted rows
     heads: Tensor  # (rows, heads): mass of the tokens that begin so, see `dft_stats.doubts`
     begins: Tensor  # (rows,): mass of the tokens that begin a word there
     kinds: Tensor  # (rows, kinds): mass of the tokens of one `Kinds` row
@@ -48,6 +48,7 @@ class Kinds(nn.Module):
 
     ids: Tensor  # (members,): the tokens that have a mark or an end
     membership: Tensor  # (members, kinds): 0 or 1
+    member: Tensor  # (vocab,): place of the token among `ids`, their number if it is none of them
     word_begins: Tensor  # (2, kinds), as in TokenReader
     end: Tensor  # (kinds,): NO_END, PERIOD, or OTHER_STOP for all that is certain
     first_mark: Tensor
@@ -75,6 +76,7 @@ class Kinds(nn.Module):
         arrays = {
             "ids": ids,
             "membership": membership,
+            "member": np.where(np.isin(np.arange(len(end)), ids), np.searchsorted(ids, np.arange(len(end))), len(ids)),
             "word_begins": kinds[:, :2].T,
             **{name: kinds[:, i] for i, name in enumerate(("end", "first_mark", "last_mark", "head"), 2)},
             "classes": by_class,
@@ -91,11 +93,11 @@ class Kinds(nn.Module):
         rows, ids = together(pairs)
         classes, membership = self.classes.to(p.dtype), self.membership.to(p.dtype)
         index = rows * p.shape[1] + ids
-        sums: Sums = _Reduce.apply(p, stream.counted.to(p.dtype), classes, self.ids, membership, index)  # type: ignore[no-untyped-call]
+        sums: Sums = _Reduce.apply(p, stream.predicted.to(p.dtype), classes, self.ids, membership, index)  # type: ignore[no-untyped-call]
         return self.arrange(sums, stream, pairs)
 
     def arrange(self, sums: Sums, stream: Stream, pairs: Mapping[str, Pairs]) -> Probabilities:
-        """What the terms read, from the sums: over counted rows, by class, by kind, and single entries."""
+        """What the terms read, from the sums: over predicted rows, by class, by kind, and single entries."""
         tokens, by_class, kinds, single = sums
         split = single.split([len(pair.rows) for pair in pairs.values()])
         heads = by_class.new_zeros(len(by_class), doubts.HEADS).index_add(1, self.class_head, by_class)
@@ -120,19 +122,19 @@ def _grouped(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class _Reduce(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, p: Tensor, counted: Tensor, classes: Tensor, ids: Tensor, membership: Tensor, index: Tensor
+        ctx: Any, p: Tensor, predicted: Tensor, classes: Tensor, ids: Tensor, membership: Tensor, index: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        ctx.save_for_backward(counted, classes, ids, membership, index)
+        ctx.save_for_backward(predicted, classes, ids, membership, index)
         ctx.shape = p.shape
         text = p[:, : len(classes)]
         with without_autocast(p):
-            return counted @ text, text @ classes, text.index_select(1, ids) @ membership, p.reshape(-1)[index]
+            return predicted @ text, text @ classes, text.index_select(1, ids) @ membership, p.reshape(-1)[index]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        counted, classes, ids, membership, index = ctx.saved_tensors
+        predicted, classes, ids, membership, index = ctx.saved_tensors
         tokens, by_class, kinds, single = gradients
-        left, right = torch.cat([counted[:, None], by_class], 1), torch.cat([tokens[None], classes.T])
+        left, right = torch.cat([predicted[:, None], by_class], 1), torch.cat([tokens[None], classes.T])
         gradient = left.new_zeros(ctx.shape) if ctx.shape[1] > len(classes) else left.new_empty(ctx.shape)
         text = gradient[:, : len(classes)]
         with without_autocast(left):

@@ -64,7 +64,7 @@ class PunctuationRhythm(Term):
         return (weights["marks"].sum() + weights["rhythm"].sum()) * (stream.before + stream.after) * stream.counted
 
     def pairs(self, stream: Stream) -> Pairs:
-        """No single probabilities; where marks are counted: by kind of mark, and the mark before, that a token may take back."""
+        """No single probabilities; where marks are predicted: by kind of mark, and the mark before, that a token may take back."""
         inside = self.continues[stream.link][:, self.head]
         previous = torch.where(inside, stream.previous_behind[:, None], stream.previous[:, None])
         gap = torch.where(inside, stream.gap_behind[:, None], stream.gap[:, None])
@@ -76,7 +76,7 @@ class PunctuationRhythm(Term):
     def soft_count(self, probabilities: Probabilities, stream: Stream) -> SoftCounts:
         """Expected marks, (classes,), and expected rhythm events, (classes + 1, gaps, classes) flattened."""
         place, place_behind, mark = probabilities.single["punctuation_rhythm"][1].detail
-        mass = probabilities.kinds[:, self.columns] * stream.counted[:, None]
+        mass = probabilities.kinds[:, self.columns] * stream.predicted[:, None]
         classes = self.shape[2]
         rhythm = mass.new_zeros(int(np.prod(self.shape))).index_add(0, place.flatten(), mass.flatten())
 
@@ -86,7 +86,7 @@ class PunctuationRhythm(Term):
         marks = mass.new_zeros(classes).index_add(0, self.first, whole).index_add(0, last, within)
 
         # The mark before, where the predicted token goes on with the word: `continues` holds only behind a mark.
-        back = (probabilities.heads * self.continues[stream.link]).sum(1) * stream.counted
+        back = (probabilities.heads * self.continues[stream.link]).sum(1) * stream.predicted
         rhythm = rhythm.index_add(0, place_behind, -back)
         marks = marks.index_add(0, mark, -back)
         words = stream.words.to(mass.dtype)

@@ -19,7 +19,8 @@ from dft_stats.stream import COLON, LINE_END, NO_END, OPENING, OTHER_STOP, PERIO
 class Stream:
     """The state before each predicted token, and what that token does. Tensors (rows,), one row per row of the probabilities."""
 
-    counted: Tensor  # bool
+    predicted: Tensor  # bool: the token is an outcome, also one that is no text: numerators
+    counted: Tensor  # bool: it is text besides: denominators
     age: Tensor  # int64: words since the last sentence end
     other_age: Tensor  # int64: if the token shows that the last stop was to be read the other way
     doubt: Tensor  # int64: row of doubts.TURNS, flattened
@@ -85,18 +86,19 @@ class TokenReader(nn.Module):
         for name, array in (table_arrays(compiled) | tables).items():
             self.register_buffer(name, torch.from_numpy(array.copy()), persistent=False)
 
-    def forward(self, tokens: Tensor, counted: Tensor, starts: Tensor | None = None, *, shifted: bool = True) -> Stream:
+    def forward(self, tokens: Tensor, predicted: Tensor, starts: Tensor | None = None, *, shifted: bool = True) -> Stream:
         """Read `tokens` int64 [B, T]; -1 is an unknown token, which opens a document.
 
         Args:
-            tokens: every token, also those that are not counted.
-            counted: bool [B, T].
+            tokens: every token, also those that are not predicted.
+            predicted: bool [B, T]; unknown tokens never are.
             starts: bool [B, T], where a document opens before the token.
-            shifted: row t of the result is about token t; False: about token t + 1, and the last row is not counted.
+            shifted: row t of the result is about token t; False: about token t + 1, and the last row predicts nothing.
         """
         ids = tokens.clamp_min(0)
         breaks = (tokens < 0) | self.special[ids]
-        row = Rows(ids, ~breaks, breaks if starts is None else breaks | starts)
+        opens = of_last(breaks, False)  # before a special token, such as the end of the text, stands the document that it ends
+        row = Rows(ids, ~breaks, opens if starts is None else opens | starts)
         text, reset, position, within = row.text, row.reset, row.position, row.within
 
         # Words: the mark before stood inside one if the token continues it.
@@ -122,14 +124,14 @@ class TokenReader(nn.Module):
         stops = self._stops(row, before, after, continues, tail)
         ages = _ages(row, stops, self.turns, head, here, words - after)
         types = torch.where((before + after > 0) & text, self.types[ids], -1)
-        counted = counted & text
+        predicted = predicted & (tokens >= 0)
         if not shifted:
-            counted[:, 0] = False  # nothing predicts the first token
+            predicted[:, 0] = False  # nothing predicts the first token
+        counted = predicted & text
         begins = counted & (types >= 0)
         number = begins.cumsum(1)
         rank = number - begins.long() - largest(torch.full_like(number, -1), torch.where(reset, number - begins.long(), -1))
-        # Tokens of the document before this one: at the opening none. A special token stands before the position of the next opening.
-        reach = position - torch.where(of_last(breaks, False) | reset, position, -1).clamp_min(0).cummax(1).values
+        reach = position - row.opening.clamp_min(0)  # tokens of the document before this one: at the opening none
         folded = self.fold[ids]
         context = torch.stack(
             [torch.where(reach >= n, folded.roll(n, 1), -1) for n in range(1, self.n_max)] or [torch.full_like(folded, -1)]
@@ -142,6 +144,7 @@ class TokenReader(nn.Module):
             return rows(torch.where(place >= 0, self.mark_behind[ids.gather(1, place.clamp_min(0))], OPENING))
 
         return Stream(
+            predicted=rows(predicted),
             counted=rows(counted),
             age=rows(ages.age),
             other_age=rows(ages.other_age),

@@ -33,11 +33,7 @@ def consequences(loss: DistributionLoss, batch: Batch, shape: torch.Size, items:
         gamma: weight of what comes a token later, for each token; less than 1 has less noise and some bias.
     """
     witnesses, _ = loss.witnesses(None, batch.stream, True)
-    rates = {
-        name: torch.where(family.denominator > 0, family.numerator / family.denominator.clamp_min(1e-9), family.target)
-        for name, family in loss.families().items()
-    }
-    gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), batch.pairs, items, rates)
+    gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), batch.pairs, items, loss.rates())
     return to_go((gains - chances).view(shape), gamma) - chances.view(shape)
 
 
@@ -52,20 +48,25 @@ def rewarded(reward: DistributionReward, tokens: Tensor, drawn: Tensor, gamma: f
         gamma: weight of what comes a token later; what a continuation gets as a whole is not discounted.
     """
     rows, whole, components = reward.rewards([row[mask].tolist() for row, mask in zip(tokens, drawn, strict=True)])
-    given = torch.zeros(tokens.shape, device=tokens.device)
+    given = torch.zeros(tokens.shape, device=tokens.device, dtype=torch.float32)
     given[drawn] = torch.cat(rows).to(tokens.device)
     costs = -(given + gamma * to_go(given, gamma) + whole.to(tokens.device)[:, None]) / len(tokens)
     return costs.roll(-1, 1), components  # a row predicts the next token
 
 
-def surrogate(loss: DistributionLoss, logits: Tensor, batch: Batch, costs: Tensor) -> Tensor:
-    """A scalar whose gradient is that of the expected `costs` [B, T] by way of the drawn tokens.
+def less_others(costs: Tensor, drawn: Tensor) -> Tensor:
+    """Costs [B, T] less their mean over the other rows at the same place, of what is `drawn` bool [B, T].
 
-    From each is taken the mean of the other rows at its place, which changes the noise and not the expectation.
+    That changes the noise and not the expectation where a row's costs do not depend on what the others draw: those of the loss, whose
+    witness is made of the steps before, and not a reward that compares texts with each other.
     """
-    counted = batch.stream.counted.view(costs.shape)
-    others = counted.sum(0) - counted.long()
-    baseline = ((costs * counted).sum(0) - costs * counted) / others.clamp_min(1)
-    advantage = torch.where(counted & (others > 0), costs - baseline, torch.where(counted, costs, 0))
+    others = drawn.sum(0) - drawn.long()
+    mean = ((costs * drawn).sum(0) - costs * drawn) / others.clamp_min(1)
+    return torch.where(drawn & (others > 0), costs - mean, costs)
+
+
+def surrogate(loss: DistributionLoss, logits: Tensor, batch: Batch, costs: Tensor) -> Tensor:
+    """A scalar whose gradient is that of the expected `costs` [B, T] by way of the drawn tokens."""
+    drawn = batch.labelled.view(costs.shape)
     p = loss.sampler.probabilities(logits).gather(-1, batch.targets.clamp_min(0).view(*costs.shape, 1))[..., 0]
-    return (advantage * torch.where(counted, p, 1).clamp_min(torch.finfo(p.dtype).tiny).log()).sum()
+    return (costs * drawn * torch.where(drawn, p, 1).clamp_min(torch.finfo(p.dtype).tiny).log()).sum()

@@ -64,7 +64,7 @@ class SentenceLength(Term):
         return self._reached(stream).to(weight.dtype) @ weight
 
     def pairs(self, stream: Stream) -> Pairs:
-        """No single probabilities; where ends are counted: by kind of end, and by head."""
+        """No single probabilities; where ends are predicted: by kind of end, and by head."""
         age = torch.where(self.turns[stream.doubt][:, self.head], stream.other_age[:, None], stream.age[:, None])
         inside = self.continues[stream.link][:, self.head]
         length = age + torch.where(inside, self.word_begins[1], self.word_begins[stream.open_before])
@@ -82,10 +82,10 @@ class SentenceLength(Term):
         return {"sentence_length": (ends[:-1], reached.to(mass.dtype))}
 
     def _place(self, length: Tensor, stream: Stream) -> Tensor:
-        """Buckets of length [rows, ...]; where nothing is counted the one behind the last."""
+        """Buckets of length [rows, ...]; where nothing is predicted the one behind the last."""
         place = bucket(self.edges, length)
-        counted = stream.counted.view(-1, *[1] * (length.ndim - 1))
-        return torch.where(counted & (length >= 1) & (place >= 0), place, len(self.edges) - 1)
+        predicted = stream.predicted.view(-1, *[1] * (length.ndim - 1))
+        return torch.where(predicted & (length >= 1) & (place >= 0), place, len(self.edges) - 1)
 
     def _reached(self, stream: Stream) -> Tensor:
         """Word beginnings of the text by the age that they bring the sentence to, (rows, buckets)."""
