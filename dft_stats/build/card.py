@@ -93,6 +93,11 @@ def card_of(facts: Mapping[str, Any], counts: Mapping[str, Counts], exposure: Ex
 
 def _told(keep: Mapping[str, Any], privacy: Mapping[str, Any]) -> list[str]:
     """What rows of few documents there are."""
+    if privacy["mode"] == "epsilon":
+        return [
+            f"Differentially private with respect to one {privacy['unit']}: epsilon {privacy['epsilon']:g}, delta {privacy['delta']:g}. "
+            "Counts have noise; second moments, windows and document frequencies are not measured but derived from them; there is no floor."
+        ]
     if privacy["mode"] == "publish":
         return [
             f"Built to be published: digits and addresses are masked, and no row of any table is of fewer than {privacy['min_documents']} "
