@@ -5,8 +5,9 @@ python benchmarks/privacy.py CORPORA [--domain news] [--tokenizer PATH] [--k 5 1
 The texts are those of an official domain, made from CORPORA by its recipe. Each row is a profile of them. Its columns: by what multiple of
 the human-human floor the statistics differ from the exact profile's (`compare`; below 1 is less than two samples of the corpus differ by);
 what share of all words and marks, and of all bigrams and trigrams, stands in a table, not in its rare cell; and by how many bits of
-Jensen-Shannon divergence the tokens of a model come out differently when both are compiled. The first row has the masks and no floor. The row
-of epsilon 100 has hardly any noise: it shows what the limits on what a document may give cost by themselves. Needs matplotlib for the plot.
+Jensen-Shannon divergence the tokens of a model come out differently when both are compiled. The first row has the masks and no floor. The
+row of epsilon 100 has hardly any noise: it shows what the limits on what a document may give cost by themselves. Needs matplotlib for the
+plot.
 """
 
 import argparse
