@@ -89,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--min-documents", type=_positive, metavar="N", help="keep rows of so many documents; default: 5, or 1 of none")
     build.add_argument("--group-column", metavar="C", help="column or field of authors or sources: so many of these, not of documents")
     build.add_argument("--deny", type=Path, metavar="FILE", help="names to mask, one a line")
+    build.add_argument("--epsilon", type=float, metavar="E", help="differential privacy of documents, or groups, in place of a floor")
+    build.add_argument("--delta", type=float, metavar="D", help="of the same; default: 1e-6")
     build.add_argument("--min-count", type=_positive, default=1, metavar="N", help="keep words and n-grams that occur so often")
     build.add_argument("--spelling-documents", type=_positive, metavar="N", help="tell in parts what fewer have (--min-documents)")
     build.add_argument("--tokenizer", type=Path, metavar="PATH", help="count its tokens as well: a tokenizer.json or its folder")
@@ -231,6 +233,8 @@ def _build(given: argparse.Namespace) -> int:
         name=given.name,
         version=given.version,
         min_documents=given.min_documents,
+        epsilon=given.epsilon,
+        delta=given.delta,
         min_count=given.min_count,
         spelling_documents=given.spelling_documents,
         tokenizer_name=given.tokenizer_name,

@@ -174,20 +174,25 @@ PLACEHOLDER = "x"
 
 
 def in_told_parts(row: str, told: Collection[str]) -> list[str]:
-    """A row as rows that may be told, from its begin the longest each time, and single characters between them.
+    """A row as the fewest rows that may be told, and single characters where there are none; of as many, the last is the longest.
 
     The first of them opens and the last closes as the row did.
     """
     begin, body, close = _parted(row)
-    size, i, found = len(body), 0, []
-    while i < size:
-        for j in range(min(size, i + LONGEST), i, -1):
-            part = begin * (i == 0) + body[i:j] + close * (j == size)
-            if j == i + 1 or part in told:
-                found.append(part)
-                i = j
-                break
-    return found
+    size = len(body)
+    best: list[tuple[int, int]] = [(0, 0)]
+    for end in range(1, size + 1):
+        shut = close if end == size else ""
+        options = [(best[end - 1][0] + 1, end - 1)]
+        for i in range(max(0, end - LONGEST), end - 1):
+            if best[i][0] < options[0][0] and (begin * (i == 0) + body[i:end] + shut) in told:
+                options.append((best[i][0] + 1, i))
+        best.append(min(options))
+    cuts = [size]
+    while cuts[-1]:
+        cuts.append(best[cuts[-1]][1])
+    cuts.reverse()
+    return [begin * (i == 0) + body[i:j] + close * (j == size) for i, j in pairwise(cuts)]
 
 
 def masked_character(row: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from dft_stats.build.card import card_of
@@ -16,17 +17,21 @@ from dft_stats.build.corpus import batched, sources
 from dft_stats.build.engine import Job, Progress, Runner, count_shards, default_memory, forget, is_counted, run_here
 from dft_stats.build.features import features_of
 from dft_stats.build.floor import human_floor
-from dft_stats.build.formats import Faults
+from dft_stats.build.formats import Faults, Piece, from_pieces
 from dft_stats.build.merge import Counted, Keep
-from dft_stats.build.privacy import asked
+from dft_stats.build.noisy import LONGEST, noisy
+from dft_stats.build.privacy import asked, budget_of
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.build.tokens import opened
 from dft_stats.embedding_documents import STORED, stored_embeddings
 from dft_stats.errors import CorpusError, ProfileFormatError
+from dft_stats.features import SCHEMA
 from dft_stats.manifest import MANIFEST, TOKENIZER, check_name
+from dft_stats.masking import Masks
 from dft_stats.profile import Profile, write_profile
 from dft_stats.sentences import RULE, Segmenter
 from dft_stats.statistics import TOKEN_FREQUENCY
+from dft_stats.tables import FLOOR_SCHEMA
 from dft_stats.text import NORMALISER
 from dft_stats.token_counts import tokenizer_entry
 from dft_stats.tokenizer import resolve
@@ -48,6 +53,8 @@ def build(
     min_documents: int | None = None,
     group_column: str | None = None,
     deny: Iterable[str] = (),
+    epsilon: float | None = None,
+    delta: float | None = None,
     min_count: int = 1,
     max_order: int = 5,
     max_rows: Mapping[str, int] | None = None,
@@ -85,6 +92,9 @@ def build(
         group_column: column or field that says whose a document is, an author or a source: then `min_documents` is so many of these.
             Documents of nobody (null) are all of one.
         deny: names to mask, each as it is written; case does not matter.
+        epsilon: differential privacy of documents, or of groups of them: noise on every count and thresholds in place of `min_documents`,
+            by OpenDP (`pip install 'dft-stats[privacy]'`); the manifest has the accounting. It tells far less of a small corpus.
+        delta: of the same guarantee; 1e-6 if None. It should be far below one over the number of documents.
         min_count: keep such rows that occur this often.
         max_order: longest n-grams that are counted, 2 to 5.
         max_rows: largest number of rows by table, the most frequent are kept; n-grams by order, as "ngram_frequency/2".
@@ -121,6 +131,21 @@ def build(
         )
     if target.exists() and not (target / MANIFEST).exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ProfileFormatError(f"{target} exists and is no profile; give another folder")
+    begun, tell = Faults(skip_faults), progress or (lambda line: None)
+    if epsilon is not None or delta is not None:
+        asks = {"min_documents": min_documents, "spelling_documents": spelling_documents, "tokenizer": tokenizer, "parts": parts}
+        asks |= {"max_rows": max_rows, "min_count": min_count if min_count > 1 else None, "engine": None if engine == "local" else engine}
+        asks |= {"surface_documents": surface_documents if surface_documents > 1 else None}
+        asks |= {"segmenter": None if resolve_segmenter(segmenter).identity == RULE.identity else segmenter}
+        budget = budget_of(privacy, epsilon, delta, asks)
+        given = sources(paths, text_column, begun, group=group_column)
+        texts = from_pieces(list(map(Piece, given)), text_column, begun, group=group_column) if isinstance(given, list) else given
+        order = min(max_order, LONGEST)
+        masks = private.masks or Masks()
+        counted, spent = noisy(texts, masks, RULE, typography=typography, max_order=order, epsilon=budget[0], delta=budget[1])
+        entry = {"mode": "epsilon", "unit": "document" if group_column is None else "group", **spent}
+        manifest = _manifest(name, version, title, licence, RULE, typography, {"max_order": order}, {}, facts or {}, {STORED: []}, entry)
+        return _written(target, manifest, counted, SCHEMA.empty_table(), FLOOR_SCHEMA.empty_table(), tell)
     size = default_memory(workers) if memory is None else as_bytes(memory)
     job = Job(
         resolve_segmenter(segmenter),
@@ -135,8 +160,6 @@ def build(
     )
     told = private.spelling_documents
     keep = Keep(private.min_documents, min_count, dict(max_rows or {}), surface_documents, told, private.floor)
-    tell = progress or (lambda line: None)
-    begun = Faults(skip_faults)
     found = sources(paths, text_column, begun, group=group_column)
     with _parts_folder(parts, target, is_kept=isinstance(found, list)) as folder:
         shards: Iterable[Shard | Texts]
@@ -174,30 +197,54 @@ def build(
     if private.floor:  # the sample does not know whose a document is, so that a mean over groups of them cannot be promised
         means = {STORED: [] if private.group_column is not None else stored_embeddings(features)}
         features = features.slice(0, 0)
-    manifest = {
+    kept = {
+        "min_documents": private.min_documents,
+        "min_count": min_count,
+        "max_order": max_order,
+        "max_rows": dict(sorted((max_rows or {}).items())),
+        "surface_documents": surface_documents,
+        "spelling_documents": told,
+    }
+    excluded = {fault: number for fault, (number, _) in sorted(faults.found.items())}
+    more, entry = {**tokens, **(facts or {})}, private.facts(counted.masked)
+    manifest = _manifest(name, version, title, licence, job.segmenter, typography, kept, excluded, more, means, entry)
+    return _written(target, manifest, counted, features, floor, tell)
+
+
+def _manifest(
+    name: str,
+    version: str,
+    title: str,
+    licence: str,
+    segmenter: Segmenter,
+    typography: str,
+    keep: Mapping[str, Any],
+    excluded: Mapping[str, int],
+    facts: Mapping[str, Any],
+    means: Mapping[str, Any],
+    privacy: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
         "name": name,
         "version": version,
         "title": title,
         "licence": licence,
         "language": "en",
-        "segmenter": job.segmenter.identity,
+        "segmenter": segmenter.identity,
         "normaliser": NORMALISER,
         "typography": typography,
-        "keep": {
-            "min_documents": private.min_documents,
-            "min_count": min_count,
-            "max_order": max_order,
-            "max_rows": dict(sorted((max_rows or {}).items())),
-            "surface_documents": surface_documents,
-            "spelling_documents": told,
-        },
-        "excluded": {fault: number for fault, (number, _) in sorted(faults.found.items())},
+        "keep": dict(keep),
+        "excluded": dict(excluded),
         "built_with": f"dft-stats {importlib.metadata.version('dft-stats')}",
-        **tokens,
-        **(facts or {}),
+        **facts,
         **means,
-        "privacy": private.facts(counted.masked),
+        "privacy": dict(privacy),
     }
+
+
+def _written(
+    target: Path, manifest: Mapping[str, Any], counted: Counted, features: pa.Table, floor: pa.Table, tell: Callable[[str], None]
+) -> Profile:
     profile = write_profile(
         target,
         facts=manifest,

@@ -127,6 +127,11 @@ def _bars(title: str, unit: str, counts: Counts, group: str, column: str, classe
 
 def _told(keep: Mapping[str, Any], privacy: Mapping[str, Any]) -> list[str]:
     """What rows of few documents there are."""
+    if privacy["mode"] == "epsilon":
+        return [
+            f"Differentially private with respect to one {privacy['unit']}: epsilon {privacy['epsilon']:g}, delta {privacy['delta']:g}. "
+            "Counts have noise; second moments, windows and document frequencies are not measured but derived from them; there is no floor."
+        ]
     if privacy["mode"] == "publish":
         return [
             f"Built to be published: digits and addresses are masked, and no row of any table is of fewer than {privacy['min_documents']} "

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dft_stats.build.epsilon import DELTA, check
 from dft_stats.masking import Masks
 
 LEAST_DOCUMENTS = 5
@@ -63,3 +64,23 @@ def asked(
             "which the manifest records, if the profile stays with you"
         )
     return Privacy(mode, least, least, told, group_column, Masks(deny))
+
+
+def budget_of(mode: str, epsilon: float | None, delta: float | None, asks: Mapping[str, Any]) -> tuple[float, float]:
+    """(epsilon, delta) of a build, if nothing else was asked for that goes against them.
+
+    Raises:
+        ValueError: of no meaning, or beside what tells more than they allow.
+        ImportError: OpenDP is missing.
+    """
+    if epsilon is None:
+        raise ValueError("delta was given without epsilon; give both, or neither (--epsilon, --delta)")
+    against = [name for name, value in asks.items() if value is not None] + (["privacy none"] if mode == "none" else [])
+    if against:
+        raise ValueError(
+            f"with epsilon, {', '.join(against)} cannot be had: thresholds take the place of floors, and tokens, limits of rows, parts and "
+            "other segmenters would tell or keep what is not accounted for; leave them out"
+        )
+    chosen = DELTA if delta is None else delta
+    check(epsilon, chosen)
+    return epsilon, chosen

@@ -26,7 +26,7 @@ from dft_stats.verify import problems
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-PUBLISHABLE = ("publish", "public-corpus")
+PUBLISHABLE = ("publish", "epsilon", "public-corpus")
 """What the privacy entry of a manifest may say for a repository that everybody reads."""
 _TRIES, _WAIT, _LONGEST_WAIT = 10, 0.1, 2.0  # seconds, doubled each time, with jitter: publishers that met once should not meet again
 
