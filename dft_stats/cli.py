@@ -15,7 +15,7 @@ from dft_stats.errors import DftStatsError
 from dft_stats.hub.commands import add_commands
 
 if TYPE_CHECKING:
-    from dft_stats.build.build import PlannedShard
+    from dft_stats.build.planned import PlannedShard
     from dft_stats.profile import Profile
 
 
@@ -222,7 +222,7 @@ def _build(given: argparse.Namespace) -> int:
     how |= {"privacy": given.privacy, "group_column": given.group_column, "deny": _names(given.deny)}
     how |= {"memory": given.memory, "parts": given.parts, "skip_faults": given.skip_faults, "tokenizer": given.tokenizer}
     if given.dry_run:
-        from dft_stats.build.build import dry_run
+        from dft_stats.build.planned import dry_run
 
         return _dry_run(dry_run(paths, out=given.out, **how), as_json=given.json)
     from dft_stats.build import build

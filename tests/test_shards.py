@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from dft_stats.build import build
-from dft_stats.build.build import as_bytes, dry_run
 from dft_stats.build.combine import combine
 from dft_stats.build.engine import Job, Progress, count_shards
 from dft_stats.build.formats import Faults
 from dft_stats.build.parts import Draft
+from dft_stats.build.planned import dry_run
+from dft_stats.build.settings import as_bytes
 from dft_stats.build.shards import Shard, plan
 from dft_stats.cli import main
 from dft_stats.errors import CorpusError, IncomparableError

@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dft_stats.build.build import Corpus, build, resolve_segmenter
+from dft_stats.build.build import build
 from dft_stats.build.canaries import DENIED, KINDS, MASKED, Canary, found_in, hatch, plant
-from dft_stats.build.corpus import sources
+from dft_stats.build.corpus import Corpus, sources
 from dft_stats.build.formats import Faults, Piece, Signed, from_pieces
 from dft_stats.build.privacy import LEAST_DOCUMENTS
+from dft_stats.build.settings import resolve_segmenter
 from dft_stats.errors import CorpusError
 from dft_stats.manifest import CARD, MANIFEST
 from dft_stats.masking import Masks

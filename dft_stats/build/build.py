@@ -1,11 +1,9 @@
 """`build`: a corpus in, a profile out."""
 
 import importlib.metadata
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dft_stats.build.card import card_of
-from dft_stats.build.corpus import batched, sources
-from dft_stats.build.engine import Job, Progress, Runner, count_shards, default_memory, forget, is_counted, run_here
+from dft_stats.build.corpus import Corpus, batched, sources
+from dft_stats.build.engine import Job, Progress, count_shards, default_memory, forget
 from dft_stats.build.features import features_of
 from dft_stats.build.floor import human_floor
 from dft_stats.build.formats import Faults, Piece, from_pieces
 from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.noisy import LONGEST, noisy
 from dft_stats.build.privacy import asked, budget_of
+from dft_stats.build.settings import as_bytes, parts_beside, resolve_segmenter, runner_of, tokenizer_text
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.build.tokens import opened
 from dft_stats.embedding_documents import STORED, stored_embeddings
@@ -34,9 +33,7 @@ from dft_stats.statistics import TOKEN_FREQUENCY
 from dft_stats.tables import FLOOR_SCHEMA
 from dft_stats.text import NORMALISER
 from dft_stats.token_counts import tokenizer_entry
-from dft_stats.tokenizer import resolve
 
-Corpus = str | Path | Iterable[Any]
 LITTLE = 0.5  # of the running units: if the tables keep less, the build says so
 
 
@@ -154,7 +151,7 @@ def build(
         text_column,
         size,
         skip_faults,
-        _as_text(tokenizer),
+        tokenizer_text(tokenizer),
         private.masks,
         private.group_column,
     )
@@ -176,7 +173,7 @@ def build(
             keep=keep,
             workers=workers,
             progress=lambda state: tell(_said(state, total)),
-            run=_runner(engine),
+            run=runner_of(engine),
             keep_parts=parts is not None,
         )
         faults.add(begun)
@@ -280,10 +277,6 @@ def _share_kept(counted: Counted) -> float:
     return float(pc.sum(counts.table["count"]).as_py() or 0) / max(counts.total(), 1)
 
 
-def _as_text(tokenizer: Any) -> str | None:
-    return None if tokenizer is None else resolve(tokenizer).to_str()
-
-
 def _tokenizer_entry(job: Job, counted: Counted, name: str) -> dict[str, Any]:
     """What the manifest says of the tokenizer."""
     if job.tokenizer is None:
@@ -293,69 +286,13 @@ def _tokenizer_entry(job: Job, counted: Counted, name: str) -> dict[str, Any]:
     return {TOKENIZER: tokenizer_entry(*opened(job.tokenizer), counted.reading, name)}
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedShard:
-    """What `dry_run` says of a shard."""
-
-    label: str  # its first stretch of a file, and how many more
-    size: int  # bytes on disk, about
-    is_counted: bool
-
-
-def dry_run(
-    paths: Corpus,
-    *,
-    out: str | Path,
-    segmenter: Segmenter | str = "rule",
-    typography: str = "fold",
-    max_order: int = 5,
-    text_column: str | None = None,
-    memory: int | str | None = None,
-    parts: str | Path | None = None,
-    skip_faults: bool = False,
-    tokenizer: Any = None,
-    privacy: str = "publish",
-    group_column: str | None = None,
-    deny: Iterable[str] = (),
-) -> list[PlannedShard]:
-    """The shards that `build` with these arguments would count or has counted. Reads no text.
-
-    Raises:
-        CorpusError: nothing to read, or unreadable; or texts were given, of which there is no plan.
-    """
-    size = default_memory(1) if memory is None else as_bytes(memory)
-    masks = asked(privacy, min_documents=None, spelling_documents=None, group_column=group_column, deny=deny).masks
-    how = typography, max_order, text_column, size, skip_faults, _as_text(tokenizer), masks, group_column
-    job = Job(resolve_segmenter(segmenter), *how)
-    faults = Faults(skip_faults)
-    found = sources(paths, text_column, faults, group=group_column)
-    if not isinstance(found, list):
-        raise CorpusError("texts were given, not paths: all of them would be counted, there is nothing to plan")
-    folder = _parts_beside(Path(out)) if parts is None else Path(parts)
-    return [
-        PlannedShard(_label(shard), shard.size, is_counted(shard, job, folder))
-        for shard in plan(found, text_column, faults, group=group_column)
-    ]
-
-
-def _label(shard: Shard) -> str:
-    first = shard.pieces[0]
-    stretch = "" if first.end is None else f" [{first.begin:,} to {first.end:,}]"
-    more = len(shard.pieces) - 1
-    return f"{first.path}{stretch}" + (f" and {more:,} more" if more else "")
-
-
-def _parts_beside(target: Path) -> Path:
-    return target.absolute().parent / f".{target.name}.parts"
-
-
 @contextmanager
 def _parts_folder(given: str | Path | None, target: Path, *, is_kept: bool) -> Iterator[Path]:
     """Where parts lie: where the user says; or beside the profile, and gone when all is well; or, of texts, gone in any case."""
     if given is not None:
         yield Path(given)
     elif is_kept:
-        folder = _parts_beside(target)
+        folder = parts_beside(target)
         yield folder
         forget(folder)
     else:
@@ -367,37 +304,3 @@ def _said(state: Progress, total: int | None) -> str:
     reused = f" ({state.reused:,} counted before)" if state.reused else ""
     of_all = f" of {total:,}" if total else ""
     return f"counted {state.shards:,}{of_all} shards{reused}, {state.characters / 1e6:,.1f} million characters"
-
-
-def _runner(engine: str) -> Runner:
-    if engine == "local":
-        return run_here
-    if engine == "ray":
-        from dft_stats.build.ray_engine import run_on_ray
-
-        return run_on_ray
-    raise ValueError(f'engine {engine!r} is not known; use "local" or "ray"')
-
-
-def as_bytes(memory: int | str) -> int:
-    """A size such as "2GB" or "500 MB" in bytes (powers of ten)."""
-    if isinstance(memory, int):
-        return memory
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", memory.lower())
-    if not found:
-        raise ValueError(f'memory {memory!r} is no size; give one such as "2GB" or "500MB"')
-    return int(float(found[1]) * 10 ** (3 * " kmgt".index(found[2] or " ")))
-
-
-def resolve_segmenter(segmenter: Segmenter | str) -> Segmenter:
-    """A segmenter by name: "rule", "spacy" (its tokenizer and sentencizer) or "spacy:MODEL" (an installed model)."""
-    if isinstance(segmenter, Segmenter):
-        return segmenter
-    if segmenter == "rule":
-        return RULE
-    kind, _, model = segmenter.partition(":")
-    if kind == "spacy":
-        from dft_stats.build.spacy_segmenter import spacy_segmenter
-
-        return spacy_segmenter(model or None)
-    raise ValueError(f'segmenter {segmenter!r} is not known; use "rule", "spacy" or "spacy:MODEL"')

@@ -15,6 +15,8 @@ from typing import Any
 from dft_stats.build.formats import READ, Faults, Piece, file_kind, from_pieces, from_rows, is_remote, listed, shortened
 from dft_stats.errors import CorpusError
 
+Corpus = str | Path | Iterable[Any]
+"""Paths, texts or rows."""
 LONGEST_PATH = 1_000  # characters
 HEAD = 1_000  # items of an iterator that are looked at to tell paths from texts
 

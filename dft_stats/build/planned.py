@@ -1,0 +1,67 @@
+"""`dry_run`: what a build would read and count."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dft_stats.build.corpus import Corpus, sources
+from dft_stats.build.engine import Job, default_memory, is_counted
+from dft_stats.build.formats import Faults
+from dft_stats.build.privacy import asked
+from dft_stats.build.settings import as_bytes, parts_beside, resolve_segmenter, tokenizer_text
+from dft_stats.build.shards import Shard, plan
+from dft_stats.errors import CorpusError
+from dft_stats.sentences import Segmenter
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedShard:
+    """What `dry_run` says of a shard."""
+
+    label: str  # its first stretch of a file, and how many more
+    size: int  # bytes on disk, about
+    is_counted: bool
+
+
+def dry_run(
+    paths: Corpus,
+    *,
+    out: str | Path,
+    segmenter: Segmenter | str = "rule",
+    typography: str = "fold",
+    max_order: int = 5,
+    text_column: str | None = None,
+    memory: int | str | None = None,
+    parts: str | Path | None = None,
+    skip_faults: bool = False,
+    tokenizer: Any = None,
+    privacy: str = "publish",
+    group_column: str | None = None,
+    deny: Iterable[str] = (),
+) -> list[PlannedShard]:
+    """The shards that `build` with these arguments would count or has counted. Reads no text.
+
+    Raises:
+        CorpusError: nothing to read, or unreadable; or texts were given, of which there is no plan.
+    """
+    size = default_memory(1) if memory is None else as_bytes(memory)
+    masks = asked(privacy, min_documents=None, spelling_documents=None, group_column=group_column, deny=deny).masks
+    how = typography, max_order, text_column, size, skip_faults, tokenizer_text(tokenizer), masks, group_column
+    job = Job(resolve_segmenter(segmenter), *how)
+    faults = Faults(skip_faults)
+    found = sources(paths, text_column, faults, group=group_column)
+    if not isinstance(found, list):
+        raise CorpusError("texts were given, not paths: all of them would be counted, there is nothing to plan")
+    folder = parts_beside(Path(out)) if parts is None else Path(parts)
+    return [
+        PlannedShard(_label(shard), shard.size, is_counted(shard, job, folder))
+        for shard in plan(found, text_column, faults, group=group_column)
+    ]
+
+
+def _label(shard: Shard) -> str:
+    first = shard.pieces[0]
+    stretch = "" if first.end is None else f" [{first.begin:,} to {first.end:,}]"
+    more = len(shard.pieces) - 1
+    return f"{first.path}{stretch}" + (f" and {more:,} more" if more else "")
