@@ -1,6 +1,6 @@
 """The loss itself: what the model's predictions are expected to count, what the profile says, and the witness between them."""
 
-import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dft_stats.compiled import CompiledProfile, excluding
-from dft_stats.errors import NotFinite, VocabularyMismatch
+from dft_stats.errors import NotFinite
 from dft_stats.loss import graph
 from dft_stats.loss.batch import GAP, Batch, LogitsMissing, check_rows, check_vocabulary, describe, read
 from dft_stats.loss.control import Control
@@ -17,6 +17,7 @@ from dft_stats.loss.discrepancy import direction
 from dft_stats.loss.discrepancy import discrepancies as of_families
 from dft_stats.loss.entropy import Entropy
 from dft_stats.loss.family import Exposure, Family
+from dft_stats.loss.identity import identity_of, refuse_another
 from dft_stats.loss.ngram_frequency import NgramFrequency
 from dft_stats.loss.one_pass import Head
 from dft_stats.loss.probabilities import Kinds, Pairs, Probabilities
@@ -24,23 +25,12 @@ from dft_stats.loss.punctuation_rhythm import PunctuationRhythm
 from dft_stats.loss.reading import Stream, TokenReader
 from dft_stats.loss.sampler import Sampler
 from dft_stats.loss.sentence_length import SentenceLength
-from dft_stats.loss.term import SoftCounts, Term
+from dft_stats.loss.term import TERMS, SoftCounts, Term
 from dft_stats.loss.through_head import CHUNK, evaluate
 from dft_stats.loss.token_frequency import TokenFrequency
 
 AS_IT_IS = Head(nn.Identity(), None, 1.0)
-TERMS = ("token_frequency", "ngram_frequency", "sentence_length", "punctuation_rhythm", "entropy")
-"""Names of the five terms."""
 NOT_FINITE, LOST = "the logits hold NaN or infinity", "the cross-entropy is NaN or infinite"
-
-
-DIFFERENCES = {
-    "profile_sha256": "of another profile",
-    "tokenizer_sha256": "for another tokenizer",
-    "token_rates_sha256": "with other tokens pinned",
-    "exclude": "with other tokens excluded",
-}
-"""What an entry of `DistributionLoss.identity` says if it differs."""
 
 
 class DistributionLoss(nn.Module):
@@ -104,9 +94,15 @@ class DistributionLoss(nn.Module):
             accumulation_steps: training forwards in an optimizer step; 0: call `step` yourself.
 
         Raises:
+            TypeError: `compiled` is no compiled profile.
             ValueError: an argument is out of range, or a term's name unknown.
         """
         super().__init__()
+        if not isinstance(compiled, CompiledProfile):
+            raise TypeError(
+                f"a loss is made of profile.compile(tokenizer), a CompiledProfile, not of a {type(compiled).__name__}: a profile has no"
+                ' token ids yet, such as `DistributionLoss(dft_stats.load("news").compile(tokenizer))`'
+            )
         unknown = sorted(set(weights or {}) - set(TERMS))
         if unknown:
             raise ValueError(f"no term is called {', '.join(unknown)}; the terms are {', '.join(TERMS)}")
@@ -121,12 +117,7 @@ class DistributionLoss(nn.Module):
         self.vocab_size = compiled.vocab_size
         self.chunk_size = max(16, min(1024, CHUNK // self.vocab_size))
         excluded = sorted(set(exclude))
-        self.identity = {
-            "profile_sha256": compiled.profile_sha256,
-            "tokenizer_sha256": compiled.tokenizer_sha256,
-            "token_rates_sha256": hashlib.sha256(compiled.token_frequency.tobytes() + compiled.token_tracked.tobytes()).hexdigest(),
-            "exclude": ",".join(map(str, excluded)),
-        }
+        self.identity = identity_of(compiled, excluded)
         compiled = excluding(compiled, excluded)
         self.discrepancies = of_families(compiled, discrepancies or {})
         self.reader, self.kinds = TokenReader(compiled), Kinds(compiled)
@@ -174,7 +165,9 @@ class DistributionLoss(nn.Module):
             gradient, still on the device. Mean z squared of about 1 is what human text of that length has.
 
         Raises:
-            LogitsMissing: no tensor, or an empty one.
+            LogitsMissing: no logits, or an empty tensor.
+            TypeError: the labels are no tensor of whole numbers.
+            ValueError: shapes do not fit.
             VocabularyMismatch: logits or ids do not fit the tokenizer that the profile was compiled for.
             NotFinite: NaN or infinite logits where a label is counted. On a GPU the next `read` or forward raises it, since to know
                 takes waiting; until then they count nothing.
@@ -212,8 +205,8 @@ class DistributionLoss(nn.Module):
         """The batch that `predictions` are of: `labels` themselves, if they were read before; `arguments` as in `read`.
 
         Raises:
-            LogitsMissing: they are not.
-            TypeError: there are arguments although the labels were read.
+            TypeError: there are arguments although the labels were read, or labels are no tensor.
+            ValueError: shapes do not fit.
         """
         if not isinstance(labels, Batch):
             device = predictions.device
@@ -341,16 +334,12 @@ class DistributionLoss(nn.Module):
             self._waiting = int(self.forwards)
         return self._waiting
 
-    def soft_count(self, probabilities: Tensor, stream: Stream) -> SoftCounts:
-        """Expected counts of all families, from probabilities [B, T, V]: (numerator, denominator) by name of family."""
-        return self.count(self.kinds.reduce(probabilities.flatten(0, 1), stream, self.pairs(stream)), stream)
-
     def pairs(self, stream: Stream) -> dict[str, Pairs]:
         """What each term finds in the text."""
         return {name: term.pairs(stream) for name, term in self.terms.items()}
 
     def count(self, reduced: Probabilities, stream: Stream) -> SoftCounts:
-        """As `soft_count`, from sums of the probabilities."""
+        """Expected counts of all families, (numerator, denominator) by name, from sums of the probabilities."""
         return {name: count for term in self.terms.values() for name, count in term.soft_count(reduced, stream).items()}
 
     @torch.no_grad()
@@ -423,12 +412,15 @@ class DistributionLoss(nn.Module):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any) -> None:
         self.set_extra_state(state_dict.get(f"{prefix}_extra_state", self.identity))  # refuse before the first buffer is written
+        if not any(name.startswith(prefix) for name in state_dict):
+            warnings.warn(
+                f"the state holds nothing of the distribution loss (no key begins with {prefix!r}), so its running rates start anew; that"
+                " is to be expected if the loss was not there when the state was saved",
+                stacklevel=2,
+            )
         super()._load_from_state_dict(state_dict, prefix, *arguments)
         self._steady = self._waiting = None
 
     def set_extra_state(self, state: Any) -> None:
         """Refuse the running rates of another profile or tokenizer, or of other tokens excluded or pinned."""
-        others = {name: value for name, value in self.identity.items() if state.get(name, value) != value}  # old states say less
-        if others:
-            told = "; ".join(f"{DIFFERENCES[name]} ({str(state[name])[:80]}, here {value[:80]})" for name, value in others.items())
-            raise VocabularyMismatch(f"these are the running rates of another loss: {told}; make the loss as it was, or start it anew")
+        refuse_another(state, self.identity)

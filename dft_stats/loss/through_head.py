@@ -15,7 +15,7 @@ from torch._compile import _disable_dynamo
 from dft_stats.loss import graph
 from dft_stats.loss.batch import Batch, LogitsMissing, describe
 from dft_stats.loss.credit import slopes
-from dft_stats.loss.one_pass import Head, Rows
+from dft_stats.loss.one_pass import Head, OnePass
 
 if TYPE_CHECKING:
     from dft_stats.loss.distribution_loss import DistributionLoss
@@ -65,10 +65,11 @@ def through_head(
         "dist/cross_entropy", before `cross_entropy` times it.
 
     Raises:
-        LogitsMissing: no hidden states, or shapes that do not fit.
+        LogitsMissing: no hidden states.
+        TypeError: the labels are no tensor of whole numbers.
         VocabularyMismatch: the head or the ids do not fit the tokenizer that the profile was compiled for.
         NotFinite: NaN or infinite logits.
-        ValueError: `chunk_size`, `softcap` or `logit_scale` cannot be, or the head is sharded.
+        ValueError: shapes do not fit; `chunk_size`, `softcap` or `logit_scale` cannot be, or the head is sharded.
     """
     if not isinstance(hidden_states, Tensor) or not hidden_states.numel() or not hidden_states.is_floating_point():
         raise LogitsMissing(f"through_head needs the hidden states that the head reads, [B, T, H], not {describe(hidden_states)}")
@@ -120,7 +121,7 @@ def evaluate(
             "the loss is called inside a backward pass, as by `torch.utils.checkpoint` around it, which would count the batch twice; leave"
             " the loss outside: it keeps no activations, and `through_head` no logits"
         )
-    rows = Rows(loss, hidden_states, head, batch, chunk_size or loss.chunk_size)
+    rows = OnePass(loss, hidden_states, head, batch, chunk_size or loss.chunk_size)
     learns, tokens = loss.learns, batch.items(num_items)
 
     known = None
