@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--min-documents", type=_positive, metavar="N", help="the floor; default: 5")
     audit.add_argument("--group-column", metavar="C", help="column or field of authors or sources")
     audit.add_argument("--deny", type=Path, metavar="FILE", help="names to mask, one a line")
+    audit.add_argument("--epsilon", type=float, metavar="E", help="as of build")
     audit.add_argument("--each", type=_positive, default=5, metavar="N", help="canaries of every kind and number of documents")
     audit.add_argument("--limit", type=_positive, default=5_000, metavar="N", help="documents that are used at the most")
     audit.add_argument("--seed", type=int, default=0)
@@ -264,6 +265,7 @@ def _audit(given: argparse.Namespace) -> int:
         min_documents=given.min_documents,
         group_column=given.group_column,
         deny=_names(given.deny),
+        epsilon=given.epsilon,
         each=given.each,
         limit=given.limit,
         seed=given.seed,

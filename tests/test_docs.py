@@ -23,7 +23,10 @@ from tests.tokenizers_for_tests import gpt2_like
 ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md",
-    *(f"docs/{page}.md" for page in ("tutorial", "format", "statistics", "sentences", "tokenizers", "loss", "trainers", "glossary")),
+    *(
+        f"docs/{page}.md"
+        for page in ("tutorial", "format", "statistics", "sentences", "tokenizers", "loss", "trainers", "glossary", "privacy")
+    ),
     "pipelines/README.md",
 )
 BLOCK = re.compile(r"^```(python|bash|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dft_stats.build import build
+from dft_stats.build.audit import audit
 from dft_stats.build.clamping import CHARACTERS, SENTENCES, TOTALS, UNITS, bounds, owned_texts, sums
 from dft_stats.build.formats import signed
 from dft_stats.build.noisy import counted
@@ -122,6 +123,13 @@ def test_much_epsilon_is_little_noise(tmp_path: Path) -> None:
     assert {row["unit"] for row in rows} >= {unit for unit, number in exact.items() if number > how["threshold"] + 7 * how["scale"]}
     assert len(rows) > 30
     assert found.exposure.documents == pytest.approx(300, abs=10)
+
+
+def test_an_audit_finds_nothing() -> None:
+    report = audit([{"text": text} for text in prose(300)], epsilon=4.0, each=2)
+    assert report.leaks == ()
+    assert {row.recovered for row in report.canaries} == {0}  # not even of twenty documents: the noise is larger
+    assert report.membership.low < 0.6
 
 
 def test_two_builds_differ(tmp_path: Path) -> None:

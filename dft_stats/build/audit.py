@@ -82,6 +82,7 @@ def audit(
     min_documents: int | None = None,
     group_column: str | None = None,
     deny: Iterable[str] = (),
+    epsilon: float | None = None,
     segmenter: Segmenter | str = "rule",
     each: int = 5,
     limit: int = 5_000,
@@ -98,6 +99,7 @@ def audit(
         min_documents: the floor; of privacy none what is reported as below it.
         group_column: canaries are planted by groups.
         deny: names to mask. A kind of canary is denied, too.
+        epsilon: as in `build`; canaries of fewer than 5 documents, which is no floor of it, are leaks all the same.
         segmenter: as in `build`.
         each: canaries of every kind and level.
         limit: documents, those with the lowest hashes.
@@ -125,6 +127,7 @@ def audit(
         "segmenter": segmenter,
         "deny": denied,
     }
+    how |= {} if epsilon is None else {"epsilon": epsilon}
     how |= {} if group_column is None or privacy == "none" else {"group_column": "owner"}
     with tempfile.TemporaryDirectory(prefix="dft-stats-audit-") as folder:
 
