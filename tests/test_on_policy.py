@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from dft_stats.loss import TERMS, DistributionLoss, on_policy
 from tests.compiled_for_tests import compiled, handmade, measured
@@ -102,6 +103,37 @@ def test_padding_on_the_left_is_not_text(generator: torch.Generator | None) -> N
     beside = on_policy(loss, model, padded, attention_mask=mask, max_new_tokens=12, generator=generator)
     assert torch.equal(alone[2][0], beside[2][0, 3:])
     torch.testing.assert_close(beside[0], alone[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("wrapped", ["peft", "module"])
+@pytest.mark.parametrize("generator", [None, torch.Generator().manual_seed(0)])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:fan_in_fan_out")
+def test_a_wrapped_model_has_its_positions_too(generator: torch.Generator | None, wrapped: str) -> None:
+    """Learned absolute positions: behind a wrapper's `**kwargs` a padded prompt is the same prompt, too."""
+    made = compiled("gpt2")
+    torch.manual_seed(0)
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64, "initializer_range": 0.3}
+    plain = GPT2LMHeadModel(GPT2Config(vocab_size=made.vocab_size, bos_token_id=None, eos_token_id=None, **sizes))
+    model = (get_peft_model(plain, LoraConfig(target_modules=["c_attn"])) if wrapped == "peft" else Wrapper(plain)).eval()
+    loss = DistributionLoss(made, temperature=1e-4).eval()  # greedy: nothing is drawn
+    ids = torch.tensor([[40, 41, 42, 43]])
+    mask = torch.tensor([[0, 0, 0, 1, 1, 1, 1]])
+    alone = on_policy(loss, model, ids, max_new_tokens=12, generator=generator)
+    padded = torch.cat([torch.full((1, 3), 7), ids], 1)
+    beside = on_policy(loss, model, padded, attention_mask=mask, max_new_tokens=12, generator=generator)
+    assert torch.equal(alone[2][0], beside[2][0, 3:])
+    torch.testing.assert_close(beside[0], alone[0], rtol=1e-3, atol=1e-4)
+
+
+class Wrapper(nn.Module):
+    """As DDP wraps a model."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        return self.module(*inputs, **kwargs)
 
 
 def test_a_model_of_transformers_generates_and_learns() -> None:

@@ -122,10 +122,21 @@ def _logits(model: nn.Module, tokens: Tensor, mask: Tensor | None) -> Any:
     arguments: dict[str, Tensor] = {}
     if mask is not None:
         arguments["attention_mask"] = mask
-        if "position_ids" in inspect.signature(model.forward).parameters:  # absolute positions do not count padding
+        if _takes(model, "position_ids"):  # absolute positions do not count padding
             arguments["position_ids"] = (mask.long().cumsum(1) - 1).clamp_min(0)
     output = model(tokens, **arguments)
     return output if isinstance(output, Tensor) else getattr(output, "logits", None)
+
+
+def _takes(model: Any, name: str) -> bool:
+    """Whether the forward of a model takes an argument; what wraps it (PEFT, DDP, `torch.compile`) shows `**kwargs` alone."""
+    inner = model
+    while inner is not None:
+        if name in inspect.signature(inner.forward).parameters:
+            return True
+        wraps_base = callable(getattr(inner, "get_base_model", None))
+        inner = inner.get_base_model() if wraps_base else getattr(inner, "_orig_mod", None) or getattr(inner, "module", None)
+    return False
 
 
 def _extend(mask: Tensor | None, tokens: Tensor) -> Tensor | None:
