@@ -146,6 +146,39 @@ def test_a_model_of_transformers_generates_and_learns() -> None:
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:fan_in_fan_out")
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("own", [{"min_p": 0.9}, {"suppress_tokens": list(range(600))}, {"eos_token_id": 5, "min_new_tokens": 2}])
+def test_the_models_own_settings_of_generation_are_not_followed(own: dict[str, Any], wrapped: bool) -> None:
+    """What is drawn is what is counted: the share of draws that lie in a half of the vocabulary, within 5 sigma."""
+    made = compiled("gpt2")
+    plain: Any = llama(made.vocab_size).eval()
+    model = get_peft_model(plain, LoraConfig(target_modules=["q_proj"])).eval() if wrapped else plain
+    prompt, draws = torch.tensor([[40, 41]]), 500
+    with torch.no_grad():
+        p = plain(prompt).logits[0, -1].softmax(-1)
+    half = p.argsort(descending=True)[::2]
+    for name, value in own.items():
+        setattr(model.generation_config, name, value)
+    kept = model.generation_config.to_dict()
+    torch.manual_seed(0)
+    loss = DistributionLoss(made).eval()
+    tokens = on_policy(loss, model, prompt.expand(draws, 2), max_new_tokens=2)[2]
+    assert tokens.shape == (draws, 4)
+    share = torch.isin(tokens[:, 2], half).float().mean()
+    least = torch.isin(tokens[:, 2], p.argsort()[: len(p) // 2]).float().mean()
+    for found, expected in ((share, p[half].sum()), (least, p.sort().values[: len(p) // 2].sum())):
+        assert abs(float(found - expected)) < 5 * (0.25 / draws) ** 0.5
+    assert float(tokens[:, 2].unique().numel()) > 50
+    assert model.generation_config.to_dict() == kept
+    if "eos_token_id" in own:
+        with torch.no_grad():
+            plain.lm_head.weight.mul_(1e-3)  # all are about as likely, the EOS too
+        drawn = on_policy(loss, model, prompt.expand(draws, 2), max_new_tokens=20)[2][:, 2:]
+        assert abs(float((drawn == 5).float().mean()) - 1 / made.vocab_size) < 5 * (1 / made.vocab_size / drawn.numel()) ** 0.5
+        assert float((drawn == 5).float().sum()) > 0
+
+
 def test_statistics_are_those_of_the_sampler() -> None:
     """Outside the nucleus nothing is drawn, expected, or pulled."""
     loss, model = DistributionLoss(handmade(), temperature=0.7, top_p=0.5, dead_zone=0.0).eval(), Bigrams()

@@ -38,7 +38,8 @@ def on_policy(
         prompts: ids [B, P], padded on the left.
         max_new_tokens: length of a continuation, in tokens.
         attention_mask: [B, P], 0 for padding.
-        eos_token_id: ends a continuation; None: all have the same length.
+        eos_token_id: ends a continuation; None: all have the same length, and the model's own EOS only begins another text. Nothing
+            else of the model's `generation_config` is followed either.
         generator: makes the samples repeatable; then they are drawn token by token without the model's cache.
         num_items: as in `DistributionLoss.forward`.
         returns: weight of what follows from each drawn token, by the score function, see `dft_stats.loss.returns`; from the second
@@ -53,7 +54,7 @@ def on_policy(
     generate = getattr(model, "generate", None)
     with evaluating(model), torch.no_grad():
         if generate is not None and generator is None:
-            tokens = _generate(generate, loss, prompts, attention_mask, max_new_tokens, ends)
+            tokens = _generate(model, loss, prompts, attention_mask, max_new_tokens, ends)
         else:
             tokens = _draw(model, loss, prompts, attention_mask, max_new_tokens, ends, generator)
     whole = _extend(attention_mask, tokens)
@@ -78,23 +79,35 @@ def on_policy(
     return value if extra is None else value + extra, components, tokens
 
 
-def _generate(generate: Any, loss: DistributionLoss, prompts: Tensor, mask: Tensor | None, new: int, ends: list[int]) -> Tensor:
-    stopping: dict[str, Any] = {"eos_token_id": ends} if ends else {"min_new_tokens": new}
-    tokens: Tensor = generate(
-        prompts,
-        attention_mask=torch.ones_like(prompts) if mask is None else mask,
-        max_new_tokens=new,
-        do_sample=True,
-        temperature=loss.sampler.temperature,
-        top_p=loss.sampler.top_p,
-        top_k=0,
-        num_beams=1,
-        repetition_penalty=1.0,
-        pad_token_id=ends[0] if ends else 0,
-        return_dict_in_generate=False,
-        **stopping,
-    )
+def _generate(model: Any, loss: DistributionLoss, prompts: Tensor, mask: Tensor | None, new: int, ends: list[int]) -> Tensor:
+    with _own_settings(model):
+        tokens: Tensor = model.generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts) if mask is None else mask,
+            max_new_tokens=new,
+            do_sample=True,
+            temperature=loss.sampler.temperature,
+            top_p=loss.sampler.top_p,
+            top_k=0,
+            num_beams=1,
+            eos_token_id=ends or None,
+            pad_token_id=ends[0] if ends else 0,
+            return_dict_in_generate=False,
+        )
     return tokens.clone()  # not an inference tensor
+
+
+@contextmanager
+def _own_settings(model: nn.Module) -> Iterator[None]:
+    """Nothing of the model's own settings of generation, such as `min_p` or an EOS, which would draw from another law than is counted."""
+    kept = [(vars(module), vars(module)["generation_config"]) for module in model.modules() if "generation_config" in vars(module)]
+    try:
+        for fields, settings in kept:
+            fields["generation_config"] = type(settings)()
+        yield
+    finally:
+        for fields, settings in kept:
+            fields["generation_config"] = settings
 
 
 def _draw(
