@@ -5,11 +5,11 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dft_stats.loss import TERMS, DistributionLoss, on_policy, to_go
+from dft_stats.loss import TERMS, DistributionLoss, DistributionReward, on_policy, to_go
 from dft_stats.loss.credit import credit
-from dft_stats.loss.returns import consequences, surrogate
+from dft_stats.loss.returns import consequences, less_others, surrogate
 from tests.compiled_for_tests import handmade
 from tests.test_on_policy import Bigrams
 
@@ -109,7 +109,7 @@ class Said:
 
 
 def test_rewards_are_followed_by_their_tokens_and_what_they_bring() -> None:
-    """Against the policy gradient written out: reward-to-go with discount, the whole without, less the mean of the others at the place."""
+    """Against the policy gradient written out: reward-to-go with discount, the whole without."""
     loss = DistributionLoss(handmade(), weights=dict.fromkeys(TERMS, 0.0), accumulation_steps=0)
     model, reward, gamma = Bigrams(), Said(), 0.5
     prompts = torch.randint(1, handmade().vocab_size, (3, 4), generator=torch.Generator().manual_seed(1))
@@ -123,22 +123,57 @@ def test_rewards_are_followed_by_their_tokens_and_what_they_bring() -> None:
     worth = torch.tensor(
         [[sum(a * float(b) for a, b in zip(powers, row[t:], strict=False)) + 10 * i for t in range(6)] for i, row in enumerate(drawn)]
     )
-    advantage = worth - (worth.sum(0) - worth) / 2
     special = drawn == 0
     log_p = model(tokens)[:, 3:-1].log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
     assert not special.any()
-    (expected,) = torch.autograd.grad(-(advantage * log_p).sum() / 3, model.table)
+    (expected,) = torch.autograd.grad(-(worth * log_p).sum() / 3, model.table)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_mean_of_the_other_rows_is_taken_away() -> None:
-    """Costs that are the same for all rows pull at nothing."""
-    loss, tokens = steady("sentence_length"), texts()[:8]
-    logits = torch.zeros(*tokens.shape, len(SPELT), requires_grad=True)
-    batch = loss.read(labels_of(tokens), input_ids=tokens)
-    surrogate(loss, logits, batch, torch.full(tokens.shape, 3.0)).backward()
-    assert logits.grad is not None
-    assert float(logits.grad.abs().max()) < 1e-6
+    """Of those that have a token there; costs that are the same for all rows leave nothing."""
+    costs = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 9.0]])
+    drawn = torch.tensor([[True, True], [True, False], [True, False]])
+    assert less_others(costs, drawn)[drawn].tolist() == [1 - 4, 2, 3 - 3, 5 - 2]
+    assert not less_others(torch.full((4, 3), 3.0), torch.ones(4, 3).bool()).any()
+
+
+class Told(nn.Module):
+    """Scores that depend on nothing, and continuations that are told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(torch.tensor([-50.0, 0.3, -0.5, 1.1]))
+        self.told = torch.zeros(0)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.scores.expand(*ids.shape, 4)
+
+    def generate(self, *_: object, **__: object) -> Tensor:
+        return self.told
+
+
+def test_a_reward_that_compares_texts_is_followed_without_bias() -> None:
+    """Two completions of two tokens, all there are: the expected gradient is the policy gradient of the rewards."""
+    made = handmade(("<s>", " the", " The", " cat"), ngrams=((-1, -1, 1, 3),))
+    weights = {name: float(name == "token_frequency") for name in TERMS}
+    reward = DistributionReward(made, weights=weights, dead_zone=0.0, clip=1e9)
+    family = reward.loss.families()["token_frequency"]
+    family.target.copy_(torch.tensor([0.0, 0.6, 0.3, 0.1])), family.sd.copy_(torch.tensor([0.1, 0.1, 0.3, 0.05]))
+    loss, model = DistributionLoss(made, weights=dict.fromkeys(TERMS, 0.0)), Told()
+    found, exact = torch.zeros(4), torch.zeros(4)
+    for drawn in itertools.product((1, 2, 3), repeat=4):
+        completions = torch.tensor(drawn).view(2, 2)
+        model.told = torch.cat([torch.ones(2, 1, dtype=torch.long), completions], 1)
+        log_p = model.scores.log_softmax(0)[completions]
+        chance = float(log_p.detach().sum().exp())
+        value, _, _ = on_policy(loss, model, model.told[:, :1], max_new_tokens=2, reward=reward, gamma=1.0)
+        found += chance * torch.autograd.grad(value, model.scores)[0]
+        rows, _, _ = reward.rewards(completions.tolist())
+        to_come = torch.stack(rows).flip(1).cumsum(1).flip(1)
+        exact += chance * torch.autograd.grad(-(to_come * log_p).sum() / 2, model.scores)[0]
+    assert float(exact.norm()) > 1
+    torch.testing.assert_close(found, exact, rtol=1e-3, atol=1e-4)
 
 
 def test_what_is_to_come() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dft_stats.loss.distribution_loss import DistributionLoss
-from dft_stats.loss.returns import consequences, rewarded, surrogate
+from dft_stats.loss.returns import consequences, less_others, rewarded, surrogate
 from dft_stats.loss.reward import DistributionReward
 
 
@@ -44,7 +44,8 @@ def on_policy(
         num_items: as in `DistributionLoss.forward`.
         returns: weight of what follows from each drawn token, by the score function, see `dft_stats.loss.returns`; from the second
             optimizer step on. 1 is the whole gradient, with more noise.
-        reward: of the continuations, followed by the score function too: with `documents` it sees them as wholes.
+        reward: of the continuations, followed by the score function too: with `documents` it sees them as wholes. Each is compared with
+            all others, so no mean of the others is taken away from it: that would double count, and be off by half for two rows.
         gamma: discount of what comes a token later.
 
     Returns:
@@ -68,7 +69,8 @@ def on_policy(
     logits = _logits(model, tokens, whole)
     costs = None
     if returns and loss.learns and loss.steady:
-        costs = returns * consequences(loss, batch, labels.shape, batch.items(num_items), gamma)
+        costs = consequences(loss, batch, labels.shape, batch.items(num_items), gamma)
+        costs = returns * less_others(costs, batch.labelled.view(labels.shape))
     if reward is not None and loss.learns:
         of_reward, told = rewarded(reward, tokens, labels != loss.ignore_index, gamma)
         costs = of_reward if costs is None else costs + of_reward

@@ -54,14 +54,19 @@ def rewarded(reward: DistributionReward, tokens: Tensor, drawn: Tensor, gamma: f
     return costs.roll(-1, 1), components  # a row predicts the next token
 
 
-def surrogate(loss: DistributionLoss, logits: Tensor, batch: Batch, costs: Tensor) -> Tensor:
-    """A scalar whose gradient is that of the expected `costs` [B, T] by way of the drawn tokens.
+def less_others(costs: Tensor, drawn: Tensor) -> Tensor:
+    """Costs [B, T] less their mean over the other rows at the same place, of what is `drawn` bool [B, T].
 
-    From each is taken the mean of the other rows at its place, which changes the noise and not the expectation.
+    That changes the noise and not the expectation where a row's costs do not depend on what the others draw: those of the loss, whose
+    witness is made of the steps before, and not a reward that compares texts with each other.
     """
-    drawn = batch.labelled.view(costs.shape)
     others = drawn.sum(0) - drawn.long()
-    baseline = ((costs * drawn).sum(0) - costs * drawn) / others.clamp_min(1)
-    advantage = torch.where(drawn & (others > 0), costs - baseline, torch.where(drawn, costs, 0))
+    mean = ((costs * drawn).sum(0) - costs * drawn) / others.clamp_min(1)
+    return torch.where(drawn & (others > 0), costs - mean, costs)
+
+
+def surrogate(loss: DistributionLoss, logits: Tensor, batch: Batch, costs: Tensor) -> Tensor:
+    """A scalar whose gradient is that of the expected `costs` [B, T] by way of the drawn tokens."""
+    drawn = batch.labelled.view(costs.shape)
     p = loss.sampler.probabilities(logits).gather(-1, batch.targets.clamp_min(0).view(*costs.shape, 1))[..., 0]
-    return (advantage * torch.where(drawn, p, 1).clamp_min(torch.finfo(p.dtype).tiny).log()).sum()
+    return (costs * drawn * torch.where(drawn, p, 1).clamp_min(torch.finfo(p.dtype).tiny).log()).sum()
