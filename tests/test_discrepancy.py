@@ -122,6 +122,32 @@ def test_it_turns_the_pull_and_keeps_its_length(term: str, name: str) -> None:
             torch.testing.assert_close(turned, found[1][key])
 
 
+@pytest.mark.parametrize("name", ["cramer", "wasserstein"])
+def test_lengths_of_untracked_ages_are_the_profiles(name: str) -> None:
+    """Long sentences are too few to steer by; the law of lengths goes on beyond, as the profile has it, and does not stop there."""
+    given = handmade()
+    made = replace(given, at_risk=np.array([0.5, 0.3, 0.15, 0.048, 0.002]), hazard=np.array([0.02, 0.03, 0.02, 0.03, 0.2]))
+    loss = DistributionLoss(made, discrepancies={"sentence_length": name}, dead_zone=0.0)
+    family = loss.families()["sentence_length"]
+    assert family.tracked.tolist() == [True, True, True, True, False]
+    target = torch.from_numpy(made.hazard)
+    rates = target * torch.tensor([1.3, 0.8, 1.2, 1.1, 9.0])
+    z = torch.tensor([1.0, -1.0, 2.0, 1.0, 0.0])
+    found = loss.pull("sentence_length", z, rates.float())
+    wanted = direction(loss.discrepancies["sentence_length"], torch.where(family.tracked, rates, target), target)
+    wanted = wanted * family.sd * family.tracked
+    torch.testing.assert_close(found.double(), wanted * (z.norm() / wanted.norm()), rtol=1e-4, atol=1e-5)
+    distance = float(loss.discrepancies["sentence_length"](torch.where(family.tracked, rates, target), target))
+    ages = np.arange(1, LONGEST + 1)
+    bucket = np.minimum(np.searchsorted(made.length_edges, ages, side="right") - 1, 4)
+    laws = []
+    for values in (torch.where(family.tracked, rates, target).numpy(), made.hazard):
+        left = np.cumprod(1 - values[bucket])
+        laws.append(1 - left)
+    assert distance == pytest.approx((np.abs(laws[0] - laws[1]) ** (1 if name == "wasserstein" else 2)).sum())
+    assert float(loss.discrepancies["sentence_length"](family.target.double(), target)) == pytest.approx(0, abs=1e-5)
+
+
 def test_unknown_ones_are_named() -> None:
     for term, name in itertools.product(("entropy", "words"), ("cramer",)):
         with pytest.raises(ValueError, match=rf"{term} has no discrepancy 'cramer'; there are, token_frequency: whitened, l2"):
