@@ -204,6 +204,33 @@ def test_only_rows_that_matter_meet_the_head() -> None:
     assert max(seen) <= 16
 
 
+def test_logits_that_a_hook_keeps_stay_what_they_are() -> None:
+    head, (hidden, labels) = linear(), batch(0)
+    kept: list[tuple[Tensor, Tensor]] = []
+    head.register_forward_hook(lambda _, __, logits: kept.append((logits.detach(), logits.detach().clone())))
+    one, _ = steady_pair()
+    through_head(one, hidden, head, labels, cross_entropy=1.0)
+    assert kept
+    assert all(torch.equal(*pair) for pair in kept)
+
+
+class Squashed(nn.Linear):
+    """A head that is more than a linear layer."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return torch.tanh(super().forward(hidden))
+
+
+def test_a_subclass_of_a_linear_layer_keeps_what_its_backward_needs() -> None:
+    one, other = steady_pair()
+    head, (hidden, labels) = Squashed(WIDTH, SIZE), batch(0)
+    hidden = hidden.detach().float().requires_grad_()
+    total, _ = through_head(one, hidden, head, labels, cross_entropy=1.0)
+    wanted, _ = by_logits(other, head(hidden), labels, 1.0, 1.0)
+    for found, expected in zip(*(torch.autograd.grad(v, [hidden, head.weight]) for v in (total, wanted)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+
+
 def test_what_is_wrong_is_said() -> None:
     loss, (hidden, labels), head = DistributionLoss(handmade()), batch(0), linear()
     with pytest.raises(LogitsMissing, match=r"hidden states.*None"):

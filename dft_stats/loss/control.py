@@ -37,5 +37,5 @@ class Control:
 
     def strength(self, steps: Tensor) -> Tensor:
         """Factor of the whole loss after so many optimizer steps: it rises over the warm-up, and is 0 between every `every` steps."""
-        rise = ((steps + 1) / max(self.warmup_steps, 1)).clamp_max(1)
+        rise = ((steps + 1).float() / max(self.warmup_steps, 1)).clamp_max(1)
         return torch.where(steps % self.every == 0, rise, 0.0)

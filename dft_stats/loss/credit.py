@@ -25,7 +25,7 @@ def certain(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Map
     kinds = loss.kinds
     rows, ids = together(pairs)
     membership = torch.cat([kinds.membership, kinds.membership.new_zeros(1, kinds.membership.shape[1])])
-    count = torch.zeros(loss.vocab_size, device=tokens.device).index_add(0, tokens, stream.predicted.float())
+    count = torch.zeros(loss.vocab_size, device=tokens.device, dtype=torch.float32).index_add(0, tokens, stream.predicted.float())
     return count, kinds.classes[tokens], membership[kinds.member[tokens]], (tokens[rows] == ids).float()
 
 

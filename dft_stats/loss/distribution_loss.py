@@ -1,5 +1,6 @@
 """The loss itself: what the model's predictions are expected to count, what the profile says, and the witness between them."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -30,6 +31,16 @@ from dft_stats.loss.token_frequency import TokenFrequency
 AS_IT_IS = Head(nn.Identity(), None, 1.0)
 TERMS = ("token_frequency", "ngram_frequency", "sentence_length", "punctuation_rhythm", "entropy")
 """Names of the five terms."""
+NOT_FINITE, LOST = "the logits hold NaN or infinity", "the cross-entropy is NaN or infinite"
+
+
+DIFFERENCES = {
+    "profile_sha256": "of another profile",
+    "tokenizer_sha256": "for another tokenizer",
+    "token_rates_sha256": "with other tokens pinned",
+    "exclude": "with other tokens excluded",
+}
+"""What an entry of `DistributionLoss.identity` says if it differs."""
 
 
 class DistributionLoss(nn.Module):
@@ -109,8 +120,14 @@ class DistributionLoss(nn.Module):
         self.sampler = Sampler(temperature, top_p)
         self.vocab_size = compiled.vocab_size
         self.chunk_size = max(16, min(1024, CHUNK // self.vocab_size))
-        self.identity = {"profile_sha256": compiled.profile_sha256, "tokenizer_sha256": compiled.tokenizer_sha256}
-        compiled = excluding(compiled, exclude)
+        excluded = sorted(set(exclude))
+        self.identity = {
+            "profile_sha256": compiled.profile_sha256,
+            "tokenizer_sha256": compiled.tokenizer_sha256,
+            "token_rates_sha256": hashlib.sha256(compiled.token_frequency.tobytes() + compiled.token_tracked.tobytes()).hexdigest(),
+            "exclude": ",".join(map(str, excluded)),
+        }
+        compiled = excluding(compiled, excluded)
         self.discrepancies = of_families(compiled, discrepancies or {})
         self.reader, self.kinds = TokenReader(compiled), Kinds(compiled)
         terms = (
@@ -122,7 +139,7 @@ class DistributionLoss(nn.Module):
         )
         self.terms: Mapping[str, Term] = nn.ModuleDict(dict(zip(TERMS, terms, strict=True)))  # type: ignore[assignment]
         for name in ("words", "words_squared", "pending_words"):
-            self.register_buffer(name, torch.zeros(()))
+            self.register_buffer(name, torch.zeros((), dtype=torch.float32))  # whatever the default is
         for name in ("commits", "forwards"):
             self.register_buffer(name, torch.zeros((), dtype=torch.long))
         # What of it the host knows too, so that it need not wait for the device: None, if it would have to.
@@ -199,7 +216,9 @@ class DistributionLoss(nn.Module):
             TypeError: there are arguments although the labels were read.
         """
         if not isinstance(labels, Batch):
-            batch = self.read(labels.to(predictions.device) if isinstance(labels, Tensor) else labels, **arguments)
+            device = predictions.device
+            moved: dict[str, Any] = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in arguments.items()}
+            batch = self.read(labels.to(device) if isinstance(labels, Tensor) else labels, **moved)
             check_rows(batch, predictions)
             return batch
         check_rows(labels, predictions)
@@ -208,24 +227,43 @@ class DistributionLoss(nn.Module):
             raise TypeError(f"{', '.join(given)} belong to `read`, which this batch has behind it")
         return labels
 
-    def observe(self, counts: SoftCounts, stream: Stream, learns: bool) -> None:
+    def observe(self, counts: SoftCounts, stream: Stream, learns: bool, lost: Tensor | None = None) -> None:
         """Check the counts of a micro-batch, and add them to the pending step if the loss learns.
 
+        Args:
+            counts: of the micro-batch.
+            stream: of the same.
+            learns: whether the loss does.
+            lost: summed negative log likelihood of the labels, if it is known.
+
         Raises:
-            NotFinite: the counts are NaN or infinite.
+            NotFinite: counts or likelihood are NaN or infinite. On a GPU that is said later, and they count nothing.
         """
         sums = torch.stack([numerator.detach().sum() for numerator, _ in counts.values()])
         finite = torch.isfinite(sums).all()  # of the few sums: the probabilities themselves are never read again
-        self.demand(finite, "the logits hold NaN or infinity")
+        self.demand(finite, NOT_FINITE)
+        if lost is not None:
+            self.demand(torch.isfinite(lost), LOST)
+            finite = finite & torch.isfinite(lost)
         if learns:
-            sound = {name: (n if finite.is_cpu else torch.where(finite, n, 0), d) for name, (n, d) in counts.items()}
-            self.pend(sound, stream.words)
+            sound = {name: (torch.where(finite, n, 0), torch.where(finite, d, 0)) for name, (n, d) in counts.items()}
+            self.pend(sound, torch.where(finite, stream.words, 0))
 
-    def pend(self, counts: SoftCounts, words: Tensor) -> None:
+    def withdraw(self, counts: SoftCounts, stream: Stream, learns: bool, lost: Tensor | None) -> None:
+        """Take back what was observed, of a micro-batch whose labels turn out to have no likelihood; arguments and errors as there."""
+        if lost is None:
+            return
+        lacks = ~torch.isfinite(lost)
+        if learns and not (lacks.is_cpu and not lacks):
+            taken = {name: (torch.where(lacks, -n, 0), torch.where(lacks, -d, 0)) for name, (n, d) in counts.items()}
+            self.pend(taken, torch.where(lacks, -stream.words, 0), batches=-int(lacks.is_cpu))
+        self.demand(~lacks, LOST)
+
+    def pend(self, counts: SoftCounts, words: Tensor, batches: int = 1) -> None:
         """Add the counts of a micro-batch to the pending step."""
         self.pending_words += words.to(self.words.dtype)
-        self.forwards += 1
-        self._waiting = None if self._waiting is None else self._waiting + 1
+        self.forwards += batches
+        self._waiting = None if self._waiting is None else self._waiting + batches
         for name, family in self.families().items():
             family.add(*counts[name])
 
@@ -330,7 +368,7 @@ class DistributionLoss(nn.Module):
             for values, summed in zip(pending, torch.split(flat, [values.numel() for values in pending]), strict=True):
                 values.copy_(summed.view_as(values))
         happened = self.forwards > 0  # on some rank
-        decay = torch.where(happened, self.decay, 1.0)
+        decay = torch.where(happened, self.words.new_tensor(self.decay), 1.0)
         for family in families:
             family.commit(decay)
         self.words.mul_(decay).add_(self.pending_words)
@@ -389,8 +427,8 @@ class DistributionLoss(nn.Module):
         self._steady = self._waiting = None
 
     def set_extra_state(self, state: Any) -> None:
-        """Refuse the running rates of another profile or tokenizer."""
-        if state != self.identity:
-            raise VocabularyMismatch(
-                f"these are the running rates of another profile or tokenizer ({state}); this loss is for {self.identity}"
-            )
+        """Refuse the running rates of another profile or tokenizer, or of other tokens excluded or pinned."""
+        others = {name: value for name, value in self.identity.items() if state.get(name, value) != value}  # old states say less
+        if others:
+            told = "; ".join(f"{DIFFERENCES[name]} ({str(state[name])[:80]}, here {value[:80]})" for name, value in others.items())
+            raise VocabularyMismatch(f"these are the running rates of another loss: {told}; make the loss as it was, or start it anew")

@@ -73,7 +73,7 @@ class Entropy(Term):
     def given(self, stream: Stream, weights: Mapping[str, Tensor]) -> Tensor:
         """The entropy of each window, where it ends."""
         types = stream.types[stream.windows.clamp_min(0)]
-        counts = (types[:, :, None] == types[:, None, :]).sum(2)
+        counts = (types[:, :, None] == types[:, None, :]).sum(2).float()
         bits = np.log2(self.size) - counts.log2().sum(1) / self.size
         return self._ends(stream, weights["entropy"] * bits)
 

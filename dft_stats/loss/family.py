@@ -67,7 +67,7 @@ class Family(nn.Module):
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
         self.register_buffer("tracked", torch.tensor(usable), persistent=False)
         for name in ("numerator", "denominator", "pending_numerator", "pending_denominator", "dual"):
-            self.register_buffer(name, torch.zeros(len(rate)))
+            self.register_buffer(name, torch.zeros(len(rate), dtype=torch.float32))
 
     def add(self, numerator: Tensor, denominator: Tensor) -> None:
         """Count a micro-batch of the pending step."""
@@ -100,7 +100,7 @@ class Family(nn.Module):
 
     def witness(self, pull: Tensor) -> Tensor:
         """Weight of each rate in the loss, (features,): the pull in standard errors, per unit of the rate."""
-        return pull * self.tracked / (self.sd * self.tracked.sum().clamp_min(1).sqrt())
+        return pull * self.tracked / (self.sd * self.tracked.sum(dtype=self.sd.dtype).clamp_min(1).sqrt())
 
     def insist(self, beyond: Tensor, control: Control) -> None:
         """Let the dual variables grow where rates stay beyond the human noise."""

@@ -47,7 +47,7 @@ class Rows:
         # Copies of logits are dear, so a few rows more are read. With a head, what nobody needs may be NaN and never meets it.
         self.cut = batch.cut(chunk_size, GAP if head.changes_nothing else 0)
         # The logits of a linear layer are needed neither by its own backward nor by anybody else.
-        self.disposable = isinstance(head.module, nn.Linear) and head.softcap is None and loss.sampler.is_plain
+        self.disposable = _is_plain(head.module) and head.softcap is None and loss.sampler.is_plain
         self.buffers: dict[str, Tensor] = {}  # of the size of a chunk's logits, for all chunks: fresh pages are dear
         # What gets a gradient -> its sum over chunks. Parameters that several chunks add to are summed in float32.
         self.gradients: dict[Tensor, Tensor] = {}
@@ -255,6 +255,12 @@ class Rows:
             slope.index_add_(1, kinds.ids, (total.weight * by_kind[rows]) @ self.membership.T)
         slope.view(-1).index_add_(0, places, total.weight * weights)
         return slope
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a head is a linear layer and nothing else: no subclass, no hook that could keep or change its logits."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return type(module) is nn.Linear and not any(getattr(module, name) for name in hooks)
 
 
 def _scale(slope: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def rewarded(reward: DistributionReward, tokens: Tensor, drawn: Tensor, gamma: f
         gamma: weight of what comes a token later; what a continuation gets as a whole is not discounted.
     """
     rows, whole, components = reward.rewards([row[mask].tolist() for row, mask in zip(tokens, drawn, strict=True)])
-    given = torch.zeros(tokens.shape, device=tokens.device)
+    given = torch.zeros(tokens.shape, device=tokens.device, dtype=torch.float32)
     given[drawn] = torch.cat(rows).to(tokens.device)
     costs = -(given + gamma * to_go(given, gamma) + whole.to(tokens.device)[:, None]) / len(tokens)
     return costs.roll(-1, 1), components  # a row predicts the next token

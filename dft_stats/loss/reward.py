@@ -128,8 +128,8 @@ class DistributionReward:
         streams = [self.loss.reader(text[None], torch.ones_like(text[None], dtype=torch.bool)) for text in texts]
         pairs = [self.loss.pairs(stream) for stream in streams]
         own = [_sums(self.loss, stream, text, found) for stream, text, found in zip(streams, texts, pairs, strict=True)]
-        totals = {name: torch.zeros(2, len(family.target), device=device) for name, family in self.loss.families().items()}
-        amounts = torch.tensor([0.0, 0.0, len(completion_ids)], device=device)  # words, tokens, completions
+        totals = {name: family.target.new_zeros(2, len(family.target)) for name, family in self.loss.families().items()}
+        amounts = torch.tensor([0, 0, len(completion_ids)], device=device, dtype=torch.float32)  # words, tokens, completions
         for sums in own:
             amounts[:2] += sums.amounts
             for name, total in totals.items():
@@ -146,13 +146,13 @@ class DistributionReward:
             gains, chances = credit(self.loss, witnesses, stream, text, found, per_completion, rates)
             rewards[i] = self.scale * (chances - gains)
         components = self._components(totals, amounts[0])
-        whole = torch.zeros(len(completion_ids), device=device)
+        whole = torch.zeros(len(completion_ids), device=device, dtype=torch.float32)
         if self.documents is not None:
             found_whole, components["dist/documents"] = self._of_documents(self.documents.to(device), streams, texts, own)
             whole[places] = self.scale * found_whole
         if self.loss.training:
             self.loss.step()
-        nothing = torch.zeros(0, device=device)
+        nothing = whole.new_zeros(0)
         return [rewards.get(i, nothing) for i in range(len(completion_ids))], whole, components
 
     def _of_documents(
@@ -165,9 +165,8 @@ class DistributionReward:
             for stream, text, sums in zip(streams, texts, own, strict=True)
         ]
         known = torch.tensor([row is not None for row in rows], dtype=torch.bool, device=special.device)
-        values = torch.tensor([row or [0.0] * len(documents.mean) for row in rows], device=special.device).reshape(
-            len(rows), len(documents.mean)
-        )
+        values = torch.tensor([row or [0.0] * len(documents.mean) for row in rows], device=special.device, dtype=torch.float32)
+        values = values.reshape(len(rows), len(documents.mean))
         centred = documents.centred(values) * known[:, None]
         norms, one = centred.square().sum(1), known.to(centred.dtype)
         total, squares, number = centred.sum(0), norms.sum(), one.sum()

@@ -109,7 +109,17 @@ def evaluate(
     num_items: int | Tensor | None,
     chunk_size: int | None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """As `through_head`, of a batch that was read. With a head that changes nothing the hidden states are logits."""
+    """As `through_head`, of a batch that was read. With a head that changes nothing the hidden states are logits.
+
+    Raises:
+        NotFinite: NaN or infinite logits, or cross-entropy.
+        RuntimeError: in a backward pass.
+    """
+    if loss.learns and torch._C._current_graph_task_id() != -1:
+        raise RuntimeError(
+            "the loss is called inside a backward pass, as by `torch.utils.checkpoint` around it, which would count the batch twice; leave"
+            " the loss outside: it keeps no activations, and `through_head` no logits"
+        )
     rows = Rows(loss, hidden_states, head, batch, chunk_size or loss.chunk_size)
     learns, tokens = loss.learns, batch.items(num_items)
 
@@ -127,15 +137,14 @@ def evaluate(
     sums, nll = rows.backward(rates, weight, cross_entropy / tokens if cross_entropy else None)
     with torch.no_grad():
         counts = known or loss.count(loss.kinds.arrange(sums, batch.stream, batch.pairs), batch.stream)
-        if known is None:
-            loss.observe(counts, batch.stream, learns)
+        lost = nll if cross_entropy else None
+        loss.observe(counts, batch.stream, learns, lost) if known is None else loss.withdraw(counts, batch.stream, learns, lost)
         value = loss.value(witnesses, counts, tokens)
         total = weight * value
         components["dist/loss"] = value
         if cross_entropy:
             components["dist/cross_entropy"] = nll / tokens
             total = total + cross_entropy * components["dist/cross_entropy"]
-            loss.demand(torch.isfinite(total), "the cross-entropy is NaN or infinite")
     loss.close(learns)
     if rows.gradients:
         total = _Known.apply(total, list(rows.gradients.values()), *rows.gradients)  # type: ignore[no-untyped-call]
@@ -152,9 +161,15 @@ class _Known(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # `create_graph`
+            raise RuntimeError("the loss has no second derivatives: its gradients were computed with its value")
+        if ctx.gradients is None:
+            raise RuntimeError(
+                "the gradients of this loss were given away in its first backward pass; for another one, use `retain_graph=True` in it"
+            )
         if _kept():  # there may be another pass
             return None, None, *(gradient * upstream[0] for gradient in ctx.gradients)
-        gradients, ctx.gradients = ctx.gradients, []  # let go of, so that they become `.grad` without a copy
+        gradients, ctx.gradients = ctx.gradients, None  # let go of, so that they become `.grad` without a copy
         return None, None, *(gradients.pop(0).mul_(upstream[0]) for _ in range(len(gradients)))
 
 
