@@ -222,9 +222,9 @@ def test_a_batch_without_labels_is_a_finite_zero(shape: tuple[int, int]) -> None
     ("change", "error", "message"),
     [
         (lambda logits, labels: (None, labels), LogitsMissing, "needs logits .* not None"),
-        (lambda logits, labels: (logits[..., 0], labels), LogitsMissing, "do not fit"),
+        (lambda logits, labels: (logits[..., 0], labels), ValueError, "do not fit"),
         (lambda logits, labels: (logits[:, :0], labels[:, :0]), LogitsMissing, r"a tensor of shape \(6, 0, "),
-        (lambda logits, labels: (logits, labels[:, 1:]), LogitsMissing, r"do not fit: \(6, 24, .*\(6, 23\)"),
+        (lambda logits, labels: (logits, labels[:, 1:]), ValueError, r"do not fit: \(6, 24, .*\(6, 23\)"),
         (lambda logits, labels: (logits.long(), labels), LogitsMissing, "torch.int64"),
         (lambda logits, labels: (logits[..., :-1], labels), VocabularyMismatch, f"{SIZE - 1} entries, .* tokenizer of {SIZE} ids"),
         (lambda logits, labels: (logits, labels.masked_fill(labels == 3, SIZE)), VocabularyMismatch, f"to {SIZE}, "),
@@ -258,7 +258,7 @@ def test_nan_where_nothing_is_counted_is_not_read() -> None:
 
 def test_input_ids_must_be_aligned() -> None:
     logits, labels = batch(1)
-    with pytest.raises(LogitsMissing, match=r"input_ids and labels are aligned"):
+    with pytest.raises(ValueError, match=r"input_ids and labels are aligned"):
         ready()(logits, labels, input_ids=labels[:, 1:])
 
 

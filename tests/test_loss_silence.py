@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dft_stats.errors import NotFinite, VocabularyMismatch
 from dft_stats.guard import pinning
-from dft_stats.loss import DistributionLoss, DistributionReward, through_head
+from dft_stats.loss import DistributionLoss, DistributionReward, LogitsMissing, through_head
 from tests.compiled_for_tests import handmade
 
 SIZE = handmade().vocab_size
@@ -108,3 +108,30 @@ def test_all_that_is_read_goes_to_the_device_of_the_predictions(monkeypatch: pyt
     assert {name: value.device.type for name, value in seen.items() if isinstance(value, Tensor)} == dict.fromkeys(
         ("labels", "input_ids", "document_starts"), "meta"
     )
+
+
+@pytest.mark.parametrize("made", [DistributionLoss, DistributionReward])
+@pytest.mark.parametrize("given", ["news", None, object()])
+def test_what_is_not_compiled_is_refused(made: Any, given: Any) -> None:
+    with pytest.raises(TypeError, match=rf"profile\.compile\(tokenizer\), a CompiledProfile, not of a {type(given).__name__}"):
+        made(given)
+
+
+def test_labels_that_are_none_say_what_they_should_be() -> None:
+    loss, (logits, labels) = DistributionLoss(handmade()), scores()
+    for wrong in (None, labels.tolist(), labels.float()):
+        with pytest.raises(TypeError, match=r"labels are a tensor \[B, T\] of ids, not (None|a list|a tensor .*float32)") as caught:
+            loss(logits, wrong)
+        assert not isinstance(caught.value, LogitsMissing)
+    for shape in (labels[0], labels[:, :0]):
+        with pytest.raises(ValueError, match=r"labels are \[B, T\] and not empty"):
+            loss(logits, shape)
+    with pytest.raises(TypeError, match="input_ids are a tensor"):
+        loss(logits, labels, input_ids=labels.tolist())
+
+
+def test_a_state_without_the_loss_is_told() -> None:
+    model = nn.ModuleDict({"head": nn.Linear(2, 2), "loss": DistributionLoss(handmade())})
+    with pytest.warns(UserWarning, match=r"nothing of the distribution loss \(no key begins with 'loss\.'\)"):
+        model.load_state_dict({"head.weight": torch.zeros(2, 2), "head.bias": torch.zeros(2)}, strict=False)
+    model.load_state_dict(model.state_dict())

@@ -136,6 +136,27 @@ class Wrapper(nn.Module):
         return self.module(*inputs, **kwargs)
 
 
+@pytest.mark.parametrize("given", [["a text"], "a text", {"input_ids": [[1, 2]]}, [[1, 2]], torch.tensor([1, 2]), torch.ones(1, 2)])
+def test_prompts_that_are_no_ids_say_what_they_should_be(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"prompts are a tensor of ids \[B, P\].*padding_side='left'"):
+        on_policy(DistributionLoss(handmade()), Bigrams(), given, max_new_tokens=2)
+
+
+def test_prompts_that_are_padded_on_the_right_are_refused() -> None:
+    """By their mask; and without one, by special tokens at the end of some rows, or several at the end of one."""
+    loss, some = DistributionLoss(handmade()), torch.tensor([[1, 3, 4], [1, 3, 0]])
+    several = torch.tensor([[1, 0, 0], [0, 0, 0]])
+    for ids, mask in ((some, (some != 0).long()), (some, None), (several, None)):
+        with pytest.raises(ValueError, match="padded on the right"):
+            on_policy(loss, Bigrams(), ids, attention_mask=mask, max_new_tokens=2)
+    with pytest.raises(ValueError, match=r"aligned, \[B, P\]; they are \(2, 2\) and \(2, 3\)"):
+        on_policy(loss, Bigrams(), some, attention_mask=torch.ones(2, 2), max_new_tokens=2)
+    opening = torch.zeros(2, 1, dtype=torch.long)  # as prompts are that are nothing but a BOS
+    for ids in (some[:, :2], opening, torch.tensor([[1, 0], [3, 0]])):
+        on_policy(loss, Bigrams(), ids, max_new_tokens=2)
+    on_policy(loss, Bigrams(), some, attention_mask=torch.ones_like(some), max_new_tokens=2)
+
+
 def test_a_model_of_transformers_generates_and_learns() -> None:
     made = compiled("gpt2")
     model, loss = llama(made.vocab_size), DistributionLoss(made, temperature=0.9, top_p=0.95)

@@ -235,7 +235,7 @@ def test_what_is_wrong_is_said() -> None:
     loss, (hidden, labels), head = DistributionLoss(handmade()), batch(0), linear()
     with pytest.raises(LogitsMissing, match=r"hidden states.*None"):
         through_head(loss, None, head, labels)  # type: ignore[arg-type]
-    with pytest.raises(LogitsMissing, match="do not fit"):
+    with pytest.raises(ValueError, match="do not fit"):
         through_head(loss, hidden[:, 1:], head, labels)
     with pytest.raises(VocabularyMismatch, match=rf"{SIZE - 1} entries.*{SIZE} ids"):
         through_head(loss, hidden, linear(SIZE - 1), labels)

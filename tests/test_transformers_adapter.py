@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
 from transformers.loss.loss_utils import ForCausalLMLoss
@@ -26,7 +27,7 @@ from dft_stats.errors import VocabularyMismatch
 from dft_stats.loss import DistributionLoss, LogitsMissing
 from tests.profiles import profile_of
 from tests.prose import PARAGRAPHS, documents
-from tests.tokenizers_for_tests import gpt2_like
+from tests.tokenizers_for_tests import gpt2_like, llama3_like
 
 LENGTH = 48
 PAD = 0
@@ -499,6 +500,23 @@ def test_what_cannot_be_right_is_refused(compiled: CompiledProfile, rows: list[l
     assert attach(made, loss) is made
     with pytest.raises(ValueError, match="already"):
         attach(made, loss)
+
+
+def test_another_tokenizer_than_the_profile_was_compiled_for_is_refused(
+    compiled: CompiledProfile, tokenizer: Any, rows: list[list[int]], tmp_path: Path
+) -> None:
+    """However the same one is loaded, and whatever is added behind its ids, it is the same; what cannot be looked into is let through."""
+    other = trainer(tmp_path, rows)
+    other.processing_class = PreTrainedTokenizerFast(tokenizer_object=llama3_like())
+    with pytest.raises(VocabularyMismatch, match=r"another tokenizer than the trainer's `processing_class`: it reads [\d,]+ of 700 ids"):
+        attach(other, DistributionLoss(compiled))
+    again = PreTrainedTokenizerFast(tokenizer_object=gpt2_like())
+    again.backend_tokenizer.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
+    padded = PreTrainedTokenizerFast(tokenizer_object=gpt2_like(), pad_token="<|pad|>")
+    for given in (tokenizer, again, padded, None, object(), SimpleNamespace(tokenizer=tokenizer)):
+        made = trainer(tmp_path, rows)
+        made.processing_class = given
+        assert attach(made, DistributionLoss(compiled)) is made
 
 
 class Fused(LlamaForCausalLM):

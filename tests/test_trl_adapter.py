@@ -1,5 +1,7 @@
 """The loss in TRL: in `SFTTrainer`, which builds no logits, and as a reward in `GRPOTrainer` and `RLOOTrainer`. Tiny models."""
 
+import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +179,27 @@ def test_the_reward_trains_a_policy(kind: str, compiled: CompiledProfile, tokeni
     assert all(log["frac_reward_zero_std"] == 0 for log in logs)
     first, last = ([log["dist/token_frequency"] for log in part] for part in (logs[:3], logs[-3:]))
     assert sum(last) < 0.8 * sum(first)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "told"),
+    [
+        ("grpo", {}, None),
+        ("rloo", {}, None),
+        ("grpo", {"scale_rewards": "group", "loss_type": "grpo"}, r"scale_rewards is 'group' and should be 'none'; loss_type is 'grpo'"),
+        ("rloo", {"normalize_advantages": True}, r"normalize_advantages is True and should be False"),
+    ],
+)
+def test_settings_that_rewards_are_not_made_for_are_told_once(
+    kind: str, settings: dict[str, Any], told: str | None, compiled: CompiledProfile, tokenizer: Any, tmp_path: Path
+) -> None:
+    made = rewarded(kind, tmp_path, DistributionReward(compiled), tokenizer, max_steps=2, **settings)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        made.train()
+    found = [str(one.message) for one in seen if "not followed as they are" in str(one.message)]
+    assert len(found) == (told is not None)
+    assert told is None or re.search(told, found[0])
 
 
 @pytest.mark.parametrize("causal", KINDS)

@@ -22,7 +22,9 @@ except ImportError as error:
 
 from dft_stats.adapters.hidden_states import Caught, caught, check_head
 from dft_stats.adapters.settings import LossSettings
+from dft_stats.errors import CompiledProfileError, VocabularyMismatch
 from dft_stats.loss import TERMS, Batch, DistributionLoss, through_head
+from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces, token_table, vocabulary_size
 
 STATE_FILE = "distribution_loss.pt"
 """Name of the loss's state in a checkpoint."""
@@ -53,6 +55,7 @@ def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float
 
     Raises:
         TypeError: another trainer, model or loss than this is made for.
+        VocabularyMismatch: the loss was compiled for another tokenizer than the trainer's `processing_class`.
         ValueError: a setting that cannot be right, such as two losses, `nn.DataParallel`, or tensor and sequence parallelism; or a
             model for an SFTTrainer whose logits are not its head's, as far as its configuration says.
         LogitsMissing: in training, when the model gives no logits, as with Liger's fused cross entropy.
@@ -61,6 +64,7 @@ def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float
         weight, loss = loss.weight if weight is None else weight, loss.loss(_tokenizer(trainer))
     weight = 0.1 if weight is None else weight
     _check(trainer, loss, weight)
+    _check_tokenizer(trainer, loss)
     callback = DistributionLossCallback(loss, weight)
     plain = {name: getattr(trainer, name) for name in ("compute_loss", "evaluation_loop", "log", "train")}
 
@@ -287,6 +291,23 @@ def _check(trainer: Any, loss: Any, weight: float) -> None:
         raise ValueError("nn.DataParallel is not supported; start the script with torchrun, or show it one GPU with CUDA_VISIBLE_DEVICES=0")
     if any(getattr(trainer, name, int)() > 1 for name in ("get_tp_size", "get_cp_size", "get_sp_size")):
         raise ValueError("tensor, context and sequence parallelism are not supported: ranks would count one text twice, or parts of it")
+
+
+def _check_tokenizer(trainer: Any, loss: DistributionLoss) -> None:
+    given = getattr(trainer, "processing_class", None)
+    try:
+        tokenizer = resolve(getattr(given, "tokenizer", given))
+    except CompiledProfileError:
+        return  # none, or one that cannot be looked into
+    if fingerprint(tokenizer) == loss.identity["tokenizer_sha256"]:
+        return
+    # Ways of loading one tokenizer differ in what they write down, and somebody may have added a token: what counts is how ids are read.
+    number = loss.reader.read_otherwise(token_table(surfaces(tokenizer, vocabulary_size(tokenizer)), special_ids(tokenizer)))
+    if number:
+        raise VocabularyMismatch(
+            f"the profile was compiled for another tokenizer than the trainer's `processing_class`: it reads {number:,} of"
+            f" {loss.vocab_size:,} ids otherwise. Compile it for that one, `profile.compile(trainer.processing_class)`"
+        )
 
 
 def _is_of_trl(trainer: Any) -> bool:

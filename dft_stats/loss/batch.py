@@ -123,14 +123,18 @@ def read(
     """Check a batch and read its tokens; arguments as in `DistributionLoss.forward`.
 
     Raises:
-        LogitsMissing: shapes do not fit.
+        TypeError: no tensors of whole numbers.
+        ValueError: shapes do not fit.
         VocabularyMismatch: ids are beyond the tokenizer's.
     """
-    if not isinstance(labels, Tensor) or labels.ndim != 2 or not labels.numel():
-        raise LogitsMissing(f"labels are a tensor [B, T], not {describe(labels)}")
+    for name, ids in (("labels", labels), ("input_ids", input_ids)):
+        if (name == "labels" or ids is not None) and (not isinstance(ids, Tensor) or ids.is_floating_point()):
+            raise TypeError(f"{name} are a tensor [B, T] of ids, not {describe(ids)}")
+    if labels.ndim != 2 or not labels.numel():
+        raise ValueError(f"labels are [B, T] and not empty, not {describe(labels)}")
     for name, other in (("input_ids", input_ids), ("document_starts", starts)):
         if other is not None and other.shape != labels.shape:
-            raise LogitsMissing(f"{name} and labels are aligned, [B, T]; they are {tuple(other.shape)} and {tuple(labels.shape)}")
+            raise ValueError(f"{name} and labels are aligned, [B, T]; they are {tuple(other.shape)} and {tuple(labels.shape)}")
     labelled = labels != loss.ignore_index
     tokens = torch.where(labelled, labels, UNKNOWN if input_ids is None else input_ids).long()
     least, most = tokens.aminmax() if input_ids is not None else torch.where(labelled, tokens, 0).aminmax()
@@ -159,10 +163,10 @@ def check_rows(batch: Batch, predictions: Tensor) -> None:
     """Refuse predictions [B, T, V or H] that are not those of the batch.
 
     Raises:
-        LogitsMissing: the shapes do not fit.
+        ValueError: the shapes do not fit.
     """
     if predictions.ndim != 3 or predictions.shape[:2] != batch.shape:
-        raise LogitsMissing(f"predictions [B, T, V or H] and labels [B, T] do not fit: {tuple(predictions.shape)} and {tuple(batch.shape)}")
+        raise ValueError(f"predictions [B, T, V or H] and labels [B, T] do not fit: {tuple(predictions.shape)} and {tuple(batch.shape)}")
 
 
 def check_vocabulary(loss: "DistributionLoss", size: int) -> None:

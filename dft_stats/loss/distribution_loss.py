@@ -1,6 +1,7 @@
 """The loss itself: what the model's predictions are expected to count, what the profile says, and the witness between them."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -104,9 +105,15 @@ class DistributionLoss(nn.Module):
             accumulation_steps: training forwards in an optimizer step; 0: call `step` yourself.
 
         Raises:
+            TypeError: `compiled` is no compiled profile.
             ValueError: an argument is out of range, or a term's name unknown.
         """
         super().__init__()
+        if not isinstance(compiled, CompiledProfile):
+            raise TypeError(
+                f"a loss is made of profile.compile(tokenizer), a CompiledProfile, not of a {type(compiled).__name__}: a profile has no"
+                ' token ids yet, such as `DistributionLoss(dft_stats.load("news").compile(tokenizer))`'
+            )
         unknown = sorted(set(weights or {}) - set(TERMS))
         if unknown:
             raise ValueError(f"no term is called {', '.join(unknown)}; the terms are {', '.join(TERMS)}")
@@ -174,7 +181,9 @@ class DistributionLoss(nn.Module):
             gradient, still on the device. Mean z squared of about 1 is what human text of that length has.
 
         Raises:
-            LogitsMissing: no tensor, or an empty one.
+            LogitsMissing: no logits, or an empty tensor.
+            TypeError: the labels are no tensor of whole numbers.
+            ValueError: shapes do not fit.
             VocabularyMismatch: logits or ids do not fit the tokenizer that the profile was compiled for.
             NotFinite: NaN or infinite logits where a label is counted. On a GPU the next `read` or forward raises it, since to know
                 takes waiting; until then they count nothing.
@@ -212,8 +221,8 @@ class DistributionLoss(nn.Module):
         """The batch that `predictions` are of: `labels` themselves, if they were read before; `arguments` as in `read`.
 
         Raises:
-            LogitsMissing: they are not.
-            TypeError: there are arguments although the labels were read.
+            TypeError: there are arguments although the labels were read, or labels are no tensor.
+            ValueError: shapes do not fit.
         """
         if not isinstance(labels, Batch):
             device = predictions.device
@@ -423,6 +432,12 @@ class DistributionLoss(nn.Module):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any) -> None:
         self.set_extra_state(state_dict.get(f"{prefix}_extra_state", self.identity))  # refuse before the first buffer is written
+        if not any(name.startswith(prefix) for name in state_dict):
+            warnings.warn(
+                f"the state holds nothing of the distribution loss (no key begins with {prefix!r}), so its running rates start anew; that"
+                " is to be expected if the loss was not there when the state was saved",
+                stacklevel=2,
+            )
         super()._load_from_state_dict(state_dict, prefix, *arguments)
         self._steady = self._waiting = None
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dft_stats.loss.batch import describe
 from dft_stats.loss.distribution_loss import DistributionLoss
 from dft_stats.loss.returns import consequences, less_others, rewarded, surrogate
 from dft_stats.loss.reward import DistributionReward
@@ -50,7 +51,12 @@ def on_policy(
 
     Returns:
         Loss, components, and the ids [B, P + new] of prompts and continuations.
+
+    Raises:
+        TypeError: the prompts are no tensor of ids.
+        ValueError: they are padded on the right, or look like it and there is no mask; or the mask has another shape.
     """
+    _check_prompts(loss, prompts, attention_mask)
     ends = [] if eos_token_id is None else [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
     generate = getattr(model, "generate", None)
     with evaluating(model), torch.no_grad():
@@ -79,6 +85,27 @@ def on_policy(
     if reward is not None and loss.learns:
         components |= {f"{name}/reward": torch.tensor(part, device=tokens.device) for name, part in told.items()}
     return value if extra is None else value + extra, components, tokens
+
+
+def _check_prompts(loss: DistributionLoss, prompts: Any, mask: Tensor | None) -> None:
+    if not isinstance(prompts, Tensor) or prompts.ndim != 2 or prompts.is_floating_point():
+        raise TypeError(
+            f"prompts are a tensor of ids [B, P], not {describe(prompts)}: of texts `tokenizer(texts, padding=True, padding_side='left',"
+            " return_tensors='pt')` makes `input_ids`, and `attention_mask`, which is an argument of its own"
+        )
+    if mask is not None and mask.shape != prompts.shape:
+        raise ValueError(f"attention_mask and prompts are aligned, [B, P]; they are {tuple(mask.shape)} and {tuple(prompts.shape)}")
+    if mask is not None:
+        padded = mask[:, -1] == 0
+    else:  # some rows end in a special token, or all in several of one kind
+        last = loss.reader.special[prompts[:, -1].clamp(0, loss.vocab_size - 1).to(loss.reader.special.device)]
+        again = (prompts[:, -2:] == prompts[:, -1:]).all(1).to(last.device) & (prompts.shape[1] > 1)
+        padded = last & (again | ~last.all())
+    if bool(padded.any()):
+        raise ValueError(
+            "prompts seem to be padded on the right, where the continuation has to begin: pad them on the left"
+            " (`padding_side='left'`), and give their `attention_mask`"
+        )
 
 
 def _generate(model: Any, loss: DistributionLoss, prompts: Tensor, mask: Tensor | None, new: int, ends: list[int]) -> Tensor:

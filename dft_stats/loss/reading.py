@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dft_stats import doubts
-from dft_stats.compiled import CompiledProfile
+from dft_stats.compiled import CompiledProfile, TokenTable
 from dft_stats.loss.rows import Rows, largest, of_last, of_next
 from dft_stats.stream import COLON, LINE_END, NO_END, OPENING, OTHER_STOP, PERIOD, SEMICOLON
 
@@ -85,6 +85,15 @@ class TokenReader(nn.Module):
         }
         for name, array in (table_arrays(compiled) | tables).items():
             self.register_buffer(name, torch.from_numpy(array.copy()), persistent=False)
+
+    def read_otherwise(self, table: TokenTable) -> int:
+        """How many ids another table reads otherwise, or does not have; what is special in one of them, such as padding, is left out."""
+        mine = {name: getattr(self, name).cpu().numpy() for name in arrays_of(table)}
+        size = min(self.vocab_size, len(table.fold))
+        alike = np.ones(size, bool)
+        for name, other in arrays_of(table).items():
+            alike &= (mine[name][..., :size] == other[..., :size]).reshape(-1, size).all(0)
+        return self.vocab_size - int((alike | mine["special"][:size] | table.special[:size]).sum())
 
     def forward(self, tokens: Tensor, predicted: Tensor, starts: Tensor | None = None, *, shifted: bool = True) -> Stream:
         """Read `tokens` int64 [B, T]; -1 is an unknown token, which opens a document.
@@ -273,11 +282,16 @@ def _ages(row: Rows, stops: _Stops, turns: Tensor, head: Tensor, here: Tensor, b
 
 
 def table_arrays(compiled: CompiledProfile) -> dict[str, np.ndarray]:
+    """As `arrays_of` the token table of a compiled profile."""
+    return arrays_of(compiled.tokens)
+
+
+def arrays_of(table: TokenTable) -> dict[str, np.ndarray]:
     """The token table in the types that torch indexes with; special tokens are made void.
 
     `word_begins` (2, vocab) are the beginnings before the marks, after a token that did not (0) or did (1) end inside a word.
     """
-    table, text = compiled.tokens, ~compiled.tokens.special
+    text = ~table.special
     before = np.where(text, table.words_before, 0).astype(np.int64)
     types = np.where(text, table.entropy_type[table.fold], -1).astype(np.int64)
     return {

@@ -1,5 +1,6 @@
 """The loss as a reward, for trainers that learn from samples: how each completion moves the statistics of all towards the profile."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,9 @@ class DistributionReward:
     special tokens, such as the end of the text, count nothing.
 
     Use no scaling by the standard deviation of a group (`scale_rewards="none"` in TRL), which makes rewards of noise as large as those of a
-    model that is far off; no division by length (`loss_type="dr_grpo"`); and an anchor (`beta` > 0, which is 0 by default).
+    model that is far off; no division by length (`loss_type="dr_grpo"`); and an anchor (`beta` > 0, which is 0 by default). Where the
+    trainer's settings can be seen, a warning says once what is otherwise. The mean of a group, which these trainers take away, knows
+    each completion's draw through the others' rewards: that makes the gradient larger by about one in as many completions as a step has.
     """
 
     __name__ = "distribution_reward"
@@ -70,7 +73,7 @@ class DistributionReward:
         unknown = {"temperature", "top_p", "ignore_index", "accumulation_steps"} & set(options)
         if unknown:
             raise ValueError(f"a reward sees texts, not predictions; it has no {', '.join(sorted(unknown))}")
-        self.scale, self.document_weight = scale, document_weight
+        self.scale, self.document_weight, self._advised = scale, document_weight, False
         self.documents = None if documents is None else Documents(documents)
         self.loss = DistributionLoss(compiled, decay=decay, dual_rate=dual_rate, accumulation_steps=0, **options)
 
@@ -100,9 +103,27 @@ class DistributionReward:
             raise TypeError("DistributionReward needs `completion_ids`, the token ids of each completion; TRL has given them since 0.16")
         rewards, components = self.token_rewards(completion_ids)
         if log_metric is not None:
+            self._advise(getattr(getattr(log_metric, "__self__", None), "args", None))
             for name, value in components.items():
                 log_metric(name, value)
         return [float(row.sum()) for row in rewards]
+
+    def _advise(self, settings: Any) -> None:
+        """Warn once of settings of a trainer of TRL that these rewards are not made for, as far as they can be seen."""
+        unlike = [
+            f"{name} is {getattr(settings, name)!r} and should be {value!r}"
+            for name, value in (("scale_rewards", "none"), ("normalize_advantages", False), ("reward_clip_range", None))
+            if getattr(settings, name, value) != value
+        ]
+        if getattr(settings, "loss_type", None) == "grpo":
+            unlike.append("loss_type is 'grpo', which divides by each completion's length, and should be 'dr_grpo'")
+        if unlike and not self._advised:
+            warnings.warn(
+                f"the trainer's rewards are not followed as they are: {'; '.join(unlike)}. Scaled, rewards of noise are as large as those"
+                " of a model that is far off",
+                stacklevel=3,
+            )
+        self._advised = True
 
     @torch.no_grad()
     def token_rewards(self, completion_ids: Sequence[Sequence[int]]) -> tuple[list[Tensor], dict[str, float]]:

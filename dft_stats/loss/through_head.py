@@ -65,10 +65,11 @@ def through_head(
         "dist/cross_entropy", before `cross_entropy` times it.
 
     Raises:
-        LogitsMissing: no hidden states, or shapes that do not fit.
+        LogitsMissing: no hidden states.
+        TypeError: the labels are no tensor of whole numbers.
         VocabularyMismatch: the head or the ids do not fit the tokenizer that the profile was compiled for.
         NotFinite: NaN or infinite logits.
-        ValueError: `chunk_size`, `softcap` or `logit_scale` cannot be, or the head is sharded.
+        ValueError: shapes do not fit; `chunk_size`, `softcap` or `logit_scale` cannot be, or the head is sharded.
     """
     if not isinstance(hidden_states, Tensor) or not hidden_states.numel() or not hidden_states.is_floating_point():
         raise LogitsMissing(f"through_head needs the hidden states that the head reads, [B, T, H], not {describe(hidden_states)}")
