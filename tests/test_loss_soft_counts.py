@@ -17,6 +17,7 @@ from dft_stats.loss.distribution_loss import TERMS
 from dft_stats.stream import StreamCounts, count_stream
 from tests.compiled_for_tests import KINDS, compiled, handmade, text_rows, token_rows
 from tests.float64_loss import counts_by_family, expect, softmax
+from tests.soft_counts import soft_count
 from tests.tokenizers_for_tests import ALL
 
 IGNORED = -100
@@ -90,7 +91,7 @@ def test_soft_counts_are_linear_in_the_probabilities() -> None:
     ids = torch.tensor(text_rows("gpt2", 2, 40))
     stream = loss.reader(ids, torch.ones_like(ids).bool())
     one, other = torch.randn(2, 2, 40, made.vocab_size, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).softmax(-1)
-    a, b, mixed = (loss.soft_count(p, stream) for p in (one, other, 0.3 * one + 0.7 * other))
+    a, b, mixed = (soft_count(loss, p, stream) for p in (one, other, 0.3 * one + 0.7 * other))
     assert set(a) == {name for term in TERMS for name in loss.terms[term].families}
     for name, (numerator, denominator) in mixed.items():
         torch.testing.assert_close(numerator, 0.3 * a[name][0] + 0.7 * b[name][0])
@@ -106,7 +107,7 @@ def test_expected_counts_are_those_of_the_float64_reference(kind: str) -> None:
     counted = torch.rand(tokens.shape, generator=generator) < 0.9
     p = softmax(torch.randn(*tokens.shape, made.vocab_size, dtype=torch.float64, generator=generator).numpy() * 2)
     loss = DistributionLoss(made)
-    found = loss.soft_count(torch.from_numpy(p), loss.reader(tokens, counted))
+    found = soft_count(loss, torch.from_numpy(p), loss.reader(tokens, counted))
     expected = expect(made, p, tokens.tolist(), counted.tolist()).counts
     assert expected["entropy"][1][0] >= 1
     for name, (numerator, denominator) in found.items():
@@ -125,7 +126,7 @@ def test_expected_counts_are_the_mean_of_sampled_counts() -> None:
     sampled = [counts_by_family(made, count_stream(made, [*before, token], mask)) for token in drawn]
     loss = DistributionLoss(made)
     ids, counted = torch.tensor([[*before, 3]]), torch.tensor([mask])
-    found = loss.soft_count(p.expand(1, len(mask), -1), loss.reader(ids, counted))
+    found = soft_count(loss, p.expand(1, len(mask), -1), loss.reader(ids, counted))
     for name in ("token_frequency", "ngram_frequency", "sentence_length", "marks", "rhythm"):
         mean = sum(counts[name][0] for counts in sampled) / draws
         np.testing.assert_allclose(found[name][0].numpy(), mean, atol=5 * np.sqrt(0.25 / draws), err_msg=name)
@@ -142,7 +143,7 @@ def test_the_end_of_a_text_is_an_outcome_like_any_other() -> None:
     assert 0.2 < float((rows == 0).double().mean()) < 0.35
     loss = DistributionLoss(made)
     stream = loss.reader(rows, torch.ones_like(rows).bool())
-    soft = loss.soft_count(p.expand(*rows.shape, -1), stream)
+    soft = soft_count(loss, p.expand(*rows.shape, -1), stream)
     hard = hard_count(loss, stream, rows.flatten(), loss.pairs(stream))
     for name, (numerator, denominator) in soft.items():
         drawn, chances = (values.double() for values in hard[name])

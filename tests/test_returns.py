@@ -11,6 +11,7 @@ from dft_stats.loss import TERMS, DistributionLoss, DistributionReward, on_polic
 from dft_stats.loss.credit import credit
 from dft_stats.loss.returns import consequences, less_others, surrogate
 from tests.compiled_for_tests import handmade
+from tests.soft_counts import soft_count
 from tests.test_on_policy import Bigrams
 
 SPELT = ("<s>", " the", " The", ".", ",")
@@ -75,7 +76,7 @@ def test_with_returns_the_gradient_is_exact(term: str, ends: bool) -> None:
         text = tokens[i : i + 1]
         logits = table[text]
         one = loss.read(labels_of(text), input_ids=text)
-        value = loss.value(witnesses, loss.soft_count(loss.sampler.probabilities(logits), one.stream), items)
+        value = loss.value(witnesses, soft_count(loss, loss.sampler.probabilities(logits), one.stream), items)
         extra = surrogate(loss, logits, one, consequences(loss, one, text.shape, items, 1.0))
         immediate += share * torch.autograd.grad(value, table, retain_graph=True)[0]
         whole += share * torch.autograd.grad(value + extra, table)[0]

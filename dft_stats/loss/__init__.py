@@ -9,12 +9,13 @@ except ImportError as error:
     raise ImportError("dft_stats.loss needs PyTorch: pip install 'dft-stats[torch]'") from error
 
 from dft_stats.loss.batch import Batch, LogitsMissing
-from dft_stats.loss.distribution_loss import TERMS, DistributionLoss
+from dft_stats.loss.distribution_loss import DistributionLoss
 from dft_stats.loss.domains import DomainLosses
 from dft_stats.loss.on_policy import on_policy
 from dft_stats.loss.returns import to_go
 from dft_stats.loss.reward import DistributionReward
 from dft_stats.loss.sampler import Sampler
+from dft_stats.loss.term import TERMS
 from dft_stats.loss.through_head import through_head
 
 __all__ = [

@@ -14,7 +14,7 @@ from torch import Tensor
 from dft_stats.compiled import CompiledProfile
 
 LONGEST = 256  # words: what is beyond counts as that long
-TINY = 1e-12
+LEAST_MASS = 1e-12
 
 Discrepancy = Callable[[Tensor, Tensor], Tensor]
 """Distance of rates (features,) from target rates (features,), a scalar."""
@@ -71,7 +71,7 @@ def jensen_shannon_bits(rates: Tensor, target: Tensor, *, tracked: Tensor | None
 
     def whole(values: Tensor) -> Tensor:
         values = values if tracked is None else values * tracked.to(values.device)
-        return torch.cat([values, 1 - values.sum()[None]]).clamp_min(TINY)
+        return torch.cat([values, 1 - values.sum()[None]]).clamp_min(LEAST_MASS)
 
     p, q = whole(rates), whole(target)
     middle = (p + q) / 2
@@ -108,8 +108,8 @@ def of_gaps(rates: Tensor, target: Tensor, *, shape: tuple[int, ...], widths: Te
 
     def law(values: Tensor) -> Tensor:
         by_gap = values.view(shape).sum(0).clamp_min(0)
-        return by_gap.cumsum(0) / by_gap.sum(0).clamp_min(TINY)
+        return by_gap.cumsum(0) / by_gap.sum(0).clamp_min(LEAST_MASS)
 
     share = target.view(shape).sum((0, 1))
     distance = ((law(rates) - law(target)).abs().pow(power) * widths.to(rates.device)[:, None])[:-1].sum(0)
-    return (distance * share).sum() / share.sum().clamp_min(TINY)
+    return (distance * share).sum() / share.sum().clamp_min(LEAST_MASS)

@@ -25,13 +25,11 @@ from dft_stats.loss.punctuation_rhythm import PunctuationRhythm
 from dft_stats.loss.reading import Stream, TokenReader
 from dft_stats.loss.sampler import Sampler
 from dft_stats.loss.sentence_length import SentenceLength
-from dft_stats.loss.term import SoftCounts, Term
+from dft_stats.loss.term import TERMS, SoftCounts, Term
 from dft_stats.loss.through_head import CHUNK, evaluate
 from dft_stats.loss.token_frequency import TokenFrequency
 
 AS_IT_IS = Head(nn.Identity(), None, 1.0)
-TERMS = ("token_frequency", "ngram_frequency", "sentence_length", "punctuation_rhythm", "entropy")
-"""Names of the five terms."""
 NOT_FINITE, LOST = "the logits hold NaN or infinity", "the cross-entropy is NaN or infinite"
 
 
@@ -350,16 +348,12 @@ class DistributionLoss(nn.Module):
             self._waiting = int(self.forwards)
         return self._waiting
 
-    def soft_count(self, probabilities: Tensor, stream: Stream) -> SoftCounts:
-        """Expected counts of all families, from probabilities [B, T, V]: (numerator, denominator) by name of family."""
-        return self.count(self.kinds.reduce(probabilities.flatten(0, 1), stream, self.pairs(stream)), stream)
-
     def pairs(self, stream: Stream) -> dict[str, Pairs]:
         """What each term finds in the text."""
         return {name: term.pairs(stream) for name, term in self.terms.items()}
 
     def count(self, reduced: Probabilities, stream: Stream) -> SoftCounts:
-        """As `soft_count`, from sums of the probabilities."""
+        """Expected counts of all families, (numerator, denominator) by name, from sums of the probabilities."""
         return {name: count for term in self.terms.values() for name, count in term.soft_count(reduced, stream).items()}
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dft_stats.loss.control import Control
 
-TINY = 1e-8
+LEAST = 1e-8  # that anything is divided by
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Family(nn.Module):
             chances = window_words * exposure
             noise = np.maximum(noise, np.sqrt(np.where(rate > 0, rate, 1 / chances) / chances))
         self.window_words = window_words
-        for name, array in (("target", rate), ("sd", np.maximum(noise, TINY)), ("per_token", exposure / tokens_per_word)):
+        for name, array in (("target", rate), ("sd", np.maximum(noise, LEAST)), ("per_token", exposure / tokens_per_word)):
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
         self.register_buffer("tracked", torch.tensor(usable), persistent=False)
         for name in ("numerator", "denominator", "pending_numerator", "pending_denominator", "dual"):
@@ -90,12 +90,12 @@ class Family(nn.Module):
 
     def rate(self, numerator: Tensor, denominator: Tensor) -> Tensor:
         """Rates, (features,), steered or not; the profile's rate where nothing was measured."""
-        return torch.where(denominator > 0, numerator / denominator.clamp_min(TINY), self.target)
+        return torch.where(denominator > 0, numerator / denominator.clamp_min(LEAST), self.target)
 
     def turned(self, pull: Tensor, slope: Tensor) -> Tensor:
         """A pull of the same length in standard errors, in the direction of the slope of a discrepancy, (features,)."""
         whitened = slope * self.sd * self.tracked
-        turned: Tensor = whitened * ((pull * self.tracked).norm() / whitened.norm().clamp_min(TINY**2))
+        turned: Tensor = whitened * ((pull * self.tracked).norm() / whitened.norm().clamp_min(LEAST**2))
         return turned
 
     def witness(self, pull: Tensor) -> Tensor:

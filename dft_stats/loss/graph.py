@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from dft_stats.loss.batch import Batch
+from dft_stats.loss.term import TERMS
 
 if TYPE_CHECKING:
     from dft_stats.loss.distribution_loss import DistributionLoss
 
-TERMS = 5
 SCALE = 2.0**10  # of gradients that are kept in float16 until the factor from above is known
 _LOSSES: "WeakValueDictionary[int, DistributionLoss]" = WeakValueDictionary()
 
@@ -112,7 +112,7 @@ def _autograd() -> AbstractContextManager[object]:
 def _(predictions: Tensor, weight: Tensor | None, bias: Tensor | None, *rest: Any) -> list[Tensor]:
     factors, learns = rest[-4], rest[-1]
     dtype = torch.promote_types(predictions.dtype, torch.float32)
-    found = [predictions.new_empty((), dtype=dtype), predictions.new_empty(TERMS + 1 + bool(factors[1]), dtype=dtype)]
+    found = [predictions.new_empty((), dtype=dtype), predictions.new_empty(len(TERMS) + 1 + bool(factors[1]), dtype=dtype)]
     for leaf in (predictions, weight, bias):
         found.append(torch.empty_like(leaf) if learns and leaf is not None else predictions.new_empty(0))
     return found

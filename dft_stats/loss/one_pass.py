@@ -37,7 +37,7 @@ class Head:
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
 
-class Rows:
+class OnePass:
     """The rows of a batch that matter, chunk by chunk; and the gradients that they leave behind."""
 
     def __init__(self, loss: "DistributionLoss", hidden: Tensor, head: Head, batch: Batch, chunk_size: int) -> None:

@@ -1,14 +1,13 @@
-"""The few sums over the vocabulary that all terms are made of, with one gradient buffer for all of them.
+"""The few sums over the vocabulary that all terms are made of.
 
 Every statistic is linear in the probabilities p [rows, vocab], and sees of them no more than: the sum over rows, the masses of the heads
-(how tokens begin) and of words that begin, the masses of the kinds of marks and sentence ends, and single entries p[row, id]. Taken apart
-into autograd's own operations each of these would allocate a gradient of the size of p.
+(how tokens begin) and of words that begin, the masses of the kinds of marks and sentence ends, and single entries p[row, id].
+`dft_stats.loss.one_pass` takes these sums, and knows their gradient.
 """
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -88,14 +87,6 @@ class Kinds(nn.Module):
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(np.array(array, order="C")), persistent=False)
 
-    def reduce(self, p: Tensor, stream: Stream, pairs: Mapping[str, Pairs]) -> Probabilities:
-        """Sums of p [rows, vocab or more]; ids beyond the compiled vocabulary count nothing."""
-        rows, ids = together(pairs)
-        classes, membership = self.classes.to(p.dtype), self.membership.to(p.dtype)
-        index = rows * p.shape[1] + ids
-        sums: Sums = _Reduce.apply(p, stream.predicted.to(p.dtype), classes, self.ids, membership, index)  # type: ignore[no-untyped-call]
-        return self.arrange(sums, stream, pairs)
-
     def arrange(self, sums: Sums, stream: Stream, pairs: Mapping[str, Pairs]) -> Probabilities:
         """What the terms read, from the sums: over predicted rows, by class, by kind, and single entries."""
         tokens, by_class, kinds, single = sums
@@ -117,31 +108,6 @@ def _grouped(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     membership = np.zeros((len(rows), len(distinct)), np.float32)
     membership[np.arange(len(rows)), group.reshape(-1)] = 1
     return distinct, membership
-
-
-class _Reduce(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, p: Tensor, predicted: Tensor, classes: Tensor, ids: Tensor, membership: Tensor, index: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        ctx.save_for_backward(predicted, classes, ids, membership, index)
-        ctx.shape = p.shape
-        text = p[:, : len(classes)]
-        with without_autocast(p):
-            return predicted @ text, text @ classes, text.index_select(1, ids) @ membership, p.reshape(-1)[index]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        predicted, classes, ids, membership, index = ctx.saved_tensors
-        tokens, by_class, kinds, single = gradients
-        left, right = torch.cat([predicted[:, None], by_class], 1), torch.cat([tokens[None], classes.T])
-        gradient = left.new_zeros(ctx.shape) if ctx.shape[1] > len(classes) else left.new_empty(ctx.shape)
-        text = gradient[:, : len(classes)]
-        with without_autocast(left):
-            torch.mm(left, right, out=text) if text.is_contiguous() else text.copy_(left @ right)
-            text[:, ids] += kinds @ membership.T
-        gradient.view(-1).index_add_(0, index, single)
-        return gradient, None, None, None, None, None
 
 
 def without_autocast(values: Tensor) -> AbstractContextManager[object]:

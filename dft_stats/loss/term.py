@@ -10,6 +10,8 @@ from dft_stats.loss.family import Family
 from dft_stats.loss.probabilities import Pairs, Probabilities
 from dft_stats.loss.reading import Stream
 
+TERMS = ("token_frequency", "ngram_frequency", "sentence_length", "punctuation_rhythm", "entropy")
+"""Names of the five terms."""
 SoftCounts = Mapping[str, tuple[Tensor, Tensor]]
 """Family -> (numerator, denominator), one element a feature each; numerators are linear in the probabilities."""
 

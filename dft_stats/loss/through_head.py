@@ -15,7 +15,7 @@ from torch._compile import _disable_dynamo
 from dft_stats.loss import graph
 from dft_stats.loss.batch import Batch, LogitsMissing, describe
 from dft_stats.loss.credit import slopes
-from dft_stats.loss.one_pass import Head, Rows
+from dft_stats.loss.one_pass import Head, OnePass
 
 if TYPE_CHECKING:
     from dft_stats.loss.distribution_loss import DistributionLoss
@@ -121,7 +121,7 @@ def evaluate(
             "the loss is called inside a backward pass, as by `torch.utils.checkpoint` around it, which would count the batch twice; leave"
             " the loss outside: it keeps no activations, and `through_head` no logits"
         )
-    rows = Rows(loss, hidden_states, head, batch, chunk_size or loss.chunk_size)
+    rows = OnePass(loss, hidden_states, head, batch, chunk_size or loss.chunk_size)
     learns, tokens = loss.learns, batch.items(num_items)
 
     known = None
