@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from dft_stats.errors import NotFinite, VocabularyMismatch
 from dft_stats.guard import pinning
 from dft_stats.loss import DistributionLoss, DistributionReward, LogitsMissing, through_head
-from tests.compiled_for_tests import handmade
+from tests.compiled_for_tests import compiled, handmade, text_rows
 
 SIZE = handmade().vocab_size
 
@@ -135,3 +135,10 @@ def test_a_state_without_the_loss_is_told() -> None:
     with pytest.warns(UserWarning, match=r"nothing of the distribution loss \(no key begins with 'loss\.'\)"):
         model.load_state_dict({"head.weight": torch.zeros(2, 2), "head.bias": torch.zeros(2)}, strict=False)
     model.load_state_dict(model.state_dict())
+
+
+def test_rewards_are_float32_whatever_the_model_runs_in() -> None:
+    texts = text_rows("gpt2", 4, 50)
+    plain = DistributionReward(compiled("gpt2"), dead_zone=0.0)(completion_ids=texts)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert DistributionReward(compiled("gpt2"), dead_zone=0.0)(completion_ids=texts) == plain

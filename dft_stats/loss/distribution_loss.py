@@ -1,6 +1,5 @@
 """The loss itself: what the model's predictions are expected to count, what the profile says, and the witness between them."""
 
-import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dft_stats.compiled import CompiledProfile, excluding
-from dft_stats.errors import NotFinite, VocabularyMismatch
+from dft_stats.errors import NotFinite
 from dft_stats.loss import graph
 from dft_stats.loss.batch import GAP, Batch, LogitsMissing, check_rows, check_vocabulary, describe, read
 from dft_stats.loss.control import Control
@@ -18,6 +17,7 @@ from dft_stats.loss.discrepancy import direction
 from dft_stats.loss.discrepancy import discrepancies as of_families
 from dft_stats.loss.entropy import Entropy
 from dft_stats.loss.family import Exposure, Family
+from dft_stats.loss.identity import identity_of, refuse_another
 from dft_stats.loss.ngram_frequency import NgramFrequency
 from dft_stats.loss.one_pass import Head
 from dft_stats.loss.probabilities import Kinds, Pairs, Probabilities
@@ -31,15 +31,6 @@ from dft_stats.loss.token_frequency import TokenFrequency
 
 AS_IT_IS = Head(nn.Identity(), None, 1.0)
 NOT_FINITE, LOST = "the logits hold NaN or infinity", "the cross-entropy is NaN or infinite"
-
-
-DIFFERENCES = {
-    "profile_sha256": "of another profile",
-    "tokenizer_sha256": "for another tokenizer",
-    "token_rates_sha256": "with other tokens pinned",
-    "exclude": "with other tokens excluded",
-}
-"""What an entry of `DistributionLoss.identity` says if it differs."""
 
 
 class DistributionLoss(nn.Module):
@@ -126,12 +117,7 @@ class DistributionLoss(nn.Module):
         self.vocab_size = compiled.vocab_size
         self.chunk_size = max(16, min(1024, CHUNK // self.vocab_size))
         excluded = sorted(set(exclude))
-        self.identity = {
-            "profile_sha256": compiled.profile_sha256,
-            "tokenizer_sha256": compiled.tokenizer_sha256,
-            "token_rates_sha256": hashlib.sha256(compiled.token_frequency.tobytes() + compiled.token_tracked.tobytes()).hexdigest(),
-            "exclude": ",".join(map(str, excluded)),
-        }
+        self.identity = identity_of(compiled, excluded)
         compiled = excluding(compiled, excluded)
         self.discrepancies = of_families(compiled, discrepancies or {})
         self.reader, self.kinds = TokenReader(compiled), Kinds(compiled)
@@ -437,7 +423,4 @@ class DistributionLoss(nn.Module):
 
     def set_extra_state(self, state: Any) -> None:
         """Refuse the running rates of another profile or tokenizer, or of other tokens excluded or pinned."""
-        others = {name: value for name, value in self.identity.items() if state.get(name, value) != value}  # old states say less
-        if others:
-            told = "; ".join(f"{DIFFERENCES[name]} ({str(state[name])[:80]}, here {value[:80]})" for name, value in others.items())
-            raise VocabularyMismatch(f"these are the running rates of another loss: {told}; make the loss as it was, or start it anew")
+        refuse_another(state, self.identity)

@@ -10,6 +10,7 @@ from torch import Tensor
 from dft_stats.loss.batch import Batch
 from dft_stats.loss.credit import credit
 from dft_stats.loss.distribution_loss import DistributionLoss
+from dft_stats.loss.probabilities import without_autocast
 from dft_stats.loss.reward import DistributionReward
 
 
@@ -33,7 +34,8 @@ def consequences(loss: DistributionLoss, batch: Batch, shape: torch.Size, items:
         gamma: weight of what comes a token later, for each token; less than 1 has less noise and some bias.
     """
     witnesses, _ = loss.witnesses(None, batch.stream, True)
-    gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), batch.pairs, items, loss.rates())
+    with without_autocast(loss.words):
+        gains, chances = credit(loss, witnesses, batch.stream, batch.targets.clamp_min(0), batch.pairs, items, loss.rates())
     return to_go((gains - chances).view(shape), gamma) - chances.view(shape)
 
 

@@ -16,7 +16,7 @@ from dft_stats.loss.credit import credit, hard_count
 from dft_stats.loss.distribution_loss import DistributionLoss
 from dft_stats.loss.documents import Documents, text_features
 from dft_stats.loss.family import Exposure, Family
-from dft_stats.loss.probabilities import Pairs
+from dft_stats.loss.probabilities import Pairs, without_autocast
 from dft_stats.loss.reading import Stream
 
 
@@ -136,6 +136,10 @@ class DistributionReward:
     @torch.no_grad()
     def rewards(self, completion_ids: Sequence[Sequence[int]]) -> tuple[list[Tensor], Tensor, dict[str, float]]:
         """Rewards of tokens, (tokens,) for each completion, and beside them those of completions as wholes, (completions,)."""
+        with without_autocast(self.loss.words):
+            return self._rewards(completion_ids)
+
+    def _rewards(self, completion_ids: Sequence[Sequence[int]]) -> tuple[list[Tensor], Tensor, dict[str, float]]:
         device = self.loss.words.device
         texts = [torch.as_tensor(ids, dtype=torch.long, device=device) for ids in completion_ids]
         highest = max((int(text.max()) for text in texts if len(text)), default=0)
