@@ -49,6 +49,17 @@ def test_another_rule_than_the_models_is_refused(monkeypatch: pytest.MonkeyPatch
     assert made.training
 
 
+@pytest.mark.parametrize("lacks", ["parameters", "numbers"])
+def test_a_rank_that_has_no_parameters_yet_compares_nothing(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = model("HyperCLOVAX")
+    monkeypatch.setattr(hidden_states, "scaling", lambda config: (None, 1 / config.logits_scaling))
+    if lacks == "parameters":
+        check_head(made.to("meta"))
+    else:
+        torch.nn.init.constant_(made.lm_head.weight, float("nan"))
+        check_head(made)
+
+
 def test_a_model_that_four_ids_do_not_run_is_taken_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     made = model("Llama")
     monkeypatch.setattr(made, "forward", lambda **_: {}["pixels"])

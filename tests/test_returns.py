@@ -109,25 +109,29 @@ class Said:
         return [torch.tensor(ids).float() for ids in completion_ids], torch.arange(len(completion_ids)) * 10.0, {"dist/documents": 2.0}
 
 
-def test_rewards_are_followed_by_their_tokens_and_what_they_bring() -> None:
-    """Against the policy gradient written out: reward-to-go with discount, the whole without."""
+@pytest.mark.parametrize("end", [None, 0, 7])
+def test_rewards_are_followed_by_their_tokens_and_what_they_bring(end: int | None) -> None:
+    """Against the policy gradient written out: reward-to-go with discount, the whole without; the end of a text is a choice, too."""
     loss = DistributionLoss(handmade(), weights=dict.fromkeys(TERMS, 0.0), accumulation_steps=0)
     model, reward, gamma = Bigrams(), Said(), 0.5
+    if end is not None:
+        with torch.no_grad():
+            model.table[:, end] += 3
     prompts = torch.randint(1, handmade().vocab_size, (3, 4), generator=torch.Generator().manual_seed(1))
-    draw = {"max_new_tokens": 6, "generator": torch.Generator().manual_seed(2)}
+    draw = {"max_new_tokens": 6, "generator": torch.Generator().manual_seed(2), "eos_token_id": end}
     value, components, tokens = on_policy(loss, model, prompts, reward=reward, gamma=gamma, **draw)  # type: ignore[arg-type]
     (found,) = torch.autograd.grad(value, model.table)
-    drawn = tokens[:, 4:]
-    assert reward.seen == drawn.tolist()
+    drawn = [row.index(end) + 1 if end in row else len(row) for row in tokens[:, 4:].tolist()]
+    assert reward.seen == [row[:size] for row, size in zip(tokens[:, 4:].tolist(), drawn, strict=True)]
+    assert (end is None) == (set(drawn) == {6})
     assert float(components["dist/documents/reward"]) == 2
-    powers = [gamma**k for k in range(6)]
-    worth = torch.tensor(
-        [[sum(a * float(b) for a, b in zip(powers, row[t:], strict=False)) + 10 * i for t in range(6)] for i, row in enumerate(drawn)]
-    )
-    special = drawn == 0
-    log_p = model(tokens)[:, 3:-1].log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
-    assert not special.any()
-    (expected,) = torch.autograd.grad(-(worth * log_p).sum() / 3, model.table)
+    powers, log_p = [gamma**k for k in range(6)], model(tokens)[:, 3:-1].log_softmax(-1)
+    cost = torch.zeros(())
+    for i, ids in enumerate(reward.seen):
+        for t, id in enumerate(ids):
+            worth = sum(a * float(b) for a, b in zip(powers, ids[t:], strict=False)) + 10 * i
+            cost = cost - worth * log_p[i, t, id] / 3
+    (expected,) = torch.autograd.grad(cost, model.table)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
