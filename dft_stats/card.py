@@ -38,6 +38,11 @@ def own_text(card: bytes) -> bytes:
     return card.partition(END.encode())[2].removeprefix(b"\n")
 
 
+def without_head(card: bytes) -> bytes:
+    """A card without its YAML head."""
+    return re.sub(rb"\A---\n.*?\n---\n", b"", card, flags=re.DOTALL)
+
+
 def _licence(text: str) -> str:
     first = text.strip().lower().split(" ")[0].rstrip(".,;")
     return first if first in _LICENCES else "other"

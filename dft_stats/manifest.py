@@ -21,7 +21,7 @@ SELF = "manifest_sha256"
 MAX_MANIFEST_BYTES = 1 << 20
 EXPOSURE = {"documents", "words", "sentences", *(f"{kind}_{window}" for kind in ("windows", "square") for window in WINDOWS)}
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-VERSION = re.compile(r"(?:0|[1-9]\d{0,8})(?:\.(?:0|[1-9]\d{0,8})){2}")
+VERSION = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){2}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -41,13 +41,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError("larger than 1 MiB")
         manifest: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=_no_number)
         if manifest.get("format") != FORMAT:
-            raise ValueError(f"format is {manifest.get('format')!r}, not {FORMAT!r}")
+            raise ValueError(f"format is {_short(manifest.get('format'))}, not {FORMAT!r}")
         version = manifest["format_version"]
     except (ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ProfileFormatError(f"{path} is no manifest of a profile ({error}); fetch or build the profile again") from error
     if version not in (FORMAT_VERSION, TOKENS_VERSION):
         raise ProfileFormatError(
-            f"{folder} is of profile format {version}, this dft_stats reads {FORMAT_VERSION} and {TOKENS_VERSION}; "
+            f"{folder} is of profile format {_short(version)}, this dft_stats reads {FORMAT_VERSION} and {TOKENS_VERSION}; "
             "upgrade with `pip install -U dft-stats`, or rebuild the profile"
         )
     has_tokens = version == TOKENS_VERSION

@@ -7,11 +7,12 @@ from dft_stats.errors import ProfileNotFound
 
 Numbers = tuple[int, int, int]
 
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_SPEC = re.compile(r"\d{1,9}(\.\d{1,9}){0,2}")
+_NUMBER = "(?:0|[1-9][0-9]{0,8})"  # one spelling each: v01.0.0 is no version
+_SPEC = re.compile(rf"{_NUMBER}(?:\.{_NUMBER}){{0,2}}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_TAG = re.compile(r"v(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
+_TAG = re.compile(rf"v({_NUMBER})\.({_NUMBER})\.({_NUMBER})")
 LATEST = "latest"
 SPECS = '"1", "1.2", "1.2.0", "latest", or a commit of 40 hexadecimal digits'
 

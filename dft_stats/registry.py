@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dft_stats.errors import HubUnreachable, IntegrityError, LockError, ProfileNotFound
+from dft_stats.errors import HubUnreachable, IntegrityError, LockError, ProfileFormatError, ProfileNotFound
 from dft_stats.hub.lock import Locked, lock_path, locked_of
 from dft_stats.manifest import MANIFEST, NAME, VERSION, read_manifest, sha256_of
 from dft_stats.profile import Profile, read_profile
@@ -84,7 +84,7 @@ def load(
     found = find(name_or_path, hub=hub, accept_moved=accept_moved, lock=lock)
     try:
         return read_profile(found.folder, verify=verify)
-    except IntegrityError as error:
+    except ProfileFormatError as error:
         if found.kept is None:
             raise
         kept = found.kept  # damaged since it was fetched: the same again, and nothing else

@@ -88,7 +88,7 @@ def check_apart(folder: Path, limits: Limits = LIMITS) -> None:
     inherited = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
     here = str(Path(__file__).parents[1])
     environment = {name: os.environ[name] for name in inherited if name in os.environ} | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "dft_stats.untrusted", str(folder), str(limits.memory), str(limits.seconds)]
+    command = [sys.executable, "-P", "-m", "dft_stats.untrusted", str(folder), str(limits.memory), str(limits.seconds)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=2 * limits.seconds + 60, env=environment, check=False)
     except subprocess.TimeoutExpired as error:

@@ -5,8 +5,9 @@ import ipaddress
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,12 @@ from urllib.request import getproxies, proxy_bypass
 
 from dft_stats.errors import AccessDenied, DftStatsError, HubError, HubUnreachable, ProfileNotFound, VersionNotFound
 from dft_stats.hub.token import Token
-from dft_stats.reference import Numbers, version_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 LIBRARY = "dft-stats"
 PATIENCE = 0.8  # seconds in which a Hub has to take the call
-TIMEOUT = 10.0  # seconds in which it has to answer
-_TRIES, _WAIT, _LONGEST_WAIT = 3, 0.2, 4.0  # seconds, where it is busy
 _PORTS = {"http": 80, "https": 443}
 _OURS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EMFILE}
 _log = logging.getLogger("dft_stats")
@@ -81,64 +79,63 @@ def connect(
 def _is_private(address: str) -> bool:
     """Whether nobody on the way can read what is sent there."""
     url = urlsplit(address)
-    if url.scheme == "https" or url.hostname == "localhost":
-        return url.scheme in _PORTS
+    if url.scheme == "https":
+        return True
+    if url.scheme != "http" or _proxy(address):
+        return False
+    if url.hostname == "localhost":
+        return True
     try:
         return ipaddress.ip_address(url.hostname or "").is_loopback
     except ValueError:
         return False
 
 
-def published(hub: Hub, repo: str) -> dict[Numbers, str]:
-    """The commit of each version that a repository has published. The answer, or that there is none, comes soon.
-
-    Raises:
-        ProfileNotFound: no such repository, or none that this token may see.
-        AccessDenied: the token is refused.
-        HubUnreachable: offline mode is on, or nobody answers.
-        HubError: any other answer.
-    """
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
-
-    reach(hub)
-    with explained(hub, repo):
-        response = http_backoff(
-            "GET",
-            f"{hub.endpoint}/api/datasets/{repo}/refs",
-            headers=build_hf_headers(token=hub.token.reveal(), library_name=LIBRARY),
-            max_retries=_TRIES,
-            base_wait_time=_WAIT,
-            max_wait_time=_LONGEST_WAIT,
-            retry_on_exceptions=(),  # who took the call and says nothing is not called again
-            timeout=TIMEOUT,
-        )
-        hf_raise_for_status(response)
-        tags = [(version_of(tag["name"]), str(tag["targetCommit"])) for tag in response.json()["tags"]]
-    return {version: commit for version, commit in tags if version is not None}
-
-
 def reach(hub: Hub) -> None:
     """Raise `HubUnreachable` within a second if nobody takes calls at the Hub's address, or at the proxy on the way to it."""
     if hub.is_offline:
         raise HubUnreachable(f"offline mode is on, so {hub.endpoint} is not asked (HF_HUB_OFFLINE, or offline=True)")
-    url = urlsplit(hub.endpoint)
-    proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
-    way = urlsplit(proxy if proxy is None or "://" in proxy else f"http://{proxy}") if proxy else url
-    found: list[str] = ["no answer"]
+    proxy = _proxy(hub.endpoint)
+    way = urlsplit(proxy or hub.endpoint)
+    answered, said = threading.Event(), ["no answer"]
 
-    def call() -> None:  # looking a name up has no time limit of its own, so it waits in a thread
+    def call(address: tuple[Any, ...]) -> None:
+        family, kind, protocol, _, where = address
         try:
-            socket.create_connection((way.hostname or "", way.port or _PORTS.get(str(way.scheme), 443)), timeout=PATIENCE).close()
-            found[:] = []
-        except (OSError, OverflowError, ValueError) as error:
-            found[:] = [str(error)]
+            with socket.socket(family, kind, protocol) as caller:
+                caller.settimeout(PATIENCE)
+                caller.connect(where)
+            answered.set()
+        except OSError as error:
+            said[0] = str(error)
 
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    if found:
+    def look_up() -> None:  # has no time limit of its own
+        try:
+            found = socket.getaddrinfo(way.hostname or "", way.port or _PORTS.get(way.scheme, 443), type=socket.SOCK_STREAM)
+        except (OSError, ValueError) as error:
+            said[0] = str(error)
+            return
+        callers = [threading.Thread(target=call, args=(address,), daemon=True) for address in found]
+        for caller in callers:  # all at once: one of them may lead nowhere
+            caller.start()
+        for caller in callers:
+            caller.join()
+
+    first = threading.Thread(target=look_up, daemon=True)
+    first.start()
+    end = time.monotonic() + PATIENCE
+    while first.is_alive() and not answered.wait(0.01) and time.monotonic() < end:
+        pass
+    if not answered.is_set():
         through = f" through the proxy {way.hostname}" if proxy else ""
-        raise HubUnreachable(f"{hub.endpoint} cannot be reached{through} ({found[0]}); check the network, HF_ENDPOINT and the proxy")
+        raise HubUnreachable(f"{hub.endpoint} cannot be reached{through} ({said[0]}); check the network, HF_ENDPOINT and the proxy")
+
+
+def _proxy(address: str) -> str | None:
+    """The proxy on the way to an address, by the variables that the client reads."""
+    url, proxies = urlsplit(address), getproxies()
+    found = None if proxy_bypass(url.hostname or "") else proxies.get(url.scheme) or proxies.get("all")
+    return found if found is None or "://" in found else f"http://{found}"
 
 
 @contextmanager
@@ -170,7 +167,7 @@ def explained(hub: Hub, repo: str, *, but: int | None = None) -> Iterator[None]:
         elif status == 401:
             fault = AccessDenied(f"{hub.endpoint} refuses the token ({said}); log in with `hf auth login`, or give a valid HF_TOKEN")
         elif status == 403:
-            fault = AccessDenied(f"{hub.endpoint} does not allow this to {who} ({said}); it needs the right to write to {repo}")
+            fault = AccessDenied(f"{hub.endpoint} does not allow this to {who} ({said}); ask the owner of {repo} for the right to it")
         elif isinstance(error, errors.HfHubHTTPError) or status is not None:
             fault = HubError(f"{hub.endpoint} answered {status} for {repo}: {said}")
         elif isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError | OSError) or _is_transport(error):
@@ -179,7 +176,17 @@ def explained(hub: Hub, repo: str, *, but: int | None = None) -> Iterator[None]:
             fault = HubError(f"{hub.endpoint} does not answer as a Hub does for {repo} ({type(error).__name__}: {said}); check HF_ENDPOINT")
         else:
             raise
-        raise fault from None  # the client's errors carry requests, and these the token
+        _strip(raised)
+        raise fault from None
+
+
+def _strip(error: BaseException | None) -> None:
+    """Take requests and responses out of the client's errors, which stay behind ours as their context: their headers have the token."""
+    while error is not None:
+        for name in ("response", "request", "_request", "_response"):
+            with suppress(Exception):
+                setattr(error, name, None)
+        error = error.__cause__ or error.__context__
 
 
 def _is_transport(error: Exception) -> bool:

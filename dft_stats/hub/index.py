@@ -5,6 +5,7 @@ The files of a profile lie in the cache of the Hub's client, under their commit;
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from dft_stats.cache import cache_folder
 from dft_stats.hub.connection import Hub
 from dft_stats.manifest import MANIFEST
 from dft_stats.reference import Numbers, numbers
+
+_log = logging.getLogger("dft_stats")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Kept:
     commit: str
     manifest_sha256: str  # of the file
     folder: str  # where it lies
+    is_version: bool = True  # its tag was seen; False: it was asked for by its commit
+    is_checked: bool = True  # it was read apart; False: a lock file vouched for it
 
     @property
     def is_there(self) -> bool:
@@ -35,22 +40,29 @@ class Kept:
 
 
 def remember(kept: Kept) -> None:
-    """Write an entry, whole or not at all."""
-    path = _file(kept.endpoint, kept.repo, kept.version)
+    """Write an entry, whole or not at all; one that cannot be written is only missed the next time."""
+    try:
+        _write(kept)
+    except OSError as error:
+        _log.warning("%s@%s is not remembered, so that it asks the Hub again: %s", kept.repo, kept.version, error)
+
+
+def _write(kept: Kept) -> None:
+    path = _file(kept)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
         json.dump(asdict(kept), file, indent=1, sort_keys=True)
     os.replace(file.name, path)
 
 
-def forget(kept: Kept) -> None:
-    """Drop an entry."""
-    _file(kept.endpoint, kept.repo, kept.version).unlink(missing_ok=True)
-
-
 def kept_of(hub: Hub, repo: str) -> dict[Numbers, Kept]:
-    """The entries of a repository by version, gone ones too: what a version was stays known."""
-    return {numbers(kept.version): kept for kept in _read(_folder(hub.endpoint, repo))}
+    """The versions of a repository, those of which no file is left too: what a version was stays known."""
+    return {numbers(kept.version): kept for kept in _read(_folder(hub.endpoint, repo)) if kept.is_version}
+
+
+def commit_kept(hub: Hub, repo: str, commit: str) -> Kept | None:
+    """The entry of a commit of which the files are here."""
+    return next((kept for kept in _read(_folder(hub.endpoint, repo)) if kept.commit == commit and kept.is_there), None)
 
 
 def all_kept() -> list[Kept]:
@@ -74,5 +86,5 @@ def _folder(endpoint: str, repo: str) -> Path:
     return cache_folder() / "hub" / hashlib.sha256(endpoint.encode()).hexdigest()[:16] / repo.replace("/", "--")
 
 
-def _file(endpoint: str, repo: str, version: str) -> Path:
-    return _folder(endpoint, repo) / f"{version}.json"
+def _file(kept: Kept) -> Path:
+    return _folder(kept.endpoint, kept.repo) / f"{kept.version if kept.is_version else kept.commit}.json"

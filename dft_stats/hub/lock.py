@@ -45,6 +45,8 @@ def read_lock(path: Path) -> dict[str, Locked]:
         locked = {name: Locked(**entry) for name, entry in found["profiles"].items()}
         for name, entry in locked.items():
             reference = parse(name)
+            if entry.commit is not None and not Reference(name, entry.commit).is_commit:
+                raise ValueError(f"the commit of {name!r} is {entry.commit!r}")
             if reference is None or not all(isinstance(text, str) for text in (entry.spec, entry.version, entry.manifest_sha256)):
                 raise ValueError(f"the entry {name!r} has another shape")
             numbers(entry.version)

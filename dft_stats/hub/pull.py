@@ -2,17 +2,17 @@
 
 import logging
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from dft_stats.errors import HubUnreachable, IntegrityError, ProfileFormatError, TagMoved, VersionNotFound
 from dft_stats.hub import index
-from dft_stats.hub.connection import Hub, explained, published, reach
+from dft_stats.hub.connection import Hub, explained, reach
 from dft_stats.hub.index import Kept
 from dft_stats.hub.lock import Locked
+from dft_stats.hub.requests import Remote, is_same, published, some_files
 from dft_stats.manifest import CARD, MANIFEST, MAX_MANIFEST_BYTES, read_manifest, sha256_of
-from dft_stats.reference import LATEST, Numbers, Reference, numbers, spelt, tag_of
+from dft_stats.reference import LATEST, Numbers, Reference, spelt, tag_of
 from dft_stats.tables import check_bytes, table_path
 from dft_stats.untrusted import LIMITS, check_apart, check_sizes
 
@@ -45,13 +45,13 @@ def fetch(
     known = index.kept_of(hub, repo)
     there = {version: kept for version, kept in known.items() if kept.is_there}
     if locked is not None and locked.commit is not None:
-        pin, exact = locked.manifest_sha256, numbers(locked.version)
-        if exact in there and there[exact].manifest_sha256 == pin and not repair:
-            return there[exact]
-        return _download(repo, locked.commit, exact, hub, pin)
+        kept = index.commit_kept(hub, repo, locked.commit)
+        if kept is not None and kept.manifest_sha256 == locked.manifest_sha256 and not repair:
+            return kept
+        return _download(repo, locked.commit, None, hub, locked.manifest_sha256)
     if reference.is_commit:
-        same = [kept for kept in there.values() if kept.commit == reference.spec]
-        return same[0] if same and not repair else _download(repo, reference.spec, None, hub, None)
+        kept = index.commit_kept(hub, repo, reference.spec)
+        return kept if kept is not None and kept.is_checked and not repair else _download(repo, reference.spec, None, hub, None)
     fixed = reference.newest(set(there)) if reference.is_exact else None
     if fixed is not None and not accept_moved and not repair:
         return there[fixed]
@@ -95,84 +95,61 @@ def _listed(versions: Iterable[Numbers]) -> str:
 
 
 def _download(repo: str, commit: str, version: Numbers | None, hub: Hub, pin: str | None) -> Kept:
-    """Fetch the files of a commit and verify them; remember it if it is a version."""
+    """Fetch the files of a commit, verify them, and remember it."""
     reach(hub)
-    sizes = _sizes(repo, commit, hub)
+    there = some_files(hub, repo, commit, (MANIFEST, CARD))
     for name, most in ((MANIFEST, MAX_MANIFEST_BYTES), (CARD, _MAX_CARD_BYTES)):
-        if sizes.get(name, 0) > most:
-            raise ProfileFormatError(f"{name} of {repo} has {sizes[name]:,} bytes, more than {most:,}: that is no profile of dft_stats")
-    if MANIFEST not in sizes:
+        if name in there and there[name].size > most:
+            raise ProfileFormatError(
+                f"{name} of {repo} has {there[name].size:,} bytes, more than {most:,}: that is no profile of dft_stats"
+            )
+    if MANIFEST not in there:
         raise ProfileFormatError(f"{repo} holds no profile of dft_stats at the commit {commit[:12]}: it has no {MANIFEST}")
-    path, manifest = _manifest(repo, commit, hub)
+    folder = _get(repo, commit, MANIFEST, there[MANIFEST], hub).parent
+    try:
+        manifest = read_manifest(folder)
+    except ProfileFormatError as error:
+        raise type(error)(f"{repo} at the commit {commit[:12]}: {error}") from error
     digest = sha256_of(manifest)
     if pin is not None and digest != pin:
-        raise IntegrityError(
-            f"{repo} at the commit {commit[:12]} has the manifest {digest}, and {pin} was asked for; it was not read further"
-        )
+        raise IntegrityError(f"{repo} at the commit {commit[:12]} has the manifest {digest}, and {pin} was asked for; it was not read on")
     if version is not None and manifest["version"] != spelt(version):
         raise ProfileFormatError(f"the tag {tag_of(spelt(version))} of {repo} holds version {manifest['version']}: tell its owner")
     entries = {table_path(entry["name"]): entry for entry in manifest["tables"]}
-    check_sizes({name: max(sizes.get(name, 0), entry["bytes"]) for name, entry in entries.items()})
-    folder = path.parent
+    there |= some_files(hub, repo, commit, entries)
+    check_sizes({name: max(there[name].size if name in there else 0, entry["bytes"]) for name, entry in entries.items()})
     for name, entry in entries.items():
-        if sizes.get(name) != entry["bytes"]:
-            found = f"has {sizes[name]:,} bytes" if name in sizes else "is missing"
-            raise IntegrityError(f"{name} of {repo} {found}, the manifest says {entry['bytes']:,}: it was published half, or changed since")
+        found = there.get(name)
+        if found is None or found.size != entry["bytes"] or found.sha256 not in (None, entry["sha256"]):
+            what = "is missing" if found is None else f"has {found.size:,} bytes and the hash {found.sha256}"
+            raise IntegrityError(f"{name} of {repo} {what}, the manifest says otherwise: it was published half, or changed since")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        jobs: list[Future[Any]] = [pool.submit(_table, repo, commit, name, entry, folder, hub) for name, entry in entries.items()]
-        jobs += [pool.submit(_get, repo, commit, CARD, hub)] if CARD in sizes else []
+        jobs = [pool.submit(_get, repo, commit, name, there[name], hub) for name in (*entries, CARD) if name in there]
         for job in jobs:
             job.result()
+    for entry in entries.values():
+        check_bytes(folder, entry)
     if pin is None:
         check_apart(folder, LIMITS)
-    kept = Kept(hub.endpoint, repo, manifest["version"], commit, digest, str(folder))
-    if version is not None:
-        index.remember(kept)
+    kept = Kept(hub.endpoint, repo, manifest["version"], commit, digest, str(folder), version is not None, pin is None)
+    index.remember(kept)
     return kept
 
 
-def _sizes(repo: str, commit: str, hub: Hub) -> dict[str, int]:
-    """Bytes of every file of the commit that a profile may have, before any is fetched."""
-    from huggingface_hub.hf_api import RepoFile
+def _get(repo: str, commit: str, name: str, remote: Remote, hub: Hub) -> Path:
+    """A file of a commit with the hash that the Hub names; fetched once more if it has another.
 
-    with explained(hub, repo):
-        found = hub.api().list_repo_tree(repo, repo_type="dataset", revision=commit, recursive=True)
-        return {item.path: item.size for item in found if isinstance(item, RepoFile)}
-
-
-def _manifest(repo: str, commit: str, hub: Hub) -> tuple[Path, dict[str, Any]]:
-    """The manifest, whose own hash is right; fetched once more if it is not."""
-    path = _get(repo, commit, MANIFEST, hub)
-    try:
-        return path, read_manifest(path.parent)
-    except ProfileFormatError:
-        path = _get(repo, commit, MANIFEST, hub, again=True)
-    try:
-        return path, read_manifest(path.parent)
-    except ProfileFormatError as error:
-        _drop(path)
-        raise type(error)(f"{repo} at the commit {commit[:12]}: {error}") from error
-
-
-def _table(repo: str, commit: str, name: str, entry: dict[str, Any], folder: Path, hub: Hub) -> None:
-    """A table, whose hash is right: the client looks at the size of a file and no more. Fetched once more if it is not."""
-    for again in (False, True):
-        path = _get(repo, commit, name, hub, again=again)
-        try:
-            check_bytes(folder, entry)
-            return
-        except IntegrityError as error:
-            fault = error
-    _drop(path)
-    raise IntegrityError(f"{name} of {repo} arrived twice with another hash than its manifest says, and was deleted again ({fault})")
-
-
-def _get(repo: str, commit: str, name: str, hub: Hub, *, again: bool = False) -> Path:
-    """A file of a commit; no request is made if the client has it."""
+    The client looks at sizes alone, and its cache does not ask from which Hub a file came.
+    """
     from huggingface_hub import hf_hub_download
 
-    with explained(hub, repo):
-        return Path(hf_hub_download(repo, name, repo_type="dataset", revision=commit, force_download=again, **hub.given))
+    for again in (False, True):
+        with explained(hub, repo):
+            path = Path(hf_hub_download(repo, name, repo_type="dataset", revision=commit, force_download=again, **hub.given))
+        if is_same(path.read_bytes(), remote):
+            return path
+    _drop(path)
+    raise IntegrityError(f"{name} of {repo} arrived twice with another hash than the Hub says, and was deleted again")
 
 
 def _drop(path: Path) -> None:

@@ -4,19 +4,19 @@ Readers see tags alone, so a version is there whole or not at all; a commit that
 the two is mended by pushing again.
 """
 
-import hashlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dft_stats.card import END, generated, own_text
+from dft_stats.card import END, generated, own_text, without_head
 from dft_stats.errors import IntegrityError, ProfileNotFound, PublishConflict, PublishError, VersionExists, VersionTooSmall
-from dft_stats.hub.changes import Change, as_table, changes, needed, next_version, step_of
-from dft_stats.hub.connection import Hub, connect, explained, published, reach
+from dft_stats.hub.changes import STEPS, Change, as_table, changes, needed, next_version, step_of
+from dft_stats.hub.connection import Hub, connect, explained, reach
 from dft_stats.hub.pull import fetch
+from dft_stats.hub.requests import Remote, all_files, is_same, published, state_of
 from dft_stats.manifest import CARD, MANIFEST
 from dft_stats.profile import Profile, read_profile
 from dft_stats.reference import Numbers, Reference, numbers, parse, spelt, tag_of
@@ -44,6 +44,7 @@ class Pushed:
     previous: str | None  # the version before
     changes: tuple[Change, ...]  # since then
     files: tuple[str, ...]
+    gone: tuple[str, ...]  # tables of the version before that are no part of this one
     address: str
 
 
@@ -89,77 +90,109 @@ def push(
     reach(hub)
     if not hub.token:
         raise PublishError(f"publishing to {hub.endpoint} needs a token with the right to write: `hf auth login`, or HF_TOKEN")
-    api = hub.api()
-    is_private = _visibility(api, hub, repo)
-    is_new = is_private is None
-    if not public and is_private is False:
-        raise PublishError(
-            f"{repo} is public; say so (`--public`, public=True) if everybody shall read this profile, or make it private first"
-        )
-    if (public or is_private is False) and mode not in PUBLISHABLE:
-        raise PublishError(
-            f"{profile.name} was built with privacy {mode!r}, and everybody could read it at {repo}: rare words and names of its corpus "
-            "stand in its tables. Build it for publication (without `--privacy none`), or push it to a private repository"
-        )
+
+    def check_privacy(is_private: bool) -> None:
+        if not is_private and not public:
+            raise PublishError(
+                f"{repo} is public; say so (`--public`, public=True) if everybody shall read this profile, or make it private first"
+            )
+        if not is_private and mode not in PUBLISHABLE:
+            raise PublishError(
+                f"{profile.name} was built with privacy {mode!r}, and everybody could read it at {repo}: rare words and names of the "
+                "corpus stand in its tables. Build it for publication (without `--privacy none`), or push it to a private repository"
+            )
+
+    api, is_new = hub.api(), False
+    try:
+        is_private, head = state_of(hub, repo)
+        check_privacy(is_private)
+    except ProfileNotFound:
+        is_private, head, is_new = not public, "", True
+        check_privacy(is_private)
     if is_new and not dry_run:
         with explained(hub, repo):
             api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
-        is_private = _visibility(api, hub, repo)
-        if is_private is None or (not public and not is_private):
+        is_private, head = state_of(hub, repo)
+        if not public and not is_private:
             raise PublishError(
                 f"{repo} was made and is not private; nothing was sent. Look at its settings on {hub.endpoint}/datasets/{repo}"
             )
-    versions = {} if is_new and dry_run else published(hub, repo)
     files = {CARD: profile.path / CARD, MANIFEST: profile.path / MANIFEST}
     files |= {table_path(name): profile.path / table_path(name) for name in profile.tables}
-    _refuse_existing(api, hub, repo, profile, versions, files)
+    versions = published(hub, repo) if head else {}
+    there = all_files(hub, repo, head) if head else {}
+    _check_ours(repo, there)
+    _refuse_existing(hub, repo, profile, versions, files)
     previous, differing = check_step(profile, repo, versions, hub)
     commit = None
     if not dry_run:
-        commit = _commit(api, hub, repo, profile, files, message, tell)
-        _read_back(api, hub, repo, profile, commit)
+        commit = _commit(api, hub, repo, profile, files, message, tell, check_privacy, versions)
+        is_private = _read_back(hub, repo, profile, files, commit)
     return Pushed(
         repo=repo,
         version=profile.version,
         tag=tag_of(profile.version),
         commit=commit,
-        is_private=not public if is_private is None else is_private,
+        is_private=is_private,
         is_new_repo=is_new,
         previous=previous,
         changes=tuple(differing),
         files=tuple(files),
+        gone=tuple(_gone(there, files)),
         address=f"{hub.endpoint}/datasets/{repo}/tree/{tag_of(profile.version)}",
     )
 
 
 def check_step(profile: Profile, repo: str, versions: dict[Numbers, str], hub: Hub) -> tuple[str | None, list[Change]]:
-    """The version before this one and what changed since; refuses a step that is too small for it.
+    """The version before this one and what changed since; refuses a step that is too small for it, and to the version after it.
 
     Raises:
         VersionTooSmall: with the table of what changed.
         PublishError: the repository holds another profile.
     """
-    before = max((version for version in versions if version < numbers(profile.version)), default=None)
+    ours = numbers(profile.version)
+    before = max((version for version in versions if version < ours), default=None)
+    after = min((version for version in versions if version > ours), default=None)
+    found: dict[Numbers, Profile] = {}
+    for version in (before, after):
+        if version is not None:
+            found[version] = read_profile(Path(fetch(Reference(repo, spelt(version)), repo, hub).folder))
+            if found[version].name != profile.name:
+                raise PublishError(
+                    f"{repo} holds the profile {found[version].name!r}, this one is {profile.name!r}: one repository has one profile"
+                )
+    if after is not None:
+        _check_pair(profile, found[after])
     if before is None:
         return None, []
-    old = read_profile(Path(fetch(Reference(repo, spelt(before)), repo, hub).folder))
-    if old.name != profile.name:
-        raise PublishError(f"{repo} holds the profile {old.name!r}, this one is {profile.name!r}: one repository has one profile")
-    found = changes(old, profile)
-    step, least = step_of(old.version, profile.version), needed(found)
-    order = ("patch", "minor", "major")
-    if order.index(step) < order.index(least):
+    return spelt(before), _check_pair(found[before], profile)
+
+
+def _check_pair(old: Profile, new: Profile) -> list[Change]:
+    """What changed from one version to the next; refuses a step that is too small for it."""
+    found = changes(old, new)
+    step, least = step_of(old.version, new.version), needed(found)
+    if STEPS.index(step) < STEPS.index(least):
         raise VersionTooSmall(
-            f"{profile.version} after {old.version} is a {step} step, and what changed needs a {least} one: build it as "
+            f"{new.version} after {old.version} is a {step} step, and what changed needs a {least} one: build it as "
             f"{next_version(old.version, least)}. Changed:\n{as_table(found)}"
         )
-    return old.version, found
+    return found
 
 
-def _refuse_existing(api: "HfApi", hub: Hub, repo: str, profile: Profile, versions: dict[Numbers, str], files: dict[str, Path]) -> None:
+def _check_ours(repo: str, there: Mapping[str, Remote]) -> None:
+    """Refuse a repository that holds something else: nobody's data is replaced."""
+    others = sorted(set(there) - {".gitattributes", CARD})
+    if others and MANIFEST not in there:
+        raise PublishError(
+            f"{repo} holds something that is no profile ({', '.join(others[:3])}, ...): nothing was sent; give another repository"
+        )
+
+
+def _refuse_existing(hub: Hub, repo: str, profile: Profile, versions: dict[Numbers, str], files: dict[str, Path]) -> None:
     there = versions.get(numbers(profile.version))
     if there is not None:
-        same = _holds(api, hub, repo, there, files)
+        same = _holds(all_files(hub, repo, there), files)
         what = (
             "with these very files: there is nothing to do"
             if same
@@ -168,32 +201,33 @@ def _refuse_existing(api: "HfApi", hub: Hub, repo: str, profile: Profile, versio
         raise VersionExists(f"{repo} has {profile.version} already, {what}")
 
 
-def _visibility(api: "HfApi", hub: Hub, repo: str) -> bool | None:
-    """Whether the repository is private; None if there is none."""
-    try:
-        with explained(hub, repo):
-            return bool(api.repo_info(repo, repo_type="dataset").private)
-    except ProfileNotFound:
-        return None
-
-
 def _commit(
-    api: "HfApi", hub: Hub, repo: str, profile: Profile, files: dict[str, Path], message: str | None, tell: Callable[[str], None]
+    api: "HfApi",
+    hub: Hub,
+    repo: str,
+    profile: Profile,
+    files: dict[str, Path],
+    message: str | None,
+    tell: Callable[[str], None],
+    check_privacy: Callable[[bool], None],
+    checked: dict[Numbers, str],
 ) -> str:
-    """Commit and tag, again and again while others commit; the checks are made anew each time."""
+    """Commit and tag, again and again while others commit; the checks are made anew each time that something changed."""
     from huggingface_hub.errors import HfHubHTTPError
 
     for attempt in range(_TRIES):
-        versions = published(hub, repo)
-        with explained(hub, repo):
-            head = str(api.repo_info(repo, repo_type="dataset").sha)
-        _refuse_existing(api, hub, repo, profile, versions, files)
-        if attempt:
+        is_private, head = state_of(hub, repo)
+        check_privacy(is_private)
+        versions = published(hub, repo)  # after the head: who publishes in between makes the commit fail
+        _refuse_existing(hub, repo, profile, versions, files)
+        if versions != checked:
             check_step(profile, repo, versions, hub)
-        commit = head
-        if not _holds(api, hub, repo, head, files):  # else a push was interrupted before its tag
-            operations = _operations(api, hub, repo, head, files)
-            tell(f"sending {len(operations)} files to {repo}")
+            checked = versions
+        there, commit = all_files(hub, repo, head), head
+        _check_ours(repo, there)
+        if not _holds(there, files):  # else a push was interrupted before its tag
+            operations = _operations(hub, repo, head, there, files)
+            tell(f"sending {len(files)} files to {repo}")
             try:
                 with explained(hub, repo, but=412):
                     commit = api.create_commit(
@@ -217,54 +251,39 @@ def _commit(
     raise PublishConflict(f"others committed to {repo} {_TRIES} times while {profile.version} was on its way; push it again")
 
 
-def _operations(api: "HfApi", hub: Hub, repo: str, head: str, files: dict[str, Path]) -> list[Any]:
+def _operations(hub: Hub, repo: str, head: str, there: Mapping[str, Remote], files: dict[str, Path]) -> list[Any]:
     """What the commit does: our files, without tables of older versions, and what the owner wrote below the card."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, hf_hub_download
 
-    with explained(hub, repo):
-        there = list(api.list_repo_files(repo, repo_type="dataset", revision=head))
-        card = files[CARD].read_bytes()
-        if CARD in there and MANIFEST in there:
-            own = own_text(Path(hf_hub_download(repo, CARD, repo_type="dataset", revision=head, **hub.given)).read_bytes())
-            if own.strip() and not own_text(card).strip() and END.encode() in card:
-                card = generated(card) + own
-    gone = sorted(path for path in there if path.startswith("data/") and path not in files)
+    card = files[CARD].read_bytes()
+    if CARD in there and END.encode() in card and not own_text(card).strip():
+        with explained(hub, repo):
+            before = Path(hf_hub_download(repo, CARD, repo_type="dataset", revision=head, **hub.given)).read_bytes()
+        own = own_text(before) if MANIFEST in there else without_head(before)
+        card = generated(card) + own if own.strip() else card
     return [
         CommitOperationAdd(CARD, card),
         *(CommitOperationAdd(name, str(path)) for name, path in files.items() if name != CARD),
-        *(CommitOperationDelete(path) for path in gone),
+        *map(CommitOperationDelete, _gone(there, files)),
     ]
 
 
-def _holds(api: "HfApi", hub: Hub, repo: str, commit: str, files: dict[str, Path]) -> bool:
+def _gone(there: Mapping[str, Remote], files: Mapping[str, Path]) -> list[str]:
+    """Tables that the version before had and this one has not."""
+    return sorted(path for path in there if path.startswith("data/") and path not in files)
+
+
+def _holds(there: Mapping[str, Remote], files: dict[str, Path]) -> bool:
     """Whether a commit has exactly these files; the card may have more text below."""
-    hashes = _hashes(api, hub, repo, commit)
     expected = {name: path for name, path in files.items() if name != CARD}
-    data = {name for name in hashes if name.startswith("data/")}
-    return data <= expected.keys() and all(hashes.get(name) in _digests(path) for name, path in expected.items())
+    return not _gone(there, files) and all(name in there and is_same(path.read_bytes(), there[name]) for name, path in expected.items())
 
 
-def _hashes(api: "HfApi", hub: Hub, repo: str, commit: str) -> dict[str, str]:
-    """The sha256 of each large file, and git's own hash of each small one."""
-    from huggingface_hub.hf_api import RepoFile
-
-    with explained(hub, repo):
-        found = api.list_repo_tree(repo, repo_type="dataset", revision=commit, recursive=True)
-        return {item.path: item.lfs.sha256 if item.lfs else item.blob_id for item in found if isinstance(item, RepoFile)}
-
-
-def _digests(path: Path) -> tuple[str, str]:
-    data = path.read_bytes()
-    return hashlib.sha256(data).hexdigest(), hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
-def _read_back(api: "HfApi", hub: Hub, repo: str, profile: Profile, commit: str) -> None:
-    """What the Hub has under the tag is what was sent."""
+def _read_back(hub: Hub, repo: str, profile: Profile, files: dict[str, Path], commit: str) -> bool:
+    """What the Hub has under the tag is what was sent; returns whether it is private."""
     tagged = published(hub, repo).get(numbers(profile.version))
     if tagged != commit:
         raise IntegrityError(f"{tag_of(profile.version)} of {repo} is {tagged}, not {commit}, which was just published: somebody moved it")
-    files = {MANIFEST: profile.path / MANIFEST} | {table_path(name): profile.path / table_path(name) for name in profile.tables}
-    if not _holds(api, hub, repo, commit, {**files, CARD: profile.path / CARD}):
-        raise IntegrityError(
-            f"{repo} at {commit[:12]} has other files than were sent: do not use {profile.version}, publish a higher version"
-        )
+    if not _holds(all_files(hub, repo, commit), files):
+        raise IntegrityError(f"{repo} at {commit[:12]} has other files than were sent: do not use {profile.version}, publish a higher one")
+    return state_of(hub, repo)[0]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from dft_stats.errors import HubUnreachable, ProfileFormatError, ProfileNotFound
 from dft_stats.hub import index
-from dft_stats.hub.connection import Hub, connect, published
+from dft_stats.hub.connection import Hub, connect
 from dft_stats.hub.index import Kept
 from dft_stats.hub.lock import Locked, lock_path, read_lock, write_lock
+from dft_stats.hub.requests import published
 from dft_stats.manifest import read_manifest, sha256_of
 from dft_stats.reference import Reference, parse, spelt
 from dft_stats.registry import Found, embedded_versions, find, load, repo_of
@@ -114,6 +115,8 @@ def cached() -> list[Kept]:
 def remove(name: str) -> list[Kept]:
     """Delete a version, or all versions, of a repository from the cache; who had access once would have it for ever without.
 
+    Which commit a version was stays known, so that its tag cannot be moved unseen.
+
     Raises:
         ProfileNotFound: none of it is there.
     """
@@ -121,9 +124,7 @@ def remove(name: str) -> list[Kept]:
 
     reference = _named(name)
     repo = repo_of(reference)
-    found = [
-        kept for kept in index.all_kept() if kept.repo == repo and (reference.admits_text(kept.version) or reference.spec == kept.commit)
-    ]
+    found = [kept for kept in cached() if kept.repo == repo and (reference.admits_text(kept.version) or reference.spec == kept.commit)]
     if not found:
         there = ", ".join(f"{kept.repo}@{kept.version}" for kept in cached()) or "nothing"
         raise ProfileNotFound(f"{reference} is not in the cache, which has {there}")
@@ -133,7 +134,6 @@ def remove(name: str) -> list[Kept]:
             commits = {revision.commit_hash for repository in scan_cache_dir(root).repos for revision in repository.revisions}
             if kept.commit in commits:
                 scan_cache_dir(root).delete_revisions(kept.commit).execute()
-        index.forget(kept)
     return found
 
 
