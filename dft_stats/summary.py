@@ -78,7 +78,7 @@ def _miller_madow(frequencies: np.ndarray[Any, np.dtype[np.int64]]) -> float | N
 def _conditional(tokens: Counts, ngrams: Counts) -> dict[str, float]:
     block = {1: tokens.frequency_of_frequencies()} | {n: ngrams.frequency_of_frequencies(n) for n in ORDERS}
     bits = {n: entropy_bits(counts, types) for n, (counts, types) in block.items() if len(counts)}
-    return {f"conditional_{n}": bits[n] - bits[n - 1] for n in ORDERS if n in bits}
+    return {f"conditional_{n}": bits[n] - bits[n - 1] for n in ORDERS if n in bits and n - 1 in bits}
 
 
 def _types(tokens: Counts) -> dict[str, Any]:

@@ -178,6 +178,15 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert main(["verify", str(tmp_path / "x")]) == 0
 
 
+def test_noise_may_take_an_order_of_ngrams_away() -> None:
+    from dft_stats.build.epsilon import Released
+    from dft_stats.summary import summarise
+
+    tables = {name: {} for name in bounds(3)} | {"ngram_frequency/3": {("a b c",): 9}, TOTALS: {("ngram_frequency/2",): -4}}
+    found = counted(Released(tables, 3, {}), 3)
+    assert "conditional_3" not in summarise(found.counts, found.exposure)["entropies_bits"]
+
+
 def test_tables_without_a_row_are_a_profile() -> None:
     from dft_stats.build.epsilon import Released
 
