@@ -296,8 +296,9 @@ def _entropy(profile: "Profile", chunks: Chunks, table: TokenTable, reading: Rea
     for unit, number in zip(tokens.table["unit"].to_pylist(), tokens.table["count"].to_pylist(), strict=True):
         if unit_kind(unit) == WORD:
             words[unit.lower()] += number
-    pruned = np.repeat(tokens.spectrum["count"].to_numpy(), tokens.spectrum["types"].to_numpy())
-    of_words = expected_entropy_bits([*words.values(), *pruned.tolist()], ENTROPY_WINDOW)
+    pruned, types_of_pruned = (tokens.spectrum[column].to_numpy() for column in ("count", "types"))
+    number = np.concatenate([np.ones(len(words), np.int64), types_of_pruned])
+    of_words = expected_entropy_bits(np.concatenate([[*words.values()], pruned]), ENTROPY_WINDOW, number)
     types = table.entropy_type[table.fold[chunks.ids[reading.begins]]]
     weights = chunks.weights[chunks.owner[reading.begins]]
     of_pieces = expected_entropy_bits(np.bincount(types[types >= 0], weights[types >= 0]), ENTROPY_WINDOW)

@@ -32,23 +32,30 @@ def entropy_bits(counts: ArrayLike, types: ArrayLike = 1) -> float:
     return float(max(0.0, -(mass[mass > 0] * np.log2(p)).sum()))
 
 
-def miller_madow_bits(counts: ArrayLike) -> float:
-    """Entropy in bits with the bias correction (types - 1) / (2 N) nats (Miller 1955)."""
-    values = np.asarray(counts, np.float64)
-    return entropy_bits(values) + (np.count_nonzero(values) - 1) / (2 * float(values.sum()) * log(2))
+def miller_madow_bits(counts: ArrayLike, types: ArrayLike = 1) -> float:
+    """Entropy in bits with the bias correction (types - 1) / (2 N) nats (Miller 1955); arguments as in `entropy_bits`."""
+    values, number = np.broadcast_arrays(np.asarray(counts, np.float64), np.asarray(types, np.float64))
+    return entropy_bits(values, number) + (float(number[values > 0].sum()) - 1) / (2 * float((values * number).sum()) * log(2))
 
 
-def expected_entropy_bits(weights: ArrayLike, draws: int) -> float:
-    """Expected plug-in entropy of `draws` independent draws: log2 N - sum_v E[c_v log2 c_v] / N, with c_v binomial. Exact."""
-    p = _distribution(weights)
-    p = p[p > 0]
+def expected_entropy_bits(weights: ArrayLike, draws: int, types: ArrayLike = 1) -> float:
+    """Expected plug-in entropy of `draws` independent draws: log2 N - sum_v E[c_v log2 c_v] / N, with c_v binomial. Exact.
+
+    Args:
+        weights: (n,).
+        draws: N.
+        types: (n,), how many keys have each weight.
+    """
+    given, number = np.broadcast_arrays(np.asarray(weights, np.float64), np.asarray(types, np.float64))
+    there = _distribution(given * number) > 0
+    p, number = given[there] / float((given * number).sum()), number[there]
     expected = 0.0
     log_choose = 0.0
     with np.errstate(divide="ignore"):
         log_p, log_q = np.log(p), np.log1p(-np.minimum(p, 1 - 1e-16))
     for c in range(1, draws + 1):
         log_choose += np.log(draws - c + 1) - np.log(c)
-        expected += c * np.log2(c) * float(np.exp(log_choose + c * log_p + (draws - c) * log_q).sum())
+        expected += c * np.log2(c) * float((number * np.exp(log_choose + c * log_p + (draws - c) * log_q)).sum())
     return float(np.log2(draws) - expected / draws)
 
 

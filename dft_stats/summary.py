@@ -12,6 +12,8 @@ from dft_stats.statistics.entropy import WINDOW_WORDS
 from dft_stats.statistics.ngram_frequency import ORDERS
 from dft_stats.text import MARK_CLASSES, WORD, unit_kind
 
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
 
 def summarise(counts: Mapping[str, Counts], exposure: Exposure) -> dict[str, Any]:
     """Documents, sentences, words; sentence length; marks per 1,000 words; entropies in bits; types.
@@ -31,7 +33,7 @@ def summarise(counts: Mapping[str, Counts], exposure: Exposure) -> dict[str, Any
         "words": exposure.words,
         "sentence_length": sentence_lengths(counts["sentence_length"]),
         "marks_per_1000_words": marks(counts["punctuation_rhythm"], exposure),
-        "entropy_bits": _miller_madow(word_frequencies(tokens)),
+        "entropy_bits": _miller_madow(*word_frequencies(tokens)),
         "entropies_bits": windows(counts["entropy"]) | _conditional(tokens, counts["ngram_frequency"]),
         "tokens": _types(tokens),
     }
@@ -64,15 +66,16 @@ def windows(counts: Counts) -> dict[str, float]:
     return means
 
 
-def word_frequencies(tokens: Counts) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Counts of all word types. Pruned types are all taken for words, though a few are rare symbols and runs of marks."""
+def word_frequencies(tokens: Counts) -> tuple[Integers, Integers]:
+    """(counts, how many word types have each). Pruned types are all taken for words, though a few are rare symbols and runs of marks."""
     is_word = [unit_kind(unit) == WORD for unit in tokens.table["unit"].to_pylist()]
     kept = tokens.table["count"].to_numpy()[np.array(is_word, bool)]
-    return np.concatenate([kept, np.repeat(tokens.spectrum["count"].to_numpy(), tokens.spectrum["types"].to_numpy())]).astype(np.int64)
+    pruned, types = (tokens.spectrum[column].to_numpy() for column in ("count", "types"))
+    return np.concatenate([kept, pruned]), np.concatenate([np.ones_like(kept), types])
 
 
-def _miller_madow(frequencies: np.ndarray[Any, np.dtype[np.int64]]) -> float | None:
-    return miller_madow_bits(frequencies) if len(frequencies) else None
+def _miller_madow(counts: Integers, types: Integers) -> float | None:
+    return miller_madow_bits(counts, types) if len(counts) else None
 
 
 def _conditional(tokens: Counts, ngrams: Counts) -> dict[str, float]:

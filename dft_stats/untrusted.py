@@ -33,6 +33,8 @@ class Limits:
     rows: int = 200_000_000
     row_groups: int = 8_192
     decoded_bytes: int = 8 << 30  # of a table in memory
+    number: int = 10_000_000  # of a length, a gap, an entropy: arrays are as long
+    types: int = 200_000_000  # of words that were pruned
     text_bytes: int = 1 << 10  # of one token, n-gram or stretch: longer ones are no such thing
     memory: int = 4 << 30  # of the process that reads
     seconds: int = 600  # of its processor time
@@ -124,7 +126,7 @@ def _faults(path: Path, entry: Mapping[str, Any], limits: Limits) -> Iterator[st
             yield "claims more decoded bytes than a table has"
         if not table.schema_arrow.equals(expected):
             yield f"has the columns {str(table.schema_arrow)[:200]!r}, expected {expected.names}"
-        rows = decoded = 0
+        rows = decoded = pruned = 0
         for batch in table.iter_batches(batch_size=_STEP, use_threads=False):
             batch.validate(full=True)
             rows, decoded = rows + len(batch), decoded + batch.nbytes
@@ -134,8 +136,37 @@ def _faults(path: Path, entry: Mapping[str, Any], limits: Limits) -> Iterator[st
                 longest = pc.max(pc.binary_length(column)).as_py() if pa.types.is_string(kind.type) else None
                 if longest is not None and longest > limits.text_bytes:
                     yield f"has a text of {longest:,} bytes in {kind.name}, more than {limits.text_bytes:,}"
+            yield from _out_of_bounds(batch, limits)
+            pruned += _pruned_words(str(entry["name"]), batch)
+            if pruned > limits.types:
+                yield f"says that {pruned:,} types of words or more were pruned"
         if rows != entry["rows"]:
             yield f"decodes to {rows:,} rows, the manifest says {entry['rows']:,}"
+
+
+_COUNTS = ("count", "documents", "types", "square_", "cross_", "words")
+_IDS = ("id", "first", "second")
+
+
+def _out_of_bounds(batch: pa.RecordBatch, limits: Limits) -> Iterator[str]:
+    """Numbers that no counting gives, or that readers would make arrays of."""
+    for column, kind in zip(batch.columns, batch.schema, strict=True):
+        if not pa.types.is_integer(kind.type) or not len(column):
+            continue
+        least, most = pc.min_max(column).as_py().values()
+        is_count = kind.name.startswith(_COUNTS)
+        if least is None or least < (0 if is_count else -1):
+            yield f"has {least} in {kind.name}"
+        elif not is_count and kind.name not in _IDS and most > limits.number:
+            yield f"has {most:,} in {kind.name}, more than {limits.number:,}"
+
+
+def _pruned_words(name: str, batch: pa.RecordBatch) -> int:
+    """How many types of words a part of the spectrum says were pruned: readers make as many numbers of them."""
+    if name != "spectrum":
+        return 0
+    words = batch.filter(pc.is_in(batch["table"], pa.array(["token_frequency", "surface"])))
+    return int(pc.sum(words["types"]).as_py() or 0)
 
 
 def _said(error: BaseException) -> str:

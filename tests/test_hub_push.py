@@ -131,8 +131,8 @@ def test_private_unless_said_and_never_by_accident(server: HubServer, tmp_path: 
 
 def test_a_repository_that_turns_out_public_gets_nothing(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when an organisation makes every new repository public: what was asked for is not what there is."""
-    real = pushing._visibility
-    monkeypatch.setattr(pushing, "_visibility", lambda *given: None if real(*given) is None else False)
+    real = pushing.state_of
+    monkeypatch.setattr(pushing, "state_of", lambda *given: (False, real(*given)[1]))
     with pytest.raises(PublishError, match="is not private; nothing was sent"):
         push(made(tmp_path), REPO, hub=server.as_user())
     assert len(server.state(REPO)["commits"]) == 1
@@ -249,3 +249,47 @@ def test_a_store_that_refuses_a_file_leaves_nothing_half_published(server: HubSe
     with pytest.raises(HubError, match="answered 400"):
         push(made(tmp_path), REPO, hub=server.as_user())
     assert server.state(REPO)["tags"] == {}
+
+
+def test_a_repository_of_something_else_is_left_alone(server: HubServer, tmp_path: Path) -> None:
+    api = server.as_user().api()
+    api.create_repo(REPO, repo_type="dataset", private=True)
+    server.control("touch", repo=REPO, path="data/train.parquet", text="mine")
+    before = server.state(REPO)
+    for dry_run in (True, False):
+        with pytest.raises(PublishError, match=r"is no profile \(data/train\.parquet"):
+            push(made(tmp_path), REPO, hub=server.as_user(), dry_run=dry_run)
+    assert server.state(REPO) == before
+
+
+def test_a_card_that_was_there_before_the_profile_stays_below_it(server: HubServer, tmp_path: Path) -> None:
+    server.as_user().api().create_repo(REPO, repo_type="dataset", private=True)
+    server.control("touch", repo=REPO, path="README.md", text="---\nlicense: other\n---\n# Ours\n")
+    push(made(tmp_path, card=f"# one\n{END}\n"), REPO, hub=server.as_user())
+    assert (locate_as(server, REPO) / "README.md").read_text() == f"# one\n{END}\n# Ours\n"
+
+
+def test_a_version_in_between_fits_both_its_neighbours(server: HubServer, tmp_path: Path) -> None:
+    for version, texts in (("1.0.0", TEXTS), ("1.1.1", TEXTS[1:])):
+        push(made(tmp_path, version, texts), REPO, hub=server.as_user())
+    with pytest.raises(VersionTooSmall, match=r"1\.1\.1 after 1\.1\.0 is a patch step"):
+        push(made(tmp_path, "1.1.0", TEXTS[2:]), REPO, hub=server.as_user())
+    assert push(made(tmp_path / "x", "1.1.0", TEXTS[1:]), REPO, hub=server.as_user()).previous == "1.0.0"
+    with pytest.raises(PublishError, match="holds the profile 'contracts', this one is 'cooking'"):
+        push(profile_of(TEXTS, tmp_path / "cooking", name="cooking", version="0.5.0"), REPO, hub=server.as_user())
+
+
+def test_a_repository_that_becomes_public_on_the_way_gets_nothing(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(made(tmp_path), REPO, hub=server.as_user())
+    real = pushing.check_step
+
+    def opened(*given: object) -> object:
+        server.control("set", repo=REPO, private=False)
+        return real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pushing, "check_step", opened)
+    with pytest.raises(PublishError, match="is public; say so"):
+        push(made(tmp_path, "1.0.1"), REPO, hub=server.as_user())
+    assert len(server.state(REPO)["tags"]) == 1

@@ -101,6 +101,30 @@ def test_a_text_longer_than_any_token_is_refused(folder: Path) -> None:
         check(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "what"),
+    [
+        ("sentence_length", {"length": 2_000_000_000}, "more than 10,000,000"),
+        ("sentence_length", {"length": -5}, "-5 in length"),
+        ("token_frequency", {"count": -1}, "-1 in count"),
+        ("spectrum", {"table": "token_frequency", "group": "", "count": 1, "types": 2_000_000_000}, "types of words or more were pruned"),
+    ],
+)
+def test_numbers_that_no_counting_gives_are_refused(folder: Path, sound: Profile, name: str, change: dict[str, Any], what: str) -> None:
+    table = sound.table(name)
+    row = (table.slice(0, 1).to_pylist() or [{}])[0] | change
+    put(folder, name, pa.concat_tables([table, pa.Table.from_pylist([row], schema=SCHEMAS[name])]).combine_chunks())
+    with pytest.raises(UnsafeProfile, match=what):
+        check(folder)
+
+
+def test_the_process_apart_imports_nothing_from_the_working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for module in ("random", "json", "pyarrow"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    check_apart(folder)
+
+
 def test_sizes_are_refused_before_anything_is_read(folder: Path) -> None:
     with pytest.raises(UnsafeProfile, match="more than the 100 that a table may have"):
         check_sizes({"data/a.parquet": 101}, Limits(table_bytes=100))

@@ -148,7 +148,7 @@ def _get(repo: str, commit: str, name: str, remote: Remote, hub: Hub) -> Path:
             path = Path(hf_hub_download(repo, name, repo_type="dataset", revision=commit, force_download=again, **hub.given))
         if is_same(path.read_bytes(), remote):
             return path
-    _drop(path)
+        _drop(path)  # the client would leave its link to a damaged file where it is
     raise IntegrityError(f"{name} of {repo} arrived twice with another hash than the Hub says, and was deleted again")
 
 
