@@ -194,20 +194,20 @@ def test_what_few_authors_have_is_not_told(tmp_path: Path) -> None:
 
 def test_documents_of_nobody_are_of_one(tmp_path: Path) -> None:
     rows = [{"text": text, "author": None} for text in prose(40)]
-    profile = build(rows, out=tmp_path / "x", name="x", group_column="author")
-    assert sum(len(profile.table(name)) for name in profile.counted) == 0
-    assert {row["spelling"] for row in profile.table("spelling").to_pylist()} <= {"x", " x", "\n\nx", "x\n\n", " x\n\n", "\n\nx\n\n"}
-    assert problems(profile.path) == []
+    with pytest.raises(CorpusError, match=r"not one word .* of the 40 documents would be kept .* or groups of them.*--privacy none"):
+        build(rows, out=tmp_path / "x", name="x", group_column="author")
 
 
 @pytest.mark.parametrize("group_column", [None, "author"])
 def test_tokens_have_the_same_floor(tmp_path: Path, group_column: str | None) -> None:
     rows = rows_of(60, 6 if group_column is None else 4)
-    profile = build(rows, out=tmp_path / "x", name="x", text_column="text", group_column=group_column, tokenizer=joining(), max_order=2)
+    how = {"text_column": "text", "group_column": group_column, "tokenizer": joining(), "max_order": 2}
     if group_column is not None:
-        assert len(profile.table("token_ids")) == len(profile.table("token_pairs")) == 0
-    else:
-        assert pc.min(profile.table("token_pairs")["documents"]).as_py() >= 5
+        with pytest.raises(CorpusError, match="of the 60 documents would be kept"):
+            build(rows, out=tmp_path / "x", name="x", **how)
+        return
+    profile = build(rows, out=tmp_path / "x", name="x", **how)
+    assert pc.min(profile.table("token_pairs")["documents"]).as_py() >= 5
     assert profile.counts("token_ids").total() > 1000
     assert problems(profile.path) == []
 

@@ -288,7 +288,8 @@ def test_little_mass_in_the_tables_is_told(tmp_path: Path, capsys: pytest.Captur
     """Of ten documents all say "the", a tenth of their words."""
     texts = [f"the {' '.join(f'w{document}x{i}' for i in range(9))}" for document in range(10)]
     told: list[str] = []
-    build([{"text": text} for text in texts], out=tmp_path / "x", name="x", min_documents=least, progress=told.append)
+    rows = [{"text": text} for text in texts]
+    build(rows, out=tmp_path / "x", name="x", privacy="none", min_documents=least, progress=told.append)
     expected = "warning: the tables keep 10% of the running words and marks; a smaller min_documents (`--min-documents`) keeps more"
     assert (expected in told) == is_told
     tell = teller()

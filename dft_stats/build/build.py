@@ -259,16 +259,18 @@ def _written(
 def _check_kept(counted: Counted, keep: Keep) -> None:
     """Refuse to write a profile without a word in it."""
     documents = counted.exposure.documents
+    least = f"a profile that may be published tells nothing of fewer than {keep.floor} documents, or groups of them"
+    hint = f'. That is the least here: {least}; `--privacy none` (privacy="none") tells all, and stays with you' if keep.floor else ""
     if keep.min_documents > documents:
         raise CorpusError(
             f"min_documents (`--min-documents`) is {keep.min_documents:,}, and the corpus has {documents:,} documents, so that nothing "
-            f"would be kept; give at most {documents:,}"
+            f"would be kept; give at most {documents:,}{hint}"
         )
     if not len(counted.counts[TOKEN_FREQUENCY.name].table):
         raise CorpusError(
             f"not one word or mark of the {documents:,} documents would be kept with min_documents {keep.min_documents:,} "
             f"(`--min-documents`), min_count {keep.min_count:,} (`--min-count`) and max_rows {dict(keep.max_rows)}; give smaller numbers "
-            "of documents and occurrences"
+            f"of documents and occurrences{hint}"
         )
 
 
