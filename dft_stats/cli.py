@@ -1,7 +1,6 @@
 """`dft-stats`: the package from the command line. Results on stdout, as tables or `--json`; progress and errors on stderr."""
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dft_stats.errors import DftStatsError
 from dft_stats.hub.commands import add_commands
+from dft_stats.output import print_json
 
 if TYPE_CHECKING:
     from dft_stats.build.planned import PlannedShard
@@ -141,7 +141,7 @@ def _list(given: argparse.Namespace) -> int:
 
     found = list_profiles()
     if given.json:
-        return _json([asdict(info) | {"path": str(info.path)} for info in found])
+        return print_json([asdict(info) | {"path": str(info.path)} for info in found])
     from dft_stats.report import show_list
 
     show_list(found)
@@ -153,7 +153,7 @@ def _show(given: argparse.Namespace) -> int:
 
     profile = load(given.profile)
     if given.json:
-        return _json(_facts(profile))
+        return print_json(_facts(profile))
     from dft_stats.report import show_profile
 
     show_profile(profile)
@@ -168,7 +168,7 @@ def _compare(given: argparse.Namespace) -> int:
     with _judged(given, like=reference) as other:
         found = compare(reference, other)
     if given.json:
-        return _json(found.to_dict())
+        return print_json(found.to_dict())
     from dft_stats.report import show_comparison
 
     show_comparison(found)
@@ -187,7 +187,7 @@ def _nearest(given: argparse.Namespace) -> int:
     with _judged(given, like=references[0]) as other:
         found = nearest(other, references)
     if given.json:
-        return _json([{"name": name, "distance": distance} for name, distance in found])
+        return print_json([{"name": name, "distance": distance} for name, distance in found])
     from dft_stats.report import show_nearest
 
     show_nearest(found)
@@ -195,7 +195,6 @@ def _nearest(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from dft_stats.errors import DftStatsError
     from dft_stats.registry import locate
     from dft_stats.untrusted import check_apart
     from dft_stats.verify import problems
@@ -207,7 +206,7 @@ def _verify(given: argparse.Namespace) -> int:
     except DftStatsError as error:
         found = [str(error)]
     if given.json:
-        _json({"profile": str(folder), "ok": not found, "problems": found})
+        print_json({"profile": str(folder), "ok": not found, "problems": found})
     elif found:
         print(*(f"error: {line}" for line in found), sep="\n", file=sys.stderr)
     else:
@@ -249,7 +248,7 @@ def _build(given: argparse.Namespace) -> int:
     for fault, number in profile.manifest["excluded"].items():
         print(f"left out: {fault}: {number:,}", file=sys.stderr)
     if given.json:
-        return _json(_facts(profile))
+        return print_json(_facts(profile))
     print(f"{given.out}: {profile!r}")
     return 0
 
@@ -272,7 +271,7 @@ def _audit(given: argparse.Namespace) -> int:
         progress=teller(),
     )
     if given.json:
-        _json(found.to_dict())
+        print_json(found.to_dict())
     else:
         show_audit(found.to_dict())
     return 1 if found.leaks else 0
@@ -284,7 +283,7 @@ def _names(path: Path | None) -> list[str]:
 
 def _dry_run(found: "Sequence[PlannedShard]", *, as_json: bool) -> int:
     if as_json:
-        return _json([asdict(shard) for shard in found])
+        return print_json([asdict(shard) for shard in found])
     for shard in found:
         print(f"{shard.size / 1e6:10,.1f} MB  {'counted' if shard.is_counted else 'to do  '}  {shard.label}")
     todo = [shard for shard in found if not shard.is_counted]
@@ -299,7 +298,7 @@ def _merge(given: argparse.Namespace) -> int:
 
     profile = combine([load(name) for name in given.profiles], out=given.out, name=given.name, version=given.version)
     if given.json:
-        return _json(_facts(profile))
+        return print_json(_facts(profile))
     print(f"{given.out}: {profile!r}")
     return 0
 
@@ -362,11 +361,6 @@ def _check_texts(given: Sequence[str]) -> None:
 
 def _facts(profile: "Profile") -> dict[str, Any]:
     return {"name": profile.name, "version": profile.version, "segmenter": profile.manifest["segmenter"], **profile.summary()}
-
-
-def _json(value: Any) -> int:
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1))
-    return 0
 
 
 if __name__ == "__main__":

@@ -45,10 +45,6 @@ class Reference:
             return True
         return not self.is_commit and version[: self.spec.count(".") + 1] == tuple(map(int, self.spec.split(".")))
 
-    def admits_text(self, version: str) -> bool:
-        """`admits`, of a version such as "1.2.0"."""
-        return self.admits(numbers(version))
-
     def newest(self, versions: set[Numbers]) -> Numbers | None:
         """The highest version that is admitted."""
         return max((version for version in versions if self.admits(version)), default=None)

@@ -46,6 +46,15 @@ def mix(number: np.uint64) -> np.uint64:
     return number ^ (number >> _32)
 
 
+@njit(cache=True, nogil=True)
+def place_of(slots: Hashes, number: np.uint64) -> int:
+    """Where a number stands in a table with open addressing, or the free place where it belongs; 0 is free, the size a power of 2."""
+    place = np.int64(number & np.uint64(slots.size - 1))
+    while slots[place] and slots[place] != number:
+        place = (place + 1) & (slots.size - 1)
+    return place  # type: ignore[return-value]
+
+
 def unmix(mixed: Hashes) -> Hashes:
     """The inverse of `mix`."""
     number = (mixed ^ (mixed >> _32)) * _GATHER

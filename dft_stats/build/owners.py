@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dft_stats.build.events import STREAM_FLAGS, Part, ngrams, stretches
-from dft_stats.build.hashing import Hashes, hash_texts, mix
+from dft_stats.build.hashing import Hashes, hash_texts, mix, place_of
 from dft_stats.build.scan import OPENS
 from dft_stats.build.units import Units
 from dft_stats.statistics import NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY
@@ -94,11 +94,8 @@ def _places(keys: Hashes) -> tuple[Hashes, NDArray[np.int32]]:
 
 @njit(cache=True, nogil=True)
 def _fill(keys: Hashes, slots: Hashes, index: NDArray[np.int32]) -> None:
-    last = np.uint64(slots.size - 1)
     for i in range(keys.size):
-        place = np.int64(keys[i] & last)
-        while slots[place]:
-            place = (place + 1) & (slots.size - 1)
+        place = place_of(slots, keys[i])
         slots[place], index[place] = keys[i], i
 
 
@@ -115,15 +112,12 @@ def _note(
     seen: Ints,
     number: Ints,
 ) -> None:
-    last, document = np.uint64(slots.size - 1), -1
+    document = -1
     for i in range(hashes.size):
         document += flags[i] & OPENS != 0
         if not counted[i]:
             continue
-        key = np.uint64(mix(hashes[i]))
-        place = np.int64(key & last)
-        while slots[place] and slots[place] != key:
-            place = (place + 1) & (slots.size - 1)
+        place = place_of(slots, mix(hashes[i]))
         if not slots[place]:
             continue
         own = index[place]

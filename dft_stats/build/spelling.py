@@ -13,7 +13,7 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from dft_stats.build.hashing import Hashes, feed_byte, mix
+from dft_stats.build.hashing import Hashes, feed_byte, mix, place_of
 from dft_stats.build.scan import write_utf8
 from dft_stats.spelling import COST, DIGITS, LONGEST, SCHEMA, lowered
 
@@ -165,21 +165,12 @@ def _with_room(values: NDArray[Any], size: int) -> NDArray[Any]:
 
 
 @njit(cache=True, nogil=True)
-def _place(slots: Hashes, number: np.uint64) -> int:
-    """Slot of a number, or the free one where it belongs."""
-    place = np.int64(number & np.uint64(slots.size - 1))
-    while slots[place] and slots[place] != number:
-        place = (place + 1) & (slots.size - 1)
-    return place  # type: ignore[return-value]
-
-
-@njit(cache=True, nogil=True)
 def _move(table: Arrays, larger: Arrays) -> None:
     slots, counts, notes, _ = table
     new_slots, new_counts, new_notes, _ = larger
     for i in range(slots.size):
         if slots[i]:
-            place = _place(new_slots, slots[i])
+            place = place_of(new_slots, slots[i])
             new_slots[place], new_counts[place], new_notes[place] = slots[i], counts[i], notes[i]
 
 
@@ -260,12 +251,12 @@ def _know(data: Bytes, ends: Ints, classes: Bytes, lower: Codes, words: Arrays, 
         while i < end:
             word, behind = _run(codes, classes, i, end)
             number = _number(codes, i, word)
-            place = _place(marks[0], number)
+            place = place_of(marks[0], number)
             if not marks[0][place]:
                 marks[0][place] = number
                 marks[3][0] += 1
             number = _lower_number(codes, word, behind, lower)
-            place = _place(words[0], number)
+            place = place_of(words[0], number)
             if not words[0][place]:
                 words[0][place] = number
                 words[3][0] += 1
@@ -282,7 +273,7 @@ def _know_pieces(codes: Codes, begin: int, end: int, lower: Codes, word: np.int3
         for j in range(i + 1, min(i + LONGEST, end)):
             number = feed_byte(number, lower[codes[j]])
             key = _finish(number)
-            place = _place(slots, key)
+            place = place_of(slots, key)
             if not slots[place]:
                 slots[place] = key
                 used[0] += 1
@@ -329,7 +320,7 @@ def _add(
         found = 0
         while i < end:
             word, behind = _run(codes, classes, i, end)
-            is_known = marks[0][_place(marks[0], _number(codes, i, word))] != 0
+            is_known = marks[0][place_of(marks[0], _number(codes, i, word))] != 0
             for j in range(i, word):
                 if j == i or not is_known:
                     cuts[found] = j
@@ -340,7 +331,7 @@ def _add(
                     cuts[found] = j
                     found += 1
             elif word < behind:
-                if words[0][_place(words[0], _lower_number(codes, word, behind, lower))]:
+                if words[0][place_of(words[0], _lower_number(codes, word, behind, lower))]:
                     cuts[found] = word
                     found += 1
                 else:
@@ -376,7 +367,7 @@ def _cut(
         number = feed_byte(_SEED, lower[codes[begin + i]])
         for j in range(i + 1, min(i + LONGEST, size)):
             number = feed_byte(number, lower[codes[begin + j]])
-            place = _place(slots, _finish(number))
+            place = place_of(slots, _finish(number))
             if slots[place]:
                 cost = best[i] + COST - log2(counts[place] + 1)
                 if cost < best[j + 1]:
@@ -400,7 +391,7 @@ def _count(codes: Codes, begin: int, end: int, count: int, rows: Arrays, letters
     """Add to the row of a text; returns its number."""
     slots, counts, notes, used = rows
     number = _number(codes, begin, end)
-    place = _place(slots, number)
+    place = place_of(slots, number)
     if not slots[place]:
         row = used[0]
         slots[place], notes[place] = number, row

@@ -1,12 +1,13 @@
 """`dft-stats push | pull | versions | lock | cache`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+
+from dft_stats.output import print_json
 
 Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
@@ -35,10 +36,10 @@ def _push(given: argparse.Namespace) -> int:
     from dft_stats.hub.changes import as_table
     from dft_stats.hub.push import push
 
-    tell = lambda line: print(line, file=sys.stderr)  # noqa: E731
+    tell = partial(print, file=sys.stderr)
     done = push(given.folder, given.repo, public=given.public, dry_run=given.dry_run, message=given.message, progress=tell)
     if given.json:
-        return _json(asdict(done))
+        return print_json(asdict(done))
     what = "would be published" if given.dry_run else f"is published, commit {done.commit}"
     who = "private" if done.is_private else "public"
     print(f"{done.repo} {done.version} {what} ({who}, {len(done.files)} files): {done.address}")
@@ -54,7 +55,7 @@ def _pull(given: argparse.Namespace) -> int:
     folder = pull(given.profile, to=given.to, accept_moved=given.accept_moved)
     profile = read_profile(folder)
     if given.json:
-        return _json({"name": profile.name, "version": profile.version, "folder": str(folder), "sha256": profile.sha256})
+        return print_json({"name": profile.name, "version": profile.version, "folder": str(folder), "sha256": profile.sha256})
     print(f"{folder}: {profile!r}")
     return 0
 
@@ -64,7 +65,7 @@ def _versions(given: argparse.Namespace) -> int:
 
     found = versions(given.profile)
     if given.json:
-        return _json([asdict(version) for version in found])
+        return print_json([asdict(version) for version in found])
     for version in found:
         places = [place for place, is_there in (("embedded", version.is_embedded), ("kept here", version.is_kept)) if is_there]
         print(f"{version.version:10} {(version.commit or '')[:12]:12} {', '.join(places)}".rstrip())
@@ -77,7 +78,7 @@ def _lock(given: argparse.Namespace) -> int:
 
     locked = lock(given.profiles, path=given.file)
     if given.json:
-        return _json({name: asdict(entry) for name, entry in locked.items()})
+        return print_json({name: asdict(entry) for name, entry in locked.items()})
     for name, entry in sorted(locked.items()):
         print(f"{name}@{entry.version}  {entry.commit or 'embedded'}  {entry.manifest_sha256[:16]}")
     print(f"written to {given.file or lock_path()}", file=sys.stderr)
@@ -89,12 +90,7 @@ def _cache(given: argparse.Namespace) -> int:
 
     found = remove(given.remove) if given.remove else cached()
     if given.json:
-        return _json([asdict(kept) for kept in found])
+        return print_json([asdict(kept) for kept in found])
     for kept in found:
         print(f"{'removed ' if given.remove else ''}{kept.repo}@{kept.version}  {kept.commit[:12]}  {kept.endpoint}  {kept.folder}")
-    return 0
-
-
-def _json(value: Any) -> int:
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1))
     return 0

@@ -96,7 +96,8 @@ def _listed(versions: Iterable[Numbers]) -> str:
 
 def _download(repo: str, commit: str, version: Numbers | None, hub: Hub, pin: str | None) -> Kept:
     """Fetch the files of a commit, verify them, and remember it."""
-    reach(hub)
+    if version is None:  # else its tag was asked for just now
+        reach(hub)
     there = some_files(hub, repo, commit, (MANIFEST, CARD))
     for name, most in ((MANIFEST, MAX_MANIFEST_BYTES), (CARD, _MAX_CARD_BYTES)):
         if name in there and there[name].size > most:

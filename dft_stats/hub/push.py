@@ -7,7 +7,7 @@ the two is mended by pushing again.
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,48 +85,27 @@ def push(
     found = problems(profile.path)
     if found:
         raise PublishError(f"{profile.path} is not sound, nothing was sent: {'; '.join(found[:3])}")
-    mode = str((profile.manifest.get("privacy") or {}).get("mode", "none"))
     hub = hub or connect()
     reach(hub)
     if not hub.token:
         raise PublishError(f"publishing to {hub.endpoint} needs a token with the right to write: `hf auth login`, or HF_TOKEN")
-
-    def check_privacy(is_private: bool) -> None:
-        if not is_private and not public:
-            raise PublishError(
-                f"{repo} is public; say so (`--public`, public=True) if everybody shall read this profile, or make it private first"
-            )
-        if not is_private and mode not in PUBLISHABLE:
-            raise PublishError(
-                f"{profile.name} was built with privacy {mode!r}, and everybody could read it at {repo}: rare words and names of the "
-                "corpus stand in its tables. Build it for publication (without `--privacy none`), or push it to a private repository"
-            )
-
-    api, is_new = hub.api(), False
-    try:
-        is_private, head = state_of(hub, repo)
-        check_privacy(is_private)
-    except ProfileNotFound:
-        is_private, head, is_new = not public, "", True
-        check_privacy(is_private)
+    files = {CARD: profile.path / CARD, MANIFEST: profile.path / MANIFEST}
+    files |= {table_path(name): profile.path / table_path(name) for name in profile.tables}
+    api = hub.api()
+    found_there = _look(hub, repo, profile, files, public=public)
+    is_new = found_there is None
     if is_new and not dry_run:
         with explained(hub, repo):
             api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
-        is_private, head = state_of(hub, repo)
-        if not public and not is_private:
+        if not public and not state_of(hub, repo)[0]:
             raise PublishError(
                 f"{repo} was made and is not private; nothing was sent. Look at its settings on {hub.endpoint}/datasets/{repo}"
             )
-    files = {CARD: profile.path / CARD, MANIFEST: profile.path / MANIFEST}
-    files |= {table_path(name): profile.path / table_path(name) for name in profile.tables}
-    versions = published(hub, repo) if head else {}
-    there = all_files(hub, repo, head) if head else {}
-    _check_ours(repo, there)
-    _refuse_existing(hub, repo, profile, versions, files)
-    previous, differing = check_step(profile, repo, versions, hub)
-    commit = None
+        found_there = _look(hub, repo, profile, files, public=public)
+    seen = found_there or _Seen(not public, "", {}, {}, None, [])
+    commit, is_private = None, seen.is_private
     if not dry_run:
-        commit = _commit(api, hub, repo, profile, files, message, tell, check_privacy, versions)
+        commit, seen = _commit(api, hub, repo, profile, files, seen, message, tell, public=public)
         is_private = _read_back(hub, repo, profile, files, commit)
     return Pushed(
         repo=repo,
@@ -135,15 +114,66 @@ def push(
         commit=commit,
         is_private=is_private,
         is_new_repo=is_new,
-        previous=previous,
-        changes=tuple(differing),
+        previous=seen.previous,
+        changes=tuple(seen.changes),
         files=tuple(files),
-        gone=tuple(_gone(there, files)),
+        gone=tuple(_gone(seen.files, files)),
         address=f"{hub.endpoint}/datasets/{repo}/tree/{tag_of(profile.version)}",
     )
 
 
-def check_step(profile: Profile, repo: str, versions: dict[Numbers, str], hub: Hub) -> tuple[str | None, list[Change]]:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A repository that this profile may be published in, as it was when it was looked at."""
+
+    is_private: bool
+    head: str
+    files: Mapping[str, Remote]  # of the head
+    versions: Mapping[Numbers, str]
+    previous: str | None
+    changes: list[Change]  # since the previous version
+
+
+def _look(hub: Hub, repo: str, profile: Profile, files: dict[str, Path], *, public: bool, before: _Seen | None = None) -> _Seen | None:
+    """Check everything that can stand against publishing; None if there is no such repository yet.
+
+    Args:
+        hub: where.
+        repo: which.
+        profile: what.
+        files: of it.
+        public: whether everybody may read it.
+        before: how the repository was found before: versions that were compared then are not compared again.
+    """
+    try:
+        is_private, head = state_of(hub, repo)
+    except ProfileNotFound:
+        _check_privacy(repo, profile, not public, public)
+        return None
+    _check_privacy(repo, profile, is_private, public)
+    versions = published(hub, repo)  # after the head: who publishes in between makes the commit fail
+    _refuse_existing(hub, repo, profile, versions, files)
+    there = all_files(hub, repo, head)
+    _check_ours(repo, there)
+    if before is not None and before.versions == versions:
+        return replace(before, is_private=is_private, head=head, files=there)
+    return _Seen(is_private, head, there, versions, *check_step(profile, repo, versions, hub))
+
+
+def _check_privacy(repo: str, profile: Profile, is_private: bool, public: bool) -> None:
+    mode = str((profile.manifest.get("privacy") or {}).get("mode", "none"))
+    if not is_private and not public:
+        raise PublishError(
+            f"{repo} is public; say so (`--public`, public=True) if everybody shall read this profile, or make it private first"
+        )
+    if not is_private and mode not in PUBLISHABLE:
+        raise PublishError(
+            f"{profile.name} was built with privacy {mode!r}, and everybody could read it at {repo}: rare words and names of the "
+            "corpus stand in its tables. Build it for publication (without `--privacy none`), or push it to a private repository"
+        )
+
+
+def check_step(profile: Profile, repo: str, versions: Mapping[Numbers, str], hub: Hub) -> tuple[str | None, list[Change]]:
     """The version before this one and what changed since; refuses a step that is too small for it, and to the version after it.
 
     Raises:
@@ -189,7 +219,7 @@ def _check_ours(repo: str, there: Mapping[str, Remote]) -> None:
         )
 
 
-def _refuse_existing(hub: Hub, repo: str, profile: Profile, versions: dict[Numbers, str], files: dict[str, Path]) -> None:
+def _refuse_existing(hub: Hub, repo: str, profile: Profile, versions: Mapping[Numbers, str], files: dict[str, Path]) -> None:
     there = versions.get(numbers(profile.version))
     if there is not None:
         same = _holds(all_files(hub, repo, there), files)
@@ -207,26 +237,20 @@ def _commit(
     repo: str,
     profile: Profile,
     files: dict[str, Path],
+    seen: _Seen,
     message: str | None,
     tell: Callable[[str], None],
-    check_privacy: Callable[[bool], None],
-    checked: dict[Numbers, str],
-) -> str:
-    """Commit and tag, again and again while others commit; the checks are made anew each time that something changed."""
+    *,
+    public: bool,
+) -> tuple[str, _Seen]:
+    """Commit and tag, again and again while others commit; everything is checked anew right before."""
     from huggingface_hub.errors import HfHubHTTPError
 
     for attempt in range(_TRIES):
-        is_private, head = state_of(hub, repo)
-        check_privacy(is_private)
-        versions = published(hub, repo)  # after the head: who publishes in between makes the commit fail
-        _refuse_existing(hub, repo, profile, versions, files)
-        if versions != checked:
-            check_step(profile, repo, versions, hub)
-            checked = versions
-        there, commit = all_files(hub, repo, head), head
-        _check_ours(repo, there)
-        if not _holds(there, files):  # else a push was interrupted before its tag
-            operations = _operations(hub, repo, head, there, files)
+        seen = _look(hub, repo, profile, files, public=public, before=seen) or seen  # again: comparing versions took a while
+        commit = seen.head
+        if not _holds(seen.files, files):  # else a push was interrupted before its tag
+            operations = _operations(hub, repo, seen, files)
             tell(f"sending {len(files)} files to {repo}")
             try:
                 with explained(hub, repo, but=412):
@@ -235,7 +259,7 @@ def _commit(
                         operations,
                         commit_message=message or f"{profile.name} {profile.version}",
                         repo_type="dataset",
-                        parent_commit=head,
+                        parent_commit=seen.head,
                     ).oid
             except HfHubHTTPError:
                 wait = random.uniform(0.5, 1.0) * min(_LONGEST_WAIT, _WAIT * 2**attempt)
@@ -247,24 +271,24 @@ def _commit(
                 api.create_tag(repo, tag=tag_of(profile.version), revision=commit, repo_type="dataset")
         except HfHubHTTPError:
             continue  # somebody else was first with this version: the next round says so
-        return commit
+        return commit, seen
     raise PublishConflict(f"others committed to {repo} {_TRIES} times while {profile.version} was on its way; push it again")
 
 
-def _operations(hub: Hub, repo: str, head: str, there: Mapping[str, Remote], files: dict[str, Path]) -> list[Any]:
+def _operations(hub: Hub, repo: str, seen: _Seen, files: dict[str, Path]) -> list[Any]:
     """What the commit does: our files, without tables of older versions, and what the owner wrote below the card."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, hf_hub_download
 
     card = files[CARD].read_bytes()
-    if CARD in there and END.encode() in card and not own_text(card).strip():
+    if CARD in seen.files and END.encode() in card and not own_text(card).strip():
         with explained(hub, repo):
-            before = Path(hf_hub_download(repo, CARD, repo_type="dataset", revision=head, **hub.given)).read_bytes()
-        own = own_text(before) if MANIFEST in there else without_head(before)
+            before = Path(hf_hub_download(repo, CARD, repo_type="dataset", revision=seen.head, **hub.given)).read_bytes()
+        own = own_text(before) if MANIFEST in seen.files else without_head(before)
         card = generated(card) + own if own.strip() else card
     return [
         CommitOperationAdd(CARD, card),
         *(CommitOperationAdd(name, str(path)) for name, path in files.items() if name != CARD),
-        *map(CommitOperationDelete, _gone(there, files)),
+        *map(CommitOperationDelete, _gone(seen.files, files)),
     ]
 
 

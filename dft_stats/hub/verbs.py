@@ -14,7 +14,7 @@ from dft_stats.hub.index import Kept
 from dft_stats.hub.lock import Locked, lock_path, read_lock, write_lock
 from dft_stats.hub.requests import published
 from dft_stats.manifest import read_manifest, sha256_of
-from dft_stats.reference import Reference, parse, spelt
+from dft_stats.reference import Reference, numbers, parse, spelt
 from dft_stats.registry import Found, embedded_versions, find, load, repo_of
 
 
@@ -124,7 +124,7 @@ def remove(name: str) -> list[Kept]:
 
     reference = _named(name)
     repo = repo_of(reference)
-    found = [kept for kept in cached() if kept.repo == repo and (reference.admits_text(kept.version) or reference.spec == kept.commit)]
+    found = [kept for kept in cached() if kept.repo == repo and (reference.admits(numbers(kept.version)) or reference.spec == kept.commit)]
     if not found:
         there = ", ".join(f"{kept.repo}@{kept.version}" for kept in cached()) or "nothing"
         raise ProfileNotFound(f"{reference} is not in the cache, which has {there}")
