@@ -8,13 +8,11 @@ The Hub is the test server, a process on this machine, so the figures are those 
 
 import argparse
 import os
-import socket
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +40,7 @@ def measure(folder: Path, repetitions: int) -> None:
     from dft_stats.hub.connection import connect
     from dft_stats.hub.push import push
     from dft_stats.registry import load
-    from tests.hub_control import OFFICIAL, running
+    from tests.hub_control import OFFICIAL, running, silence
 
     def nobody(name: str, endpoint: str) -> None:
         try:
@@ -91,19 +89,6 @@ def measure(folder: Path, repetitions: int) -> None:
                 ("say that an address takes no calls", swallowing),
             ):
                 show(what, timed(partial(nobody, "acme/none", endpoint), repetitions))
-
-
-@contextmanager
-def silence() -> Iterator[str]:
-    """An address where calls are neither taken nor refused: a queue of length 0, and full."""
-    with socket.socket() as door, ExitStack() as waiting:
-        door.bind(("127.0.0.1", 0))
-        door.listen(0)
-        for _ in range(8):
-            caller = waiting.enter_context(socket.socket())
-            caller.setblocking(False)
-            caller.connect_ex(door.getsockname())
-        yield f"http://127.0.0.1:{door.getsockname()[1]}"
 
 
 def timed(job: Callable[[], object], repetitions: int) -> float:

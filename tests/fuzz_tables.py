@@ -1,16 +1,18 @@
 """Damaged tables of a profile, each with a manifest that has the right hash of it, as a stranger would make them.
 
-    python -m tests.fuzz_tables FOLDER SEED FIRST LAST
+    python -m tests.fuzz_tables 20000     damages so many and prints how many were read as they were, refused, or ended a process
 
-Checks the mutations FIRST to LAST and prints a line of JSON for each: its number, and what became of it. A process of its own, because a
-damaged file can end the process that reads it; whoever started it goes on behind the number that came last.
+A damaged file can end the process that reads it, so `damage` reads in processes of its own, and goes on behind the one that ended it.
 """
 
 import hashlib
-import json
 import random
 import resource
+import shutil
+import subprocess
 import sys
+import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,6 +21,8 @@ from dft_stats.errors import ProfileFormatError
 from dft_stats.manifest import read_manifest
 from dft_stats.tables import SCHEMAS, logical_sha256, table_path
 from dft_stats.untrusted import Limits, check_table
+from tests.profiles import profile_of
+from tests.prose import documents
 
 MEMORY = 3 << 30
 LIMITS = Limits(decoded_bytes=64 << 20, rows=1_000_000)
@@ -51,7 +55,27 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
     return bytes(damaged)
 
 
-def main(folder: Path, seed: int, first: int, last: int) -> None:
+def damage(folder: Path, number: int, seed: int = 1) -> Counter[str]:
+    """What became of so many damaged tables: "same", "other rows", "refused", "ended"; the profile in `folder` is not changed.
+
+    Raises:
+        RuntimeError: a table was neither read nor refused by one of our errors.
+    """
+    found: Counter[str] = Counter()
+    while found.total() < number:
+        with tempfile.TemporaryDirectory() as own:
+            copy = shutil.copytree(folder, Path(own) / "profile")
+            command = [sys.executable, "-m", "tests.fuzz_tables", str(copy), str(seed), str(found.total()), str(number)]
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        found.update(ended.stdout.split("\n")[:-1])
+        if ended.returncode > 0:
+            raise RuntimeError(f"table {found.total()} of seed {seed}: {ended.stderr}")
+        found["ended"] += ended.returncode < 0  # by a signal
+    return found
+
+
+def read_damaged(folder: Path, seed: int, first: int, last: int) -> None:
+    """Damage and read the tables `first` to `last`; a line for each, as soon as it is known."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     entries = read_manifest(folder)["tables"]
@@ -69,9 +93,18 @@ def main(folder: Path, seed: int, first: int, last: int) -> None:
                 said = "other rows"
         except ProfileFormatError:
             said = "refused"
-        print(json.dumps([number, said]), flush=True)
+        print(said, flush=True)
         path.write_bytes(whole[entry["name"]])
 
 
+def main(number: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        found = damage(profile_of(documents(3), Path(folder) / "profile").path, number)
+    print(", ".join(f"{said}: {times:,}" for said, times in sorted(found.items())))
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:5]))
+    if len(sys.argv) == 2:
+        main(int(sys.argv[1]))
+    else:
+        read_damaged(Path(sys.argv[1]), *map(int, sys.argv[2:5]))

@@ -1,11 +1,12 @@
 """The Hub of `tests.hub_server`, seen from a test."""
 
 import json
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,3 +54,16 @@ def running() -> Iterator[HubServer]:
         process.stdin.close()
         process.stdout.close()
         process.wait(timeout=10)
+
+
+@contextmanager
+def silence() -> Iterator[str]:
+    """An address where calls are neither taken nor refused: a queue of length 0, and full."""
+    with socket.socket() as door, ExitStack() as waiting:
+        door.bind(("127.0.0.1", 0))
+        door.listen(0)
+        for _ in range(8):
+            caller = waiting.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(door.getsockname())
+        yield f"http://127.0.0.1:{door.getsockname()[1]}"

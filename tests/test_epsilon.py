@@ -2,7 +2,6 @@
 
 import json
 import re
-from importlib.util import find_spec
 from math import sqrt
 from pathlib import Path
 
@@ -26,9 +25,6 @@ from dft_stats.statistics import TOKEN_FREQUENCY
 from dft_stats.verify import problems
 from tests.prose import documents as prose
 from tests.strategies import texts as any_texts
-
-if find_spec("opendp") is None:
-    pytest.skip("needs OpenDP: pip install 'dft-stats[privacy]'", allow_module_level=True)
 
 repeated = st.builds(lambda word, n: f"{word} " * n + ".", st.sampled_from(("the", "a, b;", "so.", 'x "y"')), st.integers(1, 400))
 corpora = st.lists(st.one_of(any_texts, repeated, st.sampled_from(prose(12))), max_size=6)

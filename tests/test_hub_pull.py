@@ -7,7 +7,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ from dft_stats.hub.connection import connect, reach
 from dft_stats.hub.push import push
 from dft_stats.hub.token import Token
 from dft_stats.registry import load
-from tests.hub_control import ALICE, BOB, OFFICIAL, HubServer
+from tests.hub_control import ALICE, BOB, OFFICIAL, HubServer, silence
 from tests.profiles import profile_of
 from tests.prose import documents
 
@@ -101,15 +100,21 @@ def test_offline_takes_what_is_here_and_nothing_else(shop: HubServer, caplog: py
     assert requests(shop) == before
 
 
-def test_nobody_there_is_said_within_a_second(shop: HubServer, tmp_path: Path) -> None:
+def test_nobody_there_is_said_before_the_client_asks(shop: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who would ask again and again. How long it takes is measured by `benchmarks/hub.py`."""
+
+    def never(*given: object, **more: object) -> None:
+        raise AssertionError("asked, although nobody is there")
+
     load(f"{REPO}@1.1.0", hub=shop.as_user())
+    monkeypatch.setattr(requests_module, "_ask", never)
     nobody = connect(endpoint="http://127.0.0.1:9", token=False, cache_dir=tmp_path / "hf")
-    began = time.monotonic()
+    with silence() as swallowing, pytest.raises(HubUnreachable, match=r"cannot be reached \((no answer|timed out)\)"):
+        load(REPO, hub=connect(endpoint=swallowing, token=False, cache_dir=tmp_path / "hf"))
     with pytest.raises(HubUnreachable, match=r"cannot be reached.*check the network"):
         load(REPO, hub=nobody)
     with pytest.raises(HubUnreachable, match=r"news@9 is not kept here.*Embedded: news 1\.0\.0"):
         load("news@9", hub=nobody)
-    assert time.monotonic() - began < 60  # a bound that no slow machine breaks; benchmarks/hub.py measures
 
 
 def test_a_flipped_bit_is_fetched_again_once(shop: HubServer) -> None:

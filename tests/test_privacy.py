@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,13 +48,17 @@ def fast(corpus: list[str], owners: list[str] | None, floor: int, batch: int = 1
     return count_corpus(batches, keep=keep, masks=Masks(NAMES), group_column=None if owners is None else "author", max_order=5)
 
 
+def counted_somehow(corpus: list[str], floor: int, is_grouped: bool, data: st.DataObject) -> tuple[Counted, list[Any]]:
+    """Counted in batches of any size, by documents or by authors that are drawn; and whose each text is."""
+    authors = [data.draw(st.sampled_from("abcde")) for _ in corpus] if is_grouped else None
+    return fast(corpus, authors, floor, data.draw(st.integers(1, 12))), authors or list(range(len(corpus)))
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(corpora, st.integers(2, 4), st.booleans(), st.data())
 def test_texts_that_are_told_are_those_of_the_reference(corpus: list[str], floor: int, is_grouped: bool, data: st.DataObject) -> None:
     """Exact, by documents and by authors, however the corpus is cut into batches."""
-    owners = [data.draw(st.sampled_from("abcde")) for _ in corpus] if is_grouped else None
-    own: list = list(range(len(corpus))) if owners is None else owners  # type: ignore[type-arg]
-    found = fast(corpus, owners, floor, data.draw(st.integers(1, 12)))
+    found, own = counted_somehow(corpus, floor, is_grouped, data)
     for name, expected in reference.published(corpus, own, floor, NAMES).items():
         if expected.statistic.kind == "categorical":
             got, coarse = found.counts[name], coarse_spectrum(expected, floor)
@@ -68,9 +73,7 @@ def test_texts_that_are_told_are_those_of_the_reference(corpus: list[str], floor
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(corpora, st.integers(2, 4), st.booleans(), st.data())
 def test_rows_of_numbers_have_owners_and_keep_the_mass(corpus: list[str], floor: int, is_grouped: bool, data: st.DataObject) -> None:
-    owners = [data.draw(st.sampled_from("abcde")) for _ in corpus] if is_grouped else None
-    own: list = list(range(len(corpus))) if owners is None else owners  # type: ignore[type-arg]
-    found = fast(corpus, owners, floor, data.draw(st.integers(1, 12)))
+    found, own = counted_somehow(corpus, floor, is_grouped, data)
     segmented = documents(Masks(NAMES).apply(corpus)[0])
     for statistic in COUNTED:
         if statistic.kind == "categorical" and statistic is not PUNCTUATION_RHYTHM:

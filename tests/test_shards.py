@@ -55,6 +55,11 @@ def hashes(profile: Profile) -> dict[str, str]:
     return {entry["name"]: entry["logical_sha256"] for entry in profile.manifest["tables"]}
 
 
+def build_command(corpus: Path, out: Path, *more: str) -> list[str]:
+    """A build of all that there is, from the command line."""
+    return ["build", "--privacy", "none", str(corpus), "--out", str(out), "--name", "x", "--text-column", "text", *more]
+
+
 def run(*arguments: Any) -> "subprocess.Popen[str]":
     """The command line in a process of its own, with shards as small as those of these tests."""
     program = (
@@ -93,22 +98,7 @@ def test_a_batch_that_memory_asks_for_changes_nothing(corpus: Path, tmp_path: Pa
 
 def test_killed_again_and_again_it_goes_on_and_nothing_is_counted_twice(corpus: Path, tmp_path: Path) -> None:
     expected = hashes(build(corpus, privacy="none", out=tmp_path / "expected", name="x", text_column="text", min_documents=2))
-    command = (
-        "build",
-        "--privacy",
-        "none",
-        corpus,
-        "--out",
-        tmp_path / "out",
-        "--name",
-        "x",
-        "--text-column",
-        "text",
-        "--min-documents",
-        2,
-        "--workers",
-        2,
-    )
+    command = build_command(corpus, tmp_path / "out", "--min-documents", "2", "--workers", "2")
     parts, kills = tmp_path / ".out.parts", 0
     for wait in (1, 2, 4):
         process = run(*command)
@@ -196,20 +186,7 @@ def test_a_disk_that_is_full_is_said(corpus: Path, tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
         "from dft_stats.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    command = [
-        "build",
-        "--privacy",
-        "none",
-        str(corpus),
-        "--out",
-        str(tmp_path / "out"),
-        "--name",
-        "x",
-        "--text-column",
-        "text",
-        "--workers",
-        "2",
-    ]
+    command = build_command(corpus, tmp_path / "out", "--workers", "2")
     found = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=False)
     assert found.returncode == 1
     assert "cannot be written to (" in found.stderr
@@ -315,25 +292,7 @@ def test_a_text_that_memory_does_not_allow_for(tmp_path: Path, monkeypatch: pyte
 
 
 def test_dry_run_reads_nothing_and_says_what_is_to_do(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        main(
-            [
-                "build",
-                "--privacy",
-                "none",
-                str(corpus),
-                "--out",
-                str(tmp_path / "out"),
-                "--name",
-                "x",
-                "--text-column",
-                "text",
-                "--dry-run",
-                "--json",
-            ]
-        )
-        == 0
-    )
+    assert main(build_command(corpus, tmp_path / "out", "--dry-run", "--json")) == 0
     planned = json.loads(capsys.readouterr().out)
     assert len(planned) == len(shards_of(corpus))
     assert not any(shard["is_counted"] for shard in planned)
