@@ -15,7 +15,7 @@ test: $(STAMP) lint
 # The Hub with the oldest client that the package allows.
 test-oldest-hub:
 	$(PYTHON) -m venv $(VENV)-oldest-hub
-	$(VENV)-oldest-hub/bin/python -m pip install --quiet 'huggingface_hub==1.30.*' numpy pyarrow tokenizers rich pytest hypothesis
+	$(VENV)-oldest-hub/bin/python -m pip install --quiet --editable . 'huggingface_hub==1.30.*' pytest hypothesis
 	$(VENV)-oldest-hub/bin/python -m pytest tests/test_hub_push.py tests/test_hub_pull.py tests/test_hub_cli.py
 
 lint: $(STAMP)
