@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from dft_stats.build.engine import LEAST_MEMORY, count_corpus
 from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED
+from dft_stats.build.shapes import flags_of
 from dft_stats.build.stale import drop_stale_kernels
-from dft_stats.build.units import _flags, read_units
+from dft_stats.build.units import read_units
 from dft_stats.counts import Counts, count, exposure, prune
 from dft_stats.demo.documents import documentation_texts
 from dft_stats.errors import CorpusError
@@ -80,10 +81,33 @@ def test_units_and_sentences_are_those_of_the_reference(text: str) -> None:
 def test_flags_of_words_are_those_of_the_reference() -> None:
     """The fast path takes a shortcut for common words: here for every word of the tables, of the documentation, and odd ones."""
     words = {word for table in TABLES for word in table} | {unit.text for text in documentation_texts() for unit in units(text)}
-    words |= {"iPhone", "NASA", "xviii", "XIVL", "Mfg", "nth", "http", "ABCDe", "mcDonald", "Éa", "straße"}
+    words |= {
+        "iPhone",
+        "NASA",
+        "xviii",
+        "XIVL",
+        "Mfg",
+        "nth",
+        "http",
+        "ABCDe",
+        "mcDonald",
+        "Éa",
+        "straße",
+        "zz",
+        "xl",
+        "Xl",
+        "NBC",
+        "Nth",
+        "Try",
+        "1,0000,000-a",
+        "00:00:0000",
+    }
     words |= {word.capitalize() for word in words} | {word.upper() for word in words}
     assert len(words) > 3_000
-    assert {word: _flags(word) for word in words} == {word: unit_flags(word) for word in words}
+    listed = sorted(words)
+    assert dict(zip(listed, flags_of(pa.array(listed, pa.large_string())).tolist(), strict=True)) == {
+        word: unit_flags(word) for word in words
+    }
 
 
 @given(corpora)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from dft_stats.build.hashing import Hashes, hash_texts
 from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED, scan
-from dft_stats.sentences import KIND_SHIFT, RULE, TABLES, TERMINATOR, Segmenter, sentence_end, unit_flags
+from dft_stats.build.shapes import flags_of
+from dft_stats.sentences import KIND_SHIFT, RULE, TERMINATOR, Segmenter, sentence_end
 from dft_stats.text import WORD, normalise
 
 Bytes = NDArray[np.uint8]
@@ -51,48 +52,10 @@ def _units(documents: int, vocabulary: pa.LargeStringArray, ids: NDArray[np.int3
 
 def _read_by_rule(texts: Sequence[str], typography: str) -> Units:
     ids, flags, vocabulary = scan(texts, typography=typography)
-    of_type = np.fromiter(map(_flags, vocabulary.to_pylist()), np.int32, len(vocabulary))
+    of_type = flags_of(vocabulary)
     kinds = np.empty(len(ids), np.int8)
     _mark_ends(of_type, ids, flags, kinds)
     return _units(len(texts), vocabulary, ids, kinds, flags)
-
-
-_KNOWN: dict[str, int] = {}
-_MOST_KNOWN = 1 << 20
-_LISTED = frozenset(word.lower() for table in TABLES for word in table)
-_NUMERAL, _VOWELS = frozenset("ivxl"), frozenset("aeiou")
-_LOWER, _CAPITAL = unit_flags("zoomed"), unit_flags("Zoomed")
-_SHAPE = str.maketrans({chr(code): "o" if code >= 97 else "O" if code >= 65 else "0" for code in range(128) if chr(code).isalnum()})
-
-
-def _flags(unit: str) -> int:
-    """`unit_flags`, remembered from batch to batch.
-
-    Of words of letters that no table has, the first letter says all; of "well-known", "Ann's" and "1,000" the shape does.
-    """
-    found = _KNOWN.get(unit)
-    if found is None:
-        if len(_KNOWN) >= _MOST_KNOWN:
-            _KNOWN.clear()
-        word = unit.lower()
-        found = _by_shape(unit, word) if unit.isascii() and word not in _LISTED else None
-        if found is None:
-            found = unit_flags(unit)
-        _KNOWN[unit] = found
-    return found
-
-
-def _by_shape(unit: str, word: str) -> int | None:
-    if unit.isalpha():
-        is_common = len(unit) >= 4 and not _NUMERAL.issuperset(word) and not _VOWELS.isdisjoint(word)
-        return (_LOWER if unit == word else _CAPITAL) if is_common and (unit == word or unit[0] != word[0]) else None
-    shape = unit.translate(_SHAPE)
-    if len(unit) < 3 or word.partition("'")[0] in _LISTED or ("." in unit and ("o" in shape or "O" in shape)):
-        return None
-    found = _KNOWN.get(shape)
-    if found is None:
-        _KNOWN[shape] = found = unit_flags(shape)
-    return found
 
 
 _sentence_end = njit(cache=True)(sentence_end)
