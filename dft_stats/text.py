@@ -10,6 +10,7 @@ Where sentences end is for `dft_stats.sentences` to say.
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -71,6 +72,7 @@ Document = Sequence[Sentence]
 # --- characters -------------------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(1 << 12)
 def character_kind(character: str) -> int:
     """The kind of one character, by its Unicode properties."""
     if character in "\n\x0b\x0c\x85\u2028\u2029":

@@ -39,10 +39,10 @@ from dft_stats.text import NORMALISER
 
 MEMORY = 2_000_000_000
 LEAST_MEMORY = 500_000_000
-_BATCHES = 32
-"""Counting a batch takes so many times its text in memory, about."""
+_BATCHES, _AT_ONCE = 32, 20
+"""Counting a batch takes so many times its text in memory, about; and a corpus that is one batch, of which little has to be kept."""
 _LIBRARIES = 350_000_000  # bytes that a process takes before it has read anything
-_MOST_CHARACTERS = 12_000_000  # of a batch, however much memory there is: what is sorted should stay near
+_MOST_CHARACTERS, _MOST_AT_ONCE = 12_000_000, 100_000_000  # of these, however much memory there is: what is sorted should stay near
 _DONE = "shard.json"
 
 
@@ -77,6 +77,12 @@ class Job:
     def batch_characters(self) -> int:
         """Of a batch, so that `memory` is enough."""
         return min(max((self.memory - _LIBRARIES) // _BATCHES, 1 << 20), _MOST_CHARACTERS)
+
+    def characters_at_once(self, keep: Keep) -> int:
+        """Of a corpus that is counted as one batch and never touches the disk."""
+        if self.masks is not None or self.tokenizer is not None or not keep.drops_singles:
+            return self.batch_characters
+        return max(self.batch_characters, min((self.memory - _LIBRARIES) // _AT_ONCE, _MOST_AT_ONCE))
 
     def read(self, texts: Sequence[str]) -> "Batch":
         """Texts as they are counted, sampled and kept."""
@@ -242,7 +248,7 @@ def count_shards(
         waiting: list[Shard | Texts] = []
         for shard in remaining:
             waiting.append(shard)
-            if (len(waiting) > 1 and isinstance(shard, Texts)) or sum(shard.size for shard in waiting) > job.batch_characters:
+            if (len(waiting) > 1 and isinstance(shard, Texts)) or sum(shard.size for shard in waiting) > job.characters_at_once(keep):
                 break
         else:
             found = _in_memory(waiting, job, keep)
@@ -305,7 +311,7 @@ def _in_memory(shards: Sequence[Shard | Texts], job: Job, keep: Keep) -> tuple[C
         for batch in job.batches(shard, faults):
             texts += batch
             characters += sum(map(len, batch))
-            if characters > job.batch_characters and len(texts) > 1:
+            if characters > job.characters_at_once(keep) and len(texts) > 1:
                 return None
     read = job.read(texts)
     sample.add(read.texts)

@@ -75,12 +75,19 @@ def count_units(
     return Part(
         exposure(units, windows),
         units.vocabulary,
-        (units.id.astype(np.uint32) << np.uint32(STREAM_FLAGS))
-        | (units.flags & np.uint8(SPACED | BROKEN | OPENS | ENDS)).astype(np.uint32),
+        _stream(units.id, units.flags),
         _texts(units, windows, buffers, max_order, keep_singles),
         numbers,
         owners,
     )
+
+
+@njit(cache=True, nogil=True)
+def _stream(ids: NDArray[np.int32], flags: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    stream = np.empty(ids.size, np.uint32)
+    for i in range(ids.size):
+        stream[i] = (np.uint32(ids[i]) << STREAM_FLAGS) | np.uint32(flags[i] & (SPACED | BROKEN | OPENS | ENDS))
+    return stream
 
 
 # --- texts ------------------------------------------------------------------------------------------------------------------------
@@ -191,18 +198,16 @@ def _stretches(
     counted: NDArray[np.bool_],
 ) -> None:
     """Numbers of the stretches without white space, at their first units: see `dft_stats.statistics.surface`."""
-    i = 0
-    while i < ids.size:
-        first = i
-        hashes[first] = spaced[ids[i]] if flags[i] & SPACED else numbers[ids[i]]
-        counted[first] = True
-        i += 1
-        while i < ids.size and not flags[i] & (SPACED | BROKEN | OPENS):
-            hashes[first] = hashes[first] * factors[ids[i]] + numbers[ids[i]]
-            counted[i] = False
-            i += 1
-        if i < ids.size and flags[i] & BROKEN and not flags[i] & OPENS:
-            hashes[first] = feed_byte(feed_byte(hashes[first], 10), 10)
+    first, number = 0, np.uint64(0)
+    for i in range(ids.size):
+        if i == 0 or flags[i] & (SPACED | BROKEN | OPENS):
+            if i:
+                hashes[first] = feed_byte(feed_byte(number, 10), 10) if flags[i] & BROKEN and not flags[i] & OPENS else number
+            first, number, counted[i] = i, spaced[ids[i]] if flags[i] & SPACED else numbers[ids[i]], True
+        else:
+            number, counted[i] = number * factors[ids[i]] + numbers[ids[i]], False
+    if ids.size:
+        hashes[first] = number
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def features_of(texts: Sequence[str], segmenter: Segmenter, *, typography: str =
             of_kind = np.bincount(kind[kind >= 0], minlength=len(MARK_CLASSES))
             row |= {f"{mark}_per_1000_words": float(1000 * of_kind[MARK_CLASSES.index(mark)] / len(words)) for mark in PROSE_MARKS}
         if len(words) >= TYPE_WINDOW:
-            row["type_token_ratio"] = len(np.unique(types[words[:TYPE_WINDOW]])) / TYPE_WINDOW
+            row["type_token_ratio"] = len(set(types[words[:TYPE_WINDOW]].tolist())) / TYPE_WINDOW
         if len(own):
             row["sentence_length_mean"] = float(own.mean())
         if len(own) >= 3:

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from dft_stats.build.events import Part, owned
 from dft_stats.build.guarded_spelling import guarded
 from dft_stats.build.hashing import Hashes
+from dft_stats.build.order import sorted_by_text, spelt
 from dft_stats.build.owners import Wanted, keys_of, owners_of
 from dft_stats.build.parts import number_files
-from dft_stats.build.places import STRETCH, texts_at
+from dft_stats.build.places import STRETCH
 from dft_stats.build.pooling import coarse_spectrum, owner_rows, pooled
 from dft_stats.build.spelling import Spelling
 from dft_stats.build.tally import Ints, Pairs, Rows, sorted_keys
@@ -163,7 +164,7 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: _Room
         singles += dropped
         total, types = total + int(counts[:, 0].sum()), types + len(counts)
         keeps = keep.keeps(name, counts) & ~_is_refused(name, parts, places, counts, keep)
-        chosen.append((places[keeps], counts[keeps]))
+        chosen.append((places[keeps], counts[keeps].astype(np.int64, copy=False)))
         _note(spectrum, counts[~keeps, 0])
         room.take(name, int(keeps.sum()))
     if singles:
@@ -176,9 +177,8 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: _Room
         best = _most_frequent(parts, place, counts[:, 0], units, most)
         _note(spectrum, counts[~best, 0])
         place, counts = place[best], counts[best]
-    text = _spelt(parts, place, units)
-    order = pl.Series(text).arg_sort().to_numpy()
-    return _Found(text.take(pa.array(order)), counts[order], total, types, spectrum)
+    text, order = sorted_by_text(parts, place, units)
+    return _Found(text, counts[order], total, types, spectrum)
 
 
 def _units(name: str) -> int:
@@ -195,13 +195,13 @@ def _spelling(parts: Sequence[Part], keep: Keep, memory: int) -> pa.Table:
     for name in (SURFACE.name, TOKEN_FREQUENCY.name) if floor > 1 else ():
         for places, counts, _ in _summed(name, parts, memory, drops_singles=True):
             known = (counts[:, 1] >= floor) & ~_is_refused(name, parts, places, counts, keep)
-            spelling.know(_spelt(parts, places[known], _units(name)))
+            spelling.know(spelt(parts, places[known], _units(name)))
     stretches: list[Hashes] = []
     for places, counts, _ in _summed(SURFACE.name, parts, memory, drops_singles=False):
         refused = _is_refused(SURFACE.name, parts, places, counts, keep)
         rest = ~keep.keeps(SURFACE.name, counts) | refused
-        texts = _spelt(parts, places[rest], STRETCH)
-        spelling.add(texts, counts[rest, 0], (counts[rest, 1] >= floor) & ~refused[rest])
+        texts = spelt(parts, places[rest], STRETCH)
+        spelling.add(texts, counts[rest, 0].astype(np.int64), (counts[rest, 1] >= floor) & ~refused[rest])
         stretches += [keys_of(texts)] if keep.floor else []
         if len(spelling) * _KEPT_BYTES > memory:
             raise CorpusError(
@@ -217,7 +217,7 @@ def _refused(parts: Sequence[Part], keep: Keep, memory: int) -> dict[str, Hashes
     for name in parts[0].texts:
         found = [np.zeros(0, np.uint64)]
         for places, counts, _ in _summed(name, parts, memory, drops_singles=keep.floor > 1):
-            found.append(keys_of(_spelt(parts, places[counts[:, 1] >= keep.floor], _units(name))))
+            found.append(keys_of(spelt(parts, places[counts[:, 1] >= keep.floor], _units(name))))
         wanted[name] = Wanted.each(np.concatenate(found))
     return {name: np.sort(wanted[name].keys[number < keep.floor]) for name, number in owners_of(wanted, parts, keep.floor).items()}
 
@@ -226,7 +226,7 @@ def _is_refused(name: str, parts: Sequence[Part], places: NDArray[np.uint64], co
     refused, keys = np.zeros(len(counts), bool), keep.refused.get(name)
     if keys is not None and len(keys):
         asked = np.flatnonzero(counts[:, 1] >= keep.floor)
-        own = keys_of(_spelt(parts, places[asked], _units(name)))
+        own = keys_of(spelt(parts, places[asked], _units(name)))
         refused[asked] = keys[np.minimum(np.searchsorted(keys, own), len(keys) - 1)] == own
     return refused
 
@@ -271,7 +271,7 @@ def _sum(rows: Sequence[Rows], slices: Sequence[tuple[int, int, int, int]], drop
     if len(rows) == 1:  # its keys are distinct
         (only,) = pieces
         if drops_singles:
-            return only.unit.astype(np.uint64), only.counts.astype(np.int64, copy=False), len(only.single_key)
+            return only.unit.astype(np.uint64), only.counts, len(only.single_key)
         return np.concatenate([only.unit, only.single_unit]).astype(np.uint64), only.all_counts, 0
     pairs = sorted_keys(np.concatenate([piece.key for piece in pieces] + [piece.single_key for piece in pieces]))
     counts, words = np.concatenate([piece.counts for piece in pieces]), np.concatenate([piece.single_words for piece in pieces])
@@ -324,21 +324,6 @@ def _add_runs(pairs: Pairs, counts: Ints, words: NDArray[np.uint16], drops_singl
     return size, dropped
 
 
-def _spelt(parts: Sequence[Part], place: NDArray[np.uint64], units: int) -> pa.LargeStringArray:
-    owner = (place >> _32).astype(np.int64)
-    order = np.argsort(owner, kind="stable")
-    bounds = np.searchsorted(owner[order], np.arange(len(parts) + 1))
-    spelt = [
-        texts_at(part.vocabulary, part.stream, place[order[bounds[i] : bounds[i + 1]]].astype(np.uint32), units)
-        for i, part in enumerate(parts)
-        if bounds[i] < bounds[i + 1]
-    ]
-    found = pa.chunked_array(spelt, pa.large_string()).combine_chunks()
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    return found if len(spelt) < 2 else found.take(pa.array(back))
-
-
 def _most_frequent(parts: Sequence[Part], place: NDArray[np.uint64], count: Ints, units: int, most: int) -> NDArray[np.bool_]:
     """The rows with the highest counts; of equal counts those whose texts come first."""
     if not most:
@@ -346,7 +331,7 @@ def _most_frequent(parts: Sequence[Part], place: NDArray[np.uint64], count: Ints
     least = np.partition(count, len(count) - most)[len(count) - most]
     best: NDArray[np.bool_] = count > least
     ties = np.flatnonzero(count == least)
-    texts = pl.Series(_spelt(parts, place[ties], units))
+    texts = pl.Series(spelt(parts, place[ties], units))
     best[ties[texts.arg_sort().to_numpy()[: most - int(best.sum())]]] = True
     return best
 

@@ -48,7 +48,7 @@ def _codes(texts: Sequence[str]) -> tuple[Codes, Ints]:
 
 
 def _learn(codes: Codes) -> None:
-    for code in {*range(128), *np.unique(codes).tolist()}:
+    for code in {*range(128), *codes[_TRAITS[codes] == 0].tolist()}:
         _TRAITS[code] = _traits(chr(code))
 
 

@@ -36,18 +36,21 @@ class Sample:
 
     def add(self, texts: Sequence[str]) -> None:
         """Take documents into account."""
-        hashes = [_hash(text) for text in texts]
-        for document, text in zip(hashes, texts, strict=True):
+        documents = sorted(((_hash(text), text) for text in texts), key=lambda pair: pair[0])
+        for document, text in documents:
+            if len(self._documents) >= MAX_DOCUMENTS and -self._documents[0][0] < document:
+                break  # as are all that follow
             _keep(self._documents, (-document, text[:DOCUMENT_CHARACTERS]), MAX_DOCUMENTS)
         # Few excerpts of many documents before many of few: the rank of an excerpt is the higher, the later it is drawn.
-        drawn = [(document, excerpts(text)) for document, text in zip(hashes, texts, strict=True)]
+        drawn = [(document, excerpts(text)) for document, text in documents]
         for i in range(EXCERPTS_A_DOCUMENT):
             for document, following in drawn:
                 key = (document >> 8) + (i << 52)
-                if len(self._excerpts) < MAX_EXCERPTS or -self._excerpts[0][0] > key:
-                    excerpt = next(following, None)
-                    if excerpt is not None:
-                        _keep(self._excerpts, (-key, document, excerpt), MAX_EXCERPTS)
+                if len(self._excerpts) >= MAX_EXCERPTS and -self._excerpts[0][0] <= key:
+                    break
+                excerpt = next(following, None)
+                if excerpt is not None:
+                    _keep(self._excerpts, (-key, document, excerpt), MAX_EXCERPTS)
 
     def write(self, path: Path) -> None:
         """Write what was collected."""

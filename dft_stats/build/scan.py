@@ -62,7 +62,7 @@ def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
 
 def _learn(codes: NDArray[np.uint32]) -> None:
     fresh = codes[_KINDS[codes] == _UNKNOWN]
-    for code in np.unique(fresh).tolist():
+    for code in set(fresh.tolist()):
         _KINDS[code] = character_kind(chr(code))
 
 

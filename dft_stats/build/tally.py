@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dft_stats.build.hashing import Hashes, mix
-from dft_stats.build.windows import Windows
+from dft_stats.build.windows import DOCUMENT, IN_LARGE, LARGE_WORDS, WORDS, Windows
 from dft_stats.counts import COUNTS
 
 Ints = NDArray[np.int64]
@@ -22,6 +22,7 @@ Flags = NDArray[np.bool_]
 Pairs = NDArray[np.uint64]  # (events, 2): key, and small window << 32 | unit
 
 _PART = 1 << 13  # events in a part, about
+_MOST_BITS = 10  # of parts there are no more than the cache has lines for
 _DIGIT = 11  # bits by which a part is sorted at a time
 _ONE = np.uint64(1)
 _32 = np.uint64(32)
@@ -122,8 +123,7 @@ def tally(
     repeated = sort_parts(pairs, begins, bits)
     key, unit = buffers.take((repeated,), np.uint64), buffers.take((repeated,), np.uint32)
     counts = buffers.take((repeated, len(COUNTS)), dtype)
-    tables = windows.large, windows.document, windows.small_words, windows.large_words
-    singles = _add_up(pairs, *tables, key, unit, counts)
+    singles = _add_up(pairs, windows.facts, key, unit, counts)
     if singles < 0:
         return tally(hashes, counted, windows, buffers, at=at, single=single, keep_singles=keep_singles, dtype=np.int64)
     if single is not None:
@@ -131,7 +131,7 @@ def tally(
     kept = singles if keep_singles else 0
     single_key, single_unit = buffers.take((kept,), np.uint64), buffers.take((kept,), np.uint32)
     words = buffers.take((kept, 2), np.uint16)
-    _split(pairs[:kept], *tables, single_key, single_unit, words)
+    _split(pairs[:kept], windows.facts, single_key, single_unit, words)
     return Rows(key, unit, counts, single_key, single_unit, words, singles - kept)
 
 
@@ -145,8 +145,7 @@ def tally_types(types: NDArray[np.int32], at: NDArray[np.int32] | None, number: 
         windows: of the units.
     """
     state = np.zeros((number, _STATE), np.int64)
-    tables = windows.of_unit, windows.large, windows.document, windows.small_words, windows.large_words
-    _add_up_types(types, _EACH if at is None else at, *tables, state)
+    _add_up_types(types, _EACH if at is None else at, windows.of_unit, windows.facts, state)
     found = np.flatnonzero(state[:, 0])
     return found, state[found, len(COUNTS)], state[found, : len(COUNTS)]
 
@@ -156,7 +155,7 @@ _EACH = np.empty(0, np.int32)
 
 def _bits(events: int) -> int:
     """Number of upper bits of the key by which events are put into parts."""
-    return int(np.clip(np.ceil(np.log2(max(events, 1) / _PART)), 0, 12))
+    return int(np.clip(np.ceil(np.log2(max(events, 1) / _PART)), 0, _MOST_BITS))
 
 
 def sorted_keys(keys: Hashes) -> Pairs:
@@ -235,10 +234,7 @@ def _add_up_types(
     types: NDArray[np.int32],
     at: NDArray[np.int32],
     of_unit: NDArray[np.int32],
-    large: NDArray[np.int32],
-    document: NDArray[np.int32],
-    small_words: NDArray[np.int32],
-    large_words: NDArray[np.int32],
+    facts: NDArray[np.int32],
     state: Ints,
 ) -> None:
     for i in range(types.size):
@@ -249,11 +245,11 @@ def _add_up_types(
         elif own[7] != window:
             before = own[7]
             own[2] += own[8] * own[8]
-            own[3] += own[8] * small_words[before]
-            if large[before] != large[window]:
+            own[3] += own[8] * facts[before, WORDS]
+            if facts[before, IN_LARGE] != facts[window, IN_LARGE]:
                 own[4] += own[9] * own[9]
-                own[5] += own[9] * large_words[large[before]]
-                own[1] += document[before] != document[window]
+                own[5] += own[9] * facts[before, LARGE_WORDS]
+                own[1] += facts[before, DOCUMENT] != facts[window, DOCUMENT]
                 own[9] = 0
             own[7], own[8] = window, 0
         own[0] += 1
@@ -263,9 +259,9 @@ def _add_up_types(
         own = state[type_]
         if own[0]:
             own[2] += own[8] * own[8]
-            own[3] += own[8] * small_words[own[7]]
+            own[3] += own[8] * facts[own[7], WORDS]
             own[4] += own[9] * own[9]
-            own[5] += own[9] * large_words[large[own[7]]]
+            own[5] += own[9] * facts[own[7], LARGE_WORDS]
 
 
 @njit(cache=True, nogil=True)
@@ -315,10 +311,7 @@ def _sort(pairs: Pairs, begins: Hashes, bits: int, spare: Pairs) -> int:
 @njit(cache=True, nogil=True)
 def _add_up(
     pairs: Pairs,
-    large: NDArray[np.int32],
-    document: NDArray[np.int32],
-    small_words: NDArray[np.int32],
-    large_words: NDArray[np.int32],
+    facts: NDArray[np.int32],
     out_key: Hashes,
     out_unit: Units32,
     out: Ints,
@@ -337,7 +330,12 @@ def _add_up(
             i += 1
             continue
         window = np.int64(pairs[i, 1] >> _32)
-        wide, text = large[window], document[window]
+        wide, text, small_words, large_words = (
+            facts[window, IN_LARGE],
+            facts[window, DOCUMENT],
+            facts[window, WORDS],
+            facts[window, LARGE_WORDS],
+        )
         count, documents, in_window, in_wide = 0, 1, 0, 0
         square = cross = wide_square = wide_cross = 0
         out_key[rows], out_unit[rows] = own, np.uint32(pairs[i, 1] & _LOW)
@@ -345,20 +343,20 @@ def _add_up(
             here = np.int64(pairs[i, 1] >> _32)
             if here != window:
                 square += in_window * in_window
-                cross += in_window * small_words[window]
-                if large[here] != wide:
+                cross += in_window * small_words
+                if facts[here, IN_LARGE] != wide:
                     wide_square += in_wide * in_wide
-                    wide_cross += in_wide * large_words[wide]
-                    documents += document[here] != text
-                    wide, text, in_wide = large[here], document[here], 0
-                window, in_window = here, 0
+                    wide_cross += in_wide * large_words
+                    documents += facts[here, DOCUMENT] != text
+                    wide, text, large_words, in_wide = facts[here, IN_LARGE], facts[here, DOCUMENT], facts[here, LARGE_WORDS], 0
+                window, small_words, in_window = here, facts[here, WORDS], 0
             in_window += 1
             in_wide += 1
             count += 1
             i += 1
         out[rows, 0], out[rows, 1] = count, documents
-        out[rows, 2], out[rows, 3] = square + in_window * in_window, cross + in_window * small_words[window]
-        wide_square, wide_cross = wide_square + in_wide * in_wide, wide_cross + in_wide * large_words[wide]
+        out[rows, 2], out[rows, 3] = square + in_window * in_window, cross + in_window * small_words
+        wide_square, wide_cross = wide_square + in_wide * in_wide, wide_cross + in_wide * large_words
         out[rows, 4], out[rows, 5] = wide_square, wide_cross
         fits &= max(wide_square, wide_cross) < _MOST or out.itemsize == 8
         rows += 1
@@ -374,10 +372,7 @@ def _mark(pairs: Pairs, single: Flags) -> None:
 @njit(cache=True, nogil=True)
 def _split(
     pairs: Pairs,
-    large: NDArray[np.int32],
-    document: NDArray[np.int32],
-    small_words: NDArray[np.int32],
-    large_words: NDArray[np.int32],
+    facts: NDArray[np.int32],
     key: Hashes,
     unit: Units32,
     words: NDArray[np.uint16],
@@ -385,4 +380,4 @@ def _split(
     for i in range(len(pairs)):
         window = np.int64(pairs[i, 1] >> _32)
         key[i], unit[i] = pairs[i, 0], np.uint32(pairs[i, 1] & _LOW)
-        words[i, 0], words[i, 1] = small_words[window], large_words[large[window]]
+        words[i, 0], words[i, 1] = facts[window, WORDS], facts[window, LARGE_WORDS]

@@ -12,6 +12,8 @@ from dft_stats.counts import WINDOWS, Exposure
 from dft_stats.text import WORD
 
 SMALL, LARGE = WINDOWS
+IN_LARGE, DOCUMENT, WORDS, LARGE_WORDS = range(4)
+"""Columns of `Windows.facts`."""
 Numbers = NDArray[np.int32]
 
 
@@ -21,10 +23,12 @@ class Windows:
 
     of_unit: Numbers  # (units,), small window
     words_before: Numbers  # (units + 1,), words of the batch before each unit
-    large: Numbers  # (small windows,)
-    document: Numbers  # (small windows,)
-    small_words: Numbers  # (small windows,)
-    large_words: Numbers  # (large windows,)
+    facts: Numbers  # (small windows, 4): its large window, its document, its words, words of the large window; looked up together
+
+    @property
+    def document(self) -> Numbers:
+        """(small windows,)."""
+        return self.facts[:, DOCUMENT]
 
 
 def read_windows(units: Units) -> Windows:
@@ -34,9 +38,10 @@ def read_windows(units: Units) -> Windows:
     is_word = units.kind == WORD
     of_unit, words_before = np.empty(len(units.id), np.int32), np.zeros(len(units.id) + 1, np.int32)
     most = int(is_word.sum()) // SMALL + 2 * int(((units.flags & OPENS) > 0).sum()) + 1
-    large, document, small_words, large_words = (np.zeros(most, np.int32) for _ in range(4))
-    small, larges = _read(is_word, units.flags, of_unit, words_before, large, document, small_words, large_words)
-    return Windows(of_unit, words_before, large[:small], document[:small], small_words[:small], large_words[:larges])
+    facts, large_words = np.zeros((most, 4), np.int32), np.zeros(most, np.int32)
+    small = _read(is_word, units.flags, of_unit, words_before, facts, large_words)
+    facts[:small, LARGE_WORDS] = large_words[facts[:small, IN_LARGE]]
+    return Windows(of_unit, words_before, facts[:small])
 
 
 @njit(cache=True)
@@ -45,11 +50,9 @@ def _read(
     flags: NDArray[np.uint8],
     of_unit: Numbers,
     words_before: Numbers,
-    large: Numbers,
-    document: Numbers,
-    small_words: Numbers,
+    facts: Numbers,
     large_words: Numbers,
-) -> tuple[int, int]:
+) -> int:
     small = number = opened = -1
     position = 0
     for i in range(flags.size):
@@ -61,20 +64,21 @@ def _read(
             small += 1
             if opens or position % LARGE == 0:
                 number += 1
-            large[small], document[small] = number, opened
+            facts[small, IN_LARGE], facts[small, DOCUMENT] = number, opened
         of_unit[i] = small
         words_before[i + 1] = words_before[i] + is_word[i]
         if is_word[i]:
-            small_words[small] += 1
+            facts[small, WORDS] += 1
             large_words[number] += 1
             position += 1
-    return small + 1, number + 1
+    return small + 1
 
 
 def exposure(units: Units, windows: Windows) -> Exposure:
     """How much text a batch is."""
     is_word = units.kind == WORD
-    words = {SMALL: windows.small_words.astype(np.int64), LARGE: windows.large_words.astype(np.int64)}
+    is_first = np.diff(windows.facts[:, IN_LARGE], prepend=-1) > 0
+    words = {SMALL: windows.facts[:, WORDS].astype(np.int64), LARGE: windows.facts[is_first, LARGE_WORDS].astype(np.int64)}
     return Exposure(
         units.documents,
         int(is_word.sum()),
