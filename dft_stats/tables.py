@@ -34,7 +34,7 @@ TOKEN_TABLES = {name: counting.schema(statistic) for name, statistic in TOKEN_ST
 SCHEMAS = TABLES | TOKEN_TABLES
 
 
-HARD, FAST, FEW_ROWS = 19, 3, 200_000
+HARD, FAST, FEW_ROWS = 9, 3, 200_000
 """Levels of compression: what is published is small and read often, a table of millions of rows is neither."""
 
 

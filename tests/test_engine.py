@@ -157,7 +157,11 @@ def pruned(counts: Counts, keep: Keep) -> Counts:
 
 @pytest.mark.parametrize("batch", [40, 7])
 @pytest.mark.parametrize("keep", [Keep(min_documents=3), Keep(min_count=4), Keep(2, 3), Keep(1000)])
-def test_pruning_is_that_of_the_core(keep: Keep, batch: int) -> None:
+@pytest.mark.parametrize("has_room", [True, False])
+def test_pruning_is_that_of_the_core(keep: Keep, batch: int, has_room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_room:  # many parts, few of them sorted at once, and counts of three are many
+        for name, size in (("_PART", 8), ("_AT_ONCE", 100), ("_FEW", 3)):
+            monkeypatch.setattr(f"dft_stats.build.tally.{name}", size)
     corpus = prose(40)
     found = count_corpus([corpus[i : i + batch] for i in range(0, 40, batch)], keep=keep)
     segmented = documents(corpus)

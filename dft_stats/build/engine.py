@@ -99,16 +99,14 @@ class Job:
         ]
         return Batch(masked, number, np.array(whose, np.int64))
 
-    def count(self, given: "Sequence[str] | Batch", *, keep_singles: bool = True, buffers: Buffers | None = None) -> Part:
-        """Count a batch. `keep_singles`, `buffers`: see `count_units`."""
+    def count(self, given: "Sequence[str] | Batch", *, least: tuple[int, int] = (1, 1), buffers: Buffers | None = None) -> Part:
+        """Count a batch. `least`, `buffers`: see `count_units`."""
         batch = given if isinstance(given, Batch) else self.read(given)
         texts, is_masked = batch.texts, self.masks is not None
         units = read_units(texts, self.segmenter, typography=self.typography)
         # Units of the rule follow from the text. Those of another segmenter may not, so that other units make the same text once more.
-        keep_singles = keep_singles or self.segmenter.identity != RULE.identity
-        part = count_units(
-            units, max_order=self.max_order, keep_singles=keep_singles, buffers=buffers, with_owners=is_masked, owners=batch.owners
-        )
+        least = least if self.segmenter.identity == RULE.identity else (1, 1)
+        part = count_units(units, max_order=self.max_order, least=least, buffers=buffers, with_owners=is_masked, owners=batch.owners)
         part = replace(part, masked=batch.masked)
         if self.tokenizer is None:
             return part
@@ -315,7 +313,7 @@ def _in_memory(shards: Sequence[Shard | Texts], job: Job, keep: Keep) -> tuple[C
                 return None
     read = job.read(texts)
     sample.add(read.texts)
-    part = job.count(read, keep_singles=not keep.drops_singles)
+    part = job.count(read, least=(1, 1) if keep.floor else (keep.min_documents, keep.min_count))
     return _counted([part], [], job, keep), sample, faults, characters
 
 

@@ -50,7 +50,7 @@ def count_units(
     units: Units,
     *,
     max_order: int = 5,
-    keep_singles: bool = True,
+    least: tuple[int, int] = (1, 1),
     buffers: Buffers | None = None,
     with_owners: bool = False,
     owners: NDArray[np.int64] | None = None,
@@ -60,13 +60,13 @@ def count_units(
     Args:
         units: of the batch.
         max_order: longest n-grams.
-        keep_singles: False: of n-grams that occur once only their number is kept; for a batch that nothing is added to.
+        least: (documents, count) of n-grams that are kept; of the others only how many there are. For a batch that nothing is added to.
         buffers: to work in. The rows of the part lie there until they are used again.
         with_owners: say who has which rows of numbers, too.
         owners: (documents with a unit,), whose each is; None: each document is its own.
     """
     windows, buffers = read_windows(units), buffers or Buffers()
-    buffers.reset(len(units.id), _BYTES_A_UNIT)
+    buffers.reset(_BYTES_A_UNIT * len(units.id))
     numbers = {}
     for statistic, blocks, names in number_blocks(units, windows):
         numbers[statistic.name] = rows_of(statistic, blocks, windows, names)
@@ -76,7 +76,7 @@ def count_units(
         exposure(units, windows),
         units.vocabulary,
         _stream(units.id, units.flags),
-        _texts(units, windows, buffers, max_order, keep_singles),
+        _texts(units, windows, buffers, max_order, least),
         numbers,
         owners,
     )
@@ -96,25 +96,26 @@ def _stream(ids: NDArray[np.int32], flags: NDArray[np.uint8]) -> NDArray[np.uint
 _BYTES_A_UNIT = 7 * 32  # of rows: a key that occurs twice takes 60 bytes, one that occurs once 16
 
 
-def _texts(units: Units, windows: Windows, buffers: Buffers, max_order: int, keep_singles: bool) -> dict[str, Rows]:
+def _texts(units: Units, windows: Windows, buffers: Buffers, max_order: int, least: tuple[int, int]) -> dict[str, Rows]:
     single = np.zeros(len(units.id), np.bool_)
     found = {TOKEN_FREQUENCY.name: _types(units, windows, single)}
     repeats = np.ones(len(units.id), np.bool_)
     for n, hashes, counted in ngrams(units, max_order):
         name = f"{NGRAM_FREQUENCY.name}/{n}"
-        if n > 1 and keep_singles:
+        if n > 1 and max(least) == 1:
             found[name] = tally(hashes, counted, windows, buffers)
         elif n > 1:
-            left_out = _grow(counted, single, repeats)
-            rows = tally(hashes, repeats, windows, buffers, single=single, keep_singles=False)
-            found[name] = replace(rows, left_out=rows.left_out + left_out)
-    found[SURFACE.name] = tally(*stretches(units), windows, buffers)
+            once = _grow(counted, single, repeats)
+            rows = tally(hashes, repeats, windows, buffers, single=single, least=least)
+            found[name] = replace(rows, left_out=np.concatenate([rows.left_out, [[1, once]] if once else rows.left_out[:0]]))
+    found[SURFACE.name] = tally(*stretches(units, hashes, counted), windows, buffers)
     return found
 
 
-def stretches(units: Units) -> tuple[Hashes, NDArray[np.bool_]]:
-    """(number of the stretch that begins with each unit, whether one does)."""
-    hashes, counted = np.empty(len(units.id), np.uint64), np.empty(len(units.id), np.bool_)
+def stretches(units: Units, hashes: Hashes | None = None, counted: NDArray[np.bool_] | None = None) -> tuple[Hashes, NDArray[np.bool_]]:
+    """(number of the stretch that begins with each unit, whether one does), in arrays that are given or in new ones."""
+    hashes = np.empty(len(units.id), np.uint64) if hashes is None else hashes
+    counted = np.empty(len(units.id), np.bool_) if counted is None else counted
     _stretches(units.id, units.flags, units.numbers, units.factors, _spaced(units)[0], hashes, counted)
     return hashes, counted
 
@@ -307,14 +308,30 @@ def _sentence_length(units: Units, windows: Windows) -> _Events:
 
 def marks(units: Units, windows: Windows) -> tuple[Integers, Integers, Integers, Integers]:
     """(unit, class of the mark before, words since, class) of each mark; `len(MARK_CLASSES)` is the opening of a document."""
-    at = np.flatnonzero(units.kind >= 0)
-    mark, document = units.kind[at].astype(np.int64), windows.document[windows.of_unit[at]]
-    words_before = windows.words_before[at].astype(np.int64)
-    opens = np.flatnonzero(units.flags & OPENS)
-    previous, gap = np.full(len(at), len(MARK_CLASSES)), words_before - windows.words_before[opens][document]
-    follows = np.flatnonzero(document[1:] == document[:-1]) + 1
-    previous[follows], gap[follows] = mark[follows - 1], words_before[follows] - words_before[follows - 1]
+    number = int(np.count_nonzero(units.kind >= 0))
+    at, previous, gap, mark = (np.empty(number, np.int64) for _ in range(4))
+    _marks(units.kind, units.flags, windows.words_before, len(MARK_CLASSES), at, previous, gap, mark)
     return at, previous, gap, mark
+
+
+@njit(cache=True, nogil=True)
+def _marks(
+    kind: NDArray[np.int8],
+    flags: NDArray[np.uint8],
+    words_before: NDArray[np.int32],
+    opening: int,
+    at: Integers,
+    previous: Integers,
+    gap: Integers,
+    mark: Integers,
+) -> None:
+    found, before, since = 0, opening, 0
+    for i in range(kind.size):
+        if flags[i] & OPENS:
+            before, since = opening, words_before[i]
+        if kind[i] >= 0:
+            at[found], previous[found], gap[found], mark[found] = i, before, words_before[i] - since, kind[i]
+            before, since, found = kind[i], words_before[i], found + 1
 
 
 def _punctuation_rhythm(units: Units, windows: Windows) -> _Events:
@@ -330,15 +347,12 @@ def entropies(units: Units, windows: Windows) -> dict[int, tuple[Integers, Integ
     """By words of a window: (first unit, types, entropy in centibits) of each full window."""
     lowered = _lowered(units.vocabulary).dictionary_encode()
     kind_of = lowered.indices.to_numpy(zero_copy_only=False).astype(np.int32)
-    at, kinds = np.empty(len(units.id), np.int32), np.empty(len(units.id), np.int32)
-    begins = np.zeros(units.documents + 1, np.int64)
-    words, documents = _word_kinds(units.id, units.kind, units.flags, kind_of, at, kinds, begins)
-    at, kinds, begins = at[:words], kinds[:words], begins[: documents + 1]
     found = {}
     for window in WINDOW_WORDS:
         c_log_c = np.array([0, *map(scaled_c_log_c, range(1, window + 1))], np.int64)
-        first, types, surplus = _surplus(kinds, begins, window, c_log_c, np.zeros(len(lowered.dictionary), np.int32))
-        found[window] = at[first].astype(np.int64), types, 100 * (scaled_c_log_c(window) - surplus) // (window * BITS)
+        number = np.zeros(len(lowered.dictionary), np.int32)
+        first, types, surplus = _surplus(units.id, units.kind, units.flags, kind_of, window, c_log_c, number)
+        found[window] = first, types, 100 * (scaled_c_log_c(window) - surplus) // (window * BITS)
     return found
 
 
@@ -357,48 +371,48 @@ def _entropy(units: Units, windows: Windows) -> _Events:
     return blocks, {}
 
 
-@njit(cache=True)
-def _word_kinds(
+@njit(cache=True, nogil=True)
+def _surplus(
     ids: NDArray[np.int32],
     kind: NDArray[np.int8],
     flags: NDArray[np.uint8],
     kind_of: NDArray[np.int32],
-    at: NDArray[np.int32],
-    kinds: NDArray[np.int32],
-    begins: NDArray[np.int64],
-) -> tuple[int, int]:
-    """Unit and lower-cased type of each word, and the word with which each document begins; returns how many there are of both."""
-    words = documents = 0
+    window: int,
+    c_log_c: Integers,
+    number: NDArray[np.int32],
+) -> tuple[Integers, Integers, Integers]:
+    """Of each full window inside a document: its first unit, its number of types, and the sum of c log c.
+
+    Args:
+        ids: (units,).
+        kind: (units,).
+        flags: (units,).
+        kind_of: (types,): lower-cased type.
+        window: words.
+        c_log_c: (window + 1,).
+        number: zeros by lower-cased type, as they are afterwards.
+    """
+    most = ids.size // window
+    first, types, surplus = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
+    own = np.empty(window, np.int32)
+    found = words = begin = 0
     for i in range(ids.size):
         if flags[i] & OPENS:
-            begins[documents] = words
-            documents += 1
+            words = 0
         if kind[i] == WORD:
-            at[words], kinds[words] = i, kind_of[ids[i]]
+            if words == 0:
+                begin = i
+            own[words] = kind_of[ids[i]]
             words += 1
-    begins[documents] = words
-    return words, documents
-
-
-@njit(cache=True)
-def _surplus(
-    kinds: NDArray[np.int32], begins: NDArray[np.int64], window: int, c_log_c: NDArray[np.int64], number: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Of each full window inside a document: its first word, its number of types, and the sum of c log c. `number`: zeros by kind."""
-    most = kinds.size // window
-    first, types, surplus = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
-    found = 0
-    for document in range(begins.size - 1):
-        for begin in range(begins[document], begins[document + 1] - window + 1, window):
-            for i in range(begin, begin + window):
-                number[kinds[i]] += 1
+        if words == window:
+            for type_ in own:
+                number[type_] += 1
             different = total = 0
-            for i in range(begin, begin + window):
-                count = number[kinds[i]]
-                if count:
+            for type_ in own:
+                if number[type_]:
                     different += 1
-                    total += c_log_c[count]
-                    number[kinds[i]] = 0
+                    total += c_log_c[number[type_]]
+                    number[type_] = 0
             first[found], types[found], surplus[found] = begin, different, total
-            found += 1
+            found, words = found + 1, 0
     return first[:found], types[:found], surplus[:found]

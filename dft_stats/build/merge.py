@@ -42,6 +42,7 @@ _RANGE_ROWS = 1 << 21  # added up at once, at the most: what is looked up stays 
 _KEPT_BYTES = 250  # of memory, for each row that is kept
 _LOW = 1 << 10  # counts below are many, and added up without sorting
 _32 = np.uint64(32)
+Numbers = NDArray[np.int64] | NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Keep:
         if SURFACE.name in self.max_rows:
             raise ValueError("rows of surface are not limited by number, but by documents: what the table lacks goes to spelling")
 
-    def keeps(self, name: str, counts: Ints) -> NDArray[np.bool_]:
+    def keeps(self, name: str, counts: Numbers) -> NDArray[np.bool_]:
         """Which rows of a table are kept, before they are limited by number."""
         least = max(self.min_documents, self.surface_documents) if name == SURFACE.name else self.min_documents
         return (counts[:, 1] >= least) & (counts[:, 0] >= self.min_count)
@@ -160,6 +161,9 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: _Room
     chosen: list[tuple[NDArray[np.uint64], Ints]] = []
     spectrum: dict[int, int] = {}
     total = types = singles = 0
+    for count, number in (pair for part in parts for pair in part.texts[name].left_out.tolist()):
+        spectrum[count] = spectrum.get(count, 0) + number
+        total, types = total + count * number, types + number
     for places, counts, dropped in _summed(name, parts, memory, drops_singles=keep.drops_singles and name != SURFACE.name):
         singles += dropped
         total, types = total + int(counts[:, 0].sum()), types + len(counts)
@@ -170,15 +174,15 @@ def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: _Room
     if singles:
         spectrum[1] = spectrum.get(1, 0) + singles
         total, types = total + singles, types + singles
-    place, counts = np.concatenate([p for p, _ in chosen]), np.concatenate([c for _, c in chosen])
+    place, kept = np.concatenate([p for p, _ in chosen]), np.concatenate([c for _, c in chosen])
     units = _units(name)
     most = keep.max_rows.get(name)
-    if most is not None and len(counts) > most:
-        best = _most_frequent(parts, place, counts[:, 0], units, most)
-        _note(spectrum, counts[~best, 0])
-        place, counts = place[best], counts[best]
+    if most is not None and len(kept) > most:
+        best = _most_frequent(parts, place, kept[:, 0], units, most)
+        _note(spectrum, kept[~best, 0])
+        place, kept = place[best], kept[best]
     text, order = sorted_by_text(parts, place, units)
-    return _Found(text, counts[order], total, types, spectrum)
+    return _Found(text, kept[order], total, types, spectrum)
 
 
 def _units(name: str) -> int:
@@ -195,11 +199,12 @@ def _spelling(parts: Sequence[Part], keep: Keep, memory: int) -> pa.Table:
     for name in (SURFACE.name, TOKEN_FREQUENCY.name) if floor > 1 else ():
         for places, counts, _ in _summed(name, parts, memory, drops_singles=True):
             known = (counts[:, 1] >= floor) & ~_is_refused(name, parts, places, counts, keep)
-            spelling.know(spelt(parts, places[known], _units(name)))
+            spelling.know(spelt(parts, np.sort(places[known]), _units(name)))
     stretches: list[Hashes] = []
     for places, counts, _ in _summed(SURFACE.name, parts, memory, drops_singles=False):
         refused = _is_refused(SURFACE.name, parts, places, counts, keep)
-        rest = ~keep.keeps(SURFACE.name, counts) | refused
+        rest = np.flatnonzero(~keep.keeps(SURFACE.name, counts) | refused)
+        rest = rest[np.argsort(places[rest])]
         texts = spelt(parts, places[rest], STRETCH)
         spelling.add(texts, counts[rest, 0].astype(np.int64), (counts[rest, 1] >= floor) & ~refused[rest])
         stretches += [keys_of(texts)] if keep.floor else []
@@ -222,7 +227,7 @@ def _refused(parts: Sequence[Part], keep: Keep, memory: int) -> dict[str, Hashes
     return {name: np.sort(wanted[name].keys[number < keep.floor]) for name, number in owners_of(wanted, parts, keep.floor).items()}
 
 
-def _is_refused(name: str, parts: Sequence[Part], places: NDArray[np.uint64], counts: Ints, keep: Keep) -> NDArray[np.bool_]:
+def _is_refused(name: str, parts: Sequence[Part], places: NDArray[np.uint64], counts: Numbers, keep: Keep) -> NDArray[np.bool_]:
     refused, keys = np.zeros(len(counts), bool), keep.refused.get(name)
     if keys is not None and len(keys):
         asked = np.flatnonzero(counts[:, 1] >= keep.floor)
@@ -231,16 +236,16 @@ def _is_refused(name: str, parts: Sequence[Part], places: NDArray[np.uint64], co
     return refused
 
 
-def _summed(name: str, parts: Sequence[Part], memory: int, *, drops_singles: bool) -> Iterator[tuple[NDArray[np.uint64], Ints, int]]:
+def _summed(name: str, parts: Sequence[Part], memory: int, *, drops_singles: bool) -> Iterator[tuple[NDArray[np.uint64], Numbers, int]]:
     """`_sum` for one range of keys after the other."""
     rows = [part.texts[name] for part in parts]
     key_ranges = _ranges(rows, memory)
     for number in range(len(key_ranges[0][0]) - 1):
         places, counts, dropped = _sum(rows, _slices(key_ranges, number), drops_singles)
-        yield places, counts, dropped + (sum(found.left_out for found in rows) if number == 0 else 0)
+        yield places, counts, dropped
 
 
-def _note(spectrum: dict[int, int], counts: Ints) -> None:
+def _note(spectrum: dict[int, int], counts: Numbers) -> None:
     low = counts < _LOW
     number = np.bincount(counts[low], minlength=1)
     found = np.flatnonzero(number)
@@ -265,7 +270,7 @@ def _slices(key_ranges: Sequence[tuple[Ints, Ints]], number: int) -> list[tuple[
     return [(int(a[number]), int(a[number + 1]), int(b[number]), int(b[number + 1])) for a, b in key_ranges]
 
 
-def _sum(rows: Sequence[Rows], slices: Sequence[tuple[int, int, int, int]], drops_singles: bool) -> tuple[NDArray[np.uint64], Ints, int]:
+def _sum(rows: Sequence[Rows], slices: Sequence[tuple[int, int, int, int]], drops_singles: bool) -> tuple[NDArray[np.uint64], Numbers, int]:
     """(part and unit of one occurrence, counts) of each key in a range, and the number of keys that occur once and were dropped."""
     pieces = [_piece(found, *bounds) for found, bounds in zip(rows, slices, strict=True)]
     if len(rows) == 1:  # its keys are distinct

@@ -28,7 +28,7 @@ def spelt(parts: Sequence[Part], place: Places, units: int) -> pa.LargeStringArr
 
     Args:
         parts: where they lie.
-        place: (rows,).
+        place: (rows,); those that rise are read from end to end, others here and there.
         units: of each text, as `texts_at` takes them.
     """
     order, bounds = _by_part(parts, place)
@@ -38,7 +38,7 @@ def spelt(parts: Sequence[Part], place: Places, units: int) -> pa.LargeStringArr
         if bounds[i] < bounds[i + 1]
     ]
     texts = pa.chunked_array(found, pa.large_string()).combine_chunks()
-    if len(found) < 2:
+    if len(found) < 2 or (order[1:] > order[:-1]).all():
         return texts
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
@@ -47,8 +47,12 @@ def spelt(parts: Sequence[Part], place: Places, units: int) -> pa.LargeStringArr
 
 def sorted_by_text(parts: Sequence[Part], place: Places, units: int) -> tuple[pa.LargeStringArray, Ints]:
     """(texts, rising; row of each). Arguments as of `spelt`."""
-    order = _by_rank(parts, place, units) if units > 1 else np.arange(len(place))
-    texts = spelt(parts, place[order], units)
+    order = np.argsort(place)
+    place = place[order]
+    texts = spelt(parts, place, units)
+    if units > 1:
+        ranked = _by_rank(parts, place, units)
+        texts, order = texts.take(pa.array(ranked)), order[ranked]
     exact = pl.Series(texts).arg_sort().to_numpy()
     if np.array_equal(exact, np.arange(len(exact))):
         return texts, order
@@ -63,9 +67,9 @@ def _by_part(parts: Sequence[Part], place: Places) -> tuple[Ints, Ints]:
 
 
 def _by_rank(parts: Sequence[Part], place: Places, units: int) -> Ints:
-    """Rows by the ranks of their units."""
-    order, bounds = _by_part(parts, place)
-    own = [place[order[bounds[i] : bounds[i + 1]]].astype(np.uint32) for i in range(len(parts))]
+    """Rows by the ranks of their units. `place`: rising."""
+    bounds = np.searchsorted(place, np.arange(len(parts) + 1, dtype=np.uint64) << _32)
+    own = [place[bounds[i] : bounds[i + 1]].astype(np.uint32) for i in range(len(parts))]
     used = [_used(part.stream, at, units, np.zeros(len(part.vocabulary), np.bool_)) for part, at in zip(parts, own, strict=True)]
     texts = pa.chunked_array([part.vocabulary.filter(pa.array(mask)) for part, mask in zip(parts, used, strict=True)], pa.large_string())
     ranks = pl.Series(texts).rank("dense").to_numpy().astype(np.uint64)
@@ -75,7 +79,7 @@ def _by_rank(parts: Sequence[Part], place: Places, units: int) -> Ints:
         of_type = np.zeros(len(part.vocabulary), np.uint64)
         of_type[used[i]] = ranks[begin : begin + int(used[i].sum())] >> lost
         begin += int(used[i].sum())
-        _write_keys(part.stream, own[i], units, of_type, order[bounds[i] : bounds[i + 1]], keys)
+        _write_keys(part.stream, own[i], units, of_type, keys[:, bounds[i] : bounds[i + 1]])
     found = np.argsort(keys[-1])
     for key in keys[-2::-1]:
         found = found[np.argsort(key[found], kind="stable")]
@@ -92,11 +96,11 @@ def _used(stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int, used: 
 
 @njit(cache=True, nogil=True)
 def _write_keys(
-    stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int, ranks: NDArray[np.uint64], rows: Ints, keys: NDArray[np.uint64]
+    stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int, ranks: NDArray[np.uint64], keys: NDArray[np.uint64]
 ) -> None:
     for row in range(at.size):
         for i in range(units):
             unit = stream[np.int64(at[row]) + i]
             unspaced = np.uint64(i > 0 and not unit & SPACED)
-            key = keys[i // _UNITS_A_KEY, rows[row]] << np.uint64(_BITS)
-            keys[i // _UNITS_A_KEY, rows[row]] = key | (unspaced << np.uint64(_BITS - 1)) | ranks[unit >> STREAM_FLAGS]
+            key = keys[i // _UNITS_A_KEY, row] << np.uint64(_BITS)
+            keys[i // _UNITS_A_KEY, row] = key | (unspaced << np.uint64(_BITS - 1)) | ranks[unit >> STREAM_FLAGS]

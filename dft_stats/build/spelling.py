@@ -145,8 +145,9 @@ def _chunks(texts: pa.LargeStringArray) -> Iterator[tuple[Bytes, Ints]]:
 
 def _learn(data: Bytes) -> None:
     if len(data) and (data.max() >= 128 or _CLASSES[ord("a")] == _UNKNOWN):
-        for character in set(data.tobytes().decode()) | {chr(code) for code in range(128)}:
-            code = ord(character)
+        codes = np.frombuffer(data.tobytes().decode().encode("utf-32-le"), np.uint32)
+        for code in {*range(128), *codes[_CLASSES[codes] == _UNKNOWN].tolist()}:
+            character = chr(code)
             if _CLASSES[code] == _UNKNOWN:
                 if character.isdecimal():
                     _CLASSES[code] = _DIGIT

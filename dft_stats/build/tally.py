@@ -5,7 +5,7 @@ which it happens. Events are put into parts by the upper bits of their keys, eac
 of equal keys are added up. Sorting is stable, so that a run is in the order of the text.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ Flags = NDArray[np.bool_]
 Pairs = NDArray[np.uint64]  # (events, 2): key, and small window << 32 | unit
 
 _PART = 1 << 13  # events in a part, about
+_AT_ONCE = 1 << 24  # events that are sorted at once, about
+_FEW = 1 << 10
 _MOST_BITS = 10  # of parts there are no more than the cache has lines for
 _DIGIT = 11  # bits by which a part is sorted at a time
 _ONE = np.uint64(1)
@@ -42,7 +44,7 @@ class Rows:
     single_key: Hashes  # (singles,), rising, of what occurs once
     single_unit: Units32  # (singles,)
     single_words: NDArray[np.uint16]  # (singles, 2): words of its small and of its large window
-    left_out: int = 0  # how many more occur once
+    left_out: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # (counts, 2): count, and how many more rows have it
 
     @property
     def all_counts(self) -> Ints:
@@ -65,22 +67,19 @@ class Buffers:
 
     def release(self) -> None:
         """Give the memory back."""
-        self._room, self._taken = np.empty(0, np.uint8), 0
-        self._pairs, self._mixed = np.empty((0, 2), np.uint64), np.empty(0, np.uint64)
+        self._room, self._taken, self._pairs = np.empty(0, np.uint8), 0, np.empty((0, 2), np.uint64)
 
-    def reset(self, events: int, bytes_an_event: int) -> None:
-        """Begin a batch. Pages that are never touched cost nothing."""
-        if len(self._mixed) < events:
-            events += events // 4
-            self._pairs, self._mixed = np.empty((events, 2), np.uint64), np.empty(events, np.uint64)
-            self._room = np.empty(events * bytes_an_event + (1 << 16), np.uint8)
+    def reset(self, size: int) -> None:
+        """Begin a batch, with room for so many bytes of rows. Pages that are never touched cost nothing."""
+        if len(self._room) < size:
+            self._room = np.empty(size + size // 4, np.uint8)
         self._taken = 0
 
-    def events(self, number: int) -> tuple[Pairs, Hashes]:
-        """(pairs, keys) for so many events, until the next call."""
-        if len(self._mixed) < number:
-            self.reset(number, 0)
-        return self._pairs[:number], self._mixed[:number]
+    def pairs(self, number: int) -> Pairs:
+        """Pairs for so many events, until the next call."""
+        if len(self._pairs) < number:
+            self._pairs = np.empty((number + number // 8, 2), np.uint64)
+        return self._pairs[:number]
 
     def take(self, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
         """An array, from the shared room as long as there is some."""
@@ -100,7 +99,7 @@ def tally(
     *,
     at: NDArray[np.int32] | None = None,
     single: Flags | None = None,
-    keep_singles: bool = True,
+    least: tuple[int, int] = (1, 1),
     dtype: type[np.generic] = np.uint32,
 ) -> Rows:
     """Add up events by key.
@@ -112,27 +111,45 @@ def tally(
         buffers: to work in, and for the rows.
         at: (events,): unit at which each happens, rising; None: event i happens at unit i.
         single: (units,), set where the key of the event occurs once; None if of no interest.
-        keep_singles: False: of keys that occur once only their number is returned.
+        least: (documents, count) of a row that is returned; of the others only it is counted how many there are.
         dtype: of the counts; where they do not fit, they are int64.
     """
-    bits = _bits(len(hashes))
-    begins = np.zeros((1 << bits) + 1, np.uint64)
-    pairs, mixed = buffers.events(len(hashes))
-    events = _scatter(hashes, counted, _EACH if at is None else at, windows.of_unit, np.uint64(min(64 - bits, 63)), mixed, pairs, begins)
-    pairs = pairs[:events]
-    repeated = sort_parts(pairs, begins, bits)
-    key, unit = buffers.take((repeated,), np.uint64), buffers.take((repeated,), np.uint32)
-    counts = buffers.take((repeated, len(COUNTS)), dtype)
-    singles = _add_up(pairs, windows.facts, key, unit, counts)
-    if singles < 0:
-        return tally(hashes, counted, windows, buffers, at=at, single=single, keep_singles=keep_singles, dtype=np.int64)
-    if single is not None:
-        _mark(pairs[:singles], single)
-    kept = singles if keep_singles else 0
-    single_key, single_unit = buffers.take((kept,), np.uint64), buffers.take((kept,), np.uint32)
-    words = buffers.take((kept, 2), np.uint16)
-    _split(pairs[:kept], windows.facts, single_key, single_unit, words)
-    return Rows(key, unit, counts, single_key, single_unit, words, singles - kept)
+    events = int(np.count_nonzero(counted))
+    bits = _bits(events)
+    begins = np.zeros((1 << bits) + 1, np.int64)
+    digit = np.uint64(min(64 - bits, 63)), np.uint64((1 << bits) - 1)
+    _measure(hashes, counted, *digit, begins)
+    stretches = _stretches_of_parts(begins)
+    pairs = buffers.pairs(int(max(begins[behind] - begins[first] for first, behind in stretches)))
+    most, keeps_singles = events // 2, max(least) == 1
+    key, unit = buffers.take((most,), np.uint64), buffers.take((most,), np.uint32)
+    counts = buffers.take((most, len(COUNTS)), dtype)
+    most = events if keeps_singles else 0
+    single_key, single_unit = buffers.take((most,), np.uint64), buffers.take((most,), np.uint32)
+    words = buffers.take((most, 2), np.uint16)
+    rows = singles = 0
+    few, many = np.zeros(_FEW, np.int64), [np.zeros(0, np.int64)]  # of what is left out: how many rows by count, and counts
+    for first, behind in stretches:
+        own = begins[first : behind + 1] - begins[first]
+        _scatter(hashes, counted, _EACH if at is None else at, windows.of_unit, *digit, first, pairs, own)
+        sort_parts(pairs, own, bits)
+        found = pairs[: own[-1]]
+        room = np.empty(len(found) // _FEW, np.int64) if not keeps_singles else _NONE
+        more, once, left_out = _add_up(found, windows.facts, *least, key[rows:], unit[rows:], counts[rows:], few, room)
+        if once < 0:
+            return tally(hashes, counted, windows, buffers, at=at, single=single, least=least, dtype=np.int64)
+        if single is not None:
+            _mark(found[:once], single)
+        if keeps_singles:
+            _split(found[:once], windows.facts, single_key[singles:], single_unit[singles:], words[singles:])
+        else:
+            few[1] += once
+        many.append(room[:left_out])
+        rows, singles = rows + more, singles + (once if keeps_singles else 0)
+    high, number = np.unique(np.concatenate(many), return_counts=True)
+    low = np.flatnonzero(few)
+    spectrum = np.concatenate([np.column_stack([low, few[low]]), np.column_stack([high, number])])
+    return Rows(key[:rows], unit[:rows], counts[:rows], single_key[:singles], single_unit[:singles], words[:singles], spectrum)
 
 
 def tally_types(types: NDArray[np.int32], at: NDArray[np.int32] | None, number: int, windows: Windows) -> tuple[Ints, Ints, Ints]:
@@ -150,7 +167,17 @@ def tally_types(types: NDArray[np.int32], at: NDArray[np.int32] | None, number: 
     return found, state[found, len(COUNTS)], state[found, : len(COUNTS)]
 
 
-_EACH = np.empty(0, np.int32)
+_EACH, _NONE = np.empty(0, np.int32), np.empty(0, np.int64)
+
+
+def _stretches_of_parts(begins: Ints) -> list[tuple[int, int]]:
+    """(first, behind) of stretches of parts, of `_AT_ONCE` events or of one part each."""
+    stretches, first, parts = [], 0, len(begins) - 1
+    while first < parts:
+        behind = max(first + 1, int(np.searchsorted(begins, begins[first] + _AT_ONCE, side="right")) - 1)
+        stretches.append((first, min(behind, parts)))
+        first = behind
+    return stretches
 
 
 def _bits(events: int) -> int:
@@ -163,29 +190,29 @@ def sorted_keys(keys: Hashes) -> Pairs:
     low, high = (int(keys.min()), int(keys.max())) if len(keys) else (0, 0)
     shared = 64 - (low ^ high).bit_length()
     bits = min(_bits(len(keys)), 64 - shared)
-    begins, pairs = np.zeros((1 << bits) + 1, np.uint64), np.empty((len(keys), 2), np.uint64)
+    begins, pairs = np.zeros((1 << bits) + 1, np.int64), np.empty((len(keys), 2), np.uint64)
     _scatter_keys(keys, np.uint64(min(64 - shared - bits, 63)), pairs, begins)
     sort_parts(pairs, begins, shared + bits)
     return pairs
 
 
 @njit(cache=True, nogil=True)
-def _scatter_keys(keys: Hashes, shift: np.uint64, pairs: Pairs, begins: Hashes) -> None:
+def _scatter_keys(keys: Hashes, shift: np.uint64, pairs: Pairs, begins: Ints) -> None:
     last = np.uint64(begins.size - 2)
     for i in range(keys.size):
-        begins[((keys[i] >> shift) & last) + _ONE] += _ONE
+        begins[np.int64((keys[i] >> shift) & last) + 1] += 1
     for part in range(begins.size - 1):
         begins[part + 1] += begins[part]
     following = begins.copy()
     for i in range(keys.size):
-        part = (keys[i] >> shift) & last
+        part = np.int64((keys[i] >> shift) & last)
         to = following[part]
         pairs[to, 0], pairs[to, 1] = keys[i], np.uint64(i)
-        following[part] = to + _ONE
+        following[part] = to + 1
 
 
-def sort_parts(pairs: Pairs, begins: Hashes, bits: int) -> int:
-    """Sort each part by key, stably, in place; return how many keys occur more than once.
+def sort_parts(pairs: Pairs, begins: Ints, bits: int) -> None:
+    """Sort each part by key, stably, in place.
 
     Args:
         pairs: (events, 2), part after part.
@@ -193,7 +220,16 @@ def sort_parts(pairs: Pairs, begins: Hashes, bits: int) -> int:
         bits: upper bits that all keys of a part share.
     """
     spare = max(int(np.diff(begins).max(initial=0)), 1)
-    return int(_sort(pairs, begins, min(bits, 64 - 2 * _DIGIT), np.empty((spare, 2), np.uint64)))
+    _sort(pairs, begins, min(bits, 64 - 2 * _DIGIT), np.empty((spare, 2), np.uint64))
+
+
+@njit(cache=True, nogil=True)
+def _measure(hashes: Hashes, counted: Flags, shift: np.uint64, last: np.uint64, begins: Ints) -> None:
+    """Where each part begins. `shift`, `last`: bits of the key that say the part."""
+    for i in range(hashes.size):
+        begins[np.int64((mix(hashes[i]) >> shift) & last) + 1] += counted[i]
+    for part in range(begins.size - 1):
+        begins[part + 1] += begins[part]
 
 
 @njit(cache=True, nogil=True)
@@ -203,27 +239,24 @@ def _scatter(
     at: NDArray[np.int32],
     window: NDArray[np.int32],
     shift: np.uint64,
-    mixed: Hashes,
+    last: np.uint64,
+    first: int,
     pairs: Pairs,
-    begins: Hashes,
-) -> int:
-    """Keys and places by the bits of the key from `shift` up; `begins` says where each part begins. Returns the number of events."""
-    last = np.uint64(begins.size - 2)  # of one part, the number is 0 whatever the shift
-    for i in range(hashes.size):
-        mixed[i] = mix(hashes[i])
-        begins[((mixed[i] >> shift) & last) + _ONE] += np.uint64(counted[i])
-    for part in range(begins.size - 1):
-        begins[part + 1] += begins[part]
+    begins: Ints,
+) -> None:
+    """Keys and places of the parts from `first` on that `begins` is of, part by part. `shift`, `last`: see `_measure`."""
+    behind = begins.size - 1
     following = begins.copy()
     for i in range(hashes.size):
         if counted[i]:
-            part = (mixed[i] >> shift) & last
-            to = following[part]
-            unit = np.int64(at[i]) if at.size else i
-            pairs[to, 0] = mixed[i]
-            pairs[to, 1] = (np.uint64(window[unit]) << _32) | np.uint64(unit)
-            following[part] = to + _ONE
-    return int(begins[begins.size - 1])
+            key = mix(hashes[i])
+            part = np.int64((key >> shift) & last) - first
+            if 0 <= part < behind:
+                to = following[part]
+                unit = np.int64(at[i]) if at.size else i
+                pairs[to, 0] = key
+                pairs[to, 1] = (np.uint64(window[unit]) << _32) | np.uint64(unit)
+                following[part] = to + 1
 
 
 _STATE = 10  # COUNTS; first unit; last window; events in it, and in the large one that it belongs to
@@ -265,16 +298,12 @@ def _add_up_types(
 
 
 @njit(cache=True, nogil=True)
-def _sort(pairs: Pairs, begins: Hashes, bits: int, spare: Pairs) -> int:
-    """Sort each part, stably; return how many keys occur more than once.
-
-    Two digits of a radix sort separate nearly all keys, insertion the rest.
-    """
+def _sort(pairs: Pairs, begins: Ints, bits: int, spare: Pairs) -> None:
+    """Sort each part, stably: two digits of a radix sort separate nearly all keys, insertion the rest."""
     number = np.zeros((1 << _DIGIT) + 1, np.int64)
     high, low = _64 - np.uint64(bits + _DIGIT), _64 - np.uint64(bits + 2 * _DIGIT)
-    repeated = 0
     for part in range(begins.size - 1):
-        first, behind = np.int64(begins[part]), np.int64(begins[part + 1])
+        first, behind = begins[part], begins[part + 1]
         if behind - first > 64:
             number[:] = 0
             for i in range(first, behind):
@@ -303,25 +332,27 @@ def _sort(pairs: Pairs, begins: Hashes, bits: int, spare: Pairs) -> int:
                     pairs[j, 0], pairs[j, 1] = pairs[j - 1, 0], pairs[j - 1, 1]
                     j -= 1
                 pairs[j, 0], pairs[j, 1] = key, place
-        for i in range(first + 1, behind):
-            repeated += pairs[i, 0] == pairs[i - 1, 0] and (i == first + 1 or pairs[i - 2, 0] != pairs[i, 0])
-    return repeated
 
 
 @njit(cache=True, nogil=True)
 def _add_up(
     pairs: Pairs,
     facts: NDArray[np.int32],
+    least_documents: int,
+    least_count: int,
     out_key: Hashes,
     out_unit: Units32,
     out: Ints,
-) -> int:
-    """Rows of keys that occur more than once go to `out_*`; the others move to the front of `pairs`. Returns their number.
+    few: Ints,
+    many: Ints,
+) -> tuple[int, int, int]:
+    """Rows of keys that occur more than once go to `out_*`; the others move to the front of `pairs`.
 
-    Or -1 where a moment does not fit 32 bits and `out` has no more.
+    A row of less than the least is counted in `few` by its count, or its count is written to `many`. Returns the numbers of rows, of keys
+    that occur once, and of counts in `many`. The second is -1 where a moment does not fit 32 bits and `out` has no more.
     """
     events, fits = len(pairs), True
-    i = rows = singles = 0
+    i = rows = singles = left_out = 0
     while i < events:
         own = pairs[i, 0]
         if i + 1 == events or pairs[i + 1, 0] != own:
@@ -354,13 +385,20 @@ def _add_up(
             in_wide += 1
             count += 1
             i += 1
+        if documents < least_documents or count < least_count:
+            if count < few.size:
+                few[count] += 1
+            else:
+                many[left_out] = count
+                left_out += 1
+            continue
         out[rows, 0], out[rows, 1] = count, documents
         out[rows, 2], out[rows, 3] = square + in_window * in_window, cross + in_window * small_words
         wide_square, wide_cross = wide_square + in_wide * in_wide, wide_cross + in_wide * large_words
         out[rows, 4], out[rows, 5] = wide_square, wide_cross
         fits &= max(wide_square, wide_cross) < _MOST or out.itemsize == 8
         rows += 1
-    return singles if fits else -1
+    return rows, singles if fits else -1, left_out
 
 
 @njit(cache=True, nogil=True)
