@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,11 @@ from dft_stats import registry
 from dft_stats.compiled import CompiledProfile
 from dft_stats.demo import model as models
 from dft_stats.demo import steer as steering
+from dft_stats.demo import subject as subjects
 from dft_stats.demo import writing
 from dft_stats.demo.branch import Branch, divergence
 from dft_stats.demo.documents import documentation_texts, licence_texts, passages
-from dft_stats.demo.measured import ALLOWED, Measured, verdict
+from dft_stats.demo.measured import ALLOWED, Measured, rows, standard_error, verdict
 from dft_stats.demo.prompts import MEASURED, STEERED
 from dft_stats.demo.subject import Subject, measure, perplexity
 from dft_stats.errors import CorpusError, DftStatsError, ProfileNotFound
@@ -160,6 +162,7 @@ def test_a_measurement_is_repeatable_and_leaves_no_trace(subject: Subject) -> No
     first, second = (measure(subject, MEASURED[:6]) for _ in range(2))
     assert first == second
     assert first.words > 0
+    assert first.multiples.keys() == first.errors.keys() == set(TERMS)
     assert all(torch.equal(values, weights[name]) for name, values in subject.model.state_dict().items())
 
 
@@ -279,8 +282,9 @@ def test_too_little_human_text_is_refused(tokenizer: Any) -> None:
 # --- what it says -----------------------------------------------------------------------------------------------------------------
 
 
-def measured(value: float, perplexity: float = 10.0) -> Measured:
-    return Measured(dict.fromkeys(TERMS, value), dict.fromkeys(TERMS, value), {"documentation": perplexity}, ("Text.",), 1)
+def measured(value: float, perplexity: float = 10.0, error: float = 0.0) -> Measured:
+    of_terms = dict.fromkeys(TERMS, value)
+    return Measured(of_terms, dict.fromkeys(TERMS, error), of_terms, {"documentation": perplexity}, ("Text.",), 1)
 
 
 def test_verdict() -> None:
@@ -293,8 +297,23 @@ def test_verdict() -> None:
     better, said = verdict(measured(3.0), measured(1.5, 10 * ALLOWED + 0.1))
     assert not better
     assert "perplexity of documentation: +3.0 %, more than the 2 %" in said
-    missing = Measured(dict.fromkeys(TERMS), dict.fromkeys(TERMS, 3.0), {}, ("Text.",), 1)
+    missing = Measured(dict.fromkeys(TERMS), dict.fromkeys(TERMS), dict.fromkeys(TERMS, 3.0), {}, ("Text.",), 1)
     assert verdict(missing, measured(1.0))[0]
+    assert [str(figure) for figure in rows([missing, measured(3.0, error=0.25)])[0][2]] == ["-", "3.00 ± 0.25"]
+
+
+def test_what_other_texts_might_differ_by_is_no_change() -> None:
+    multiples = "times the human-human floor"
+    assert multiples in verdict(measured(3.0, error=0.5), measured(1.5, error=0.5))[1]
+    assert multiples not in verdict(measured(3.0, error=0.5), measured(1.5, error=0.6))[1]
+
+
+def test_the_standard_error_of_a_mean_is_the_known_one() -> None:
+    values = torch.randn(8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    left_out = [float((values.sum() - value) / 7) for value in values]
+    assert standard_error(left_out) == pytest.approx(float(values.std() / math.sqrt(8)))
+    assert standard_error([*left_out, None]) is None
+    assert standard_error([1.0]) is None
 
 
 def test_documents_are_found_on_this_machine() -> None:
@@ -324,6 +343,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Any, tokenizer
         monkeypatch.setattr(module, "registry_path", lambda: root)
     monkeypatch.setenv("DFT_STATS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setattr(subjects, "PARTS", 2)
     monkeypatch.setattr(demo, "licence_texts", lambda: [LEGAL * 9, LEGAL * 12])
     monkeypatch.setattr(demo, "documentation_texts", lambda: prose(6))
     monkeypatch.setattr(demo, "MEASURED", MEASURED[:6])
