@@ -190,8 +190,8 @@ def biased(subject: Subject, branch: Branch) -> Iterator[None]:
 def show(columns: dict[str, Measured]) -> None:
     print("| | |", " | ".join(columns), "|")
     print("|---|---" + "|---" * len(columns) + "|")
-    for yardstick, statistic, values in rows(list(columns.values())):
-        print(f"| {yardstick} | {statistic} |", " | ".join("-" if value is None else f"{value:.2f}" for value in values), "|")
+    for yardstick, statistic, figures in rows(list(columns.values())):
+        print(f"| {yardstick} | {statistic} |", " | ".join(map(str, figures)), "|")
 
 
 if __name__ == "__main__":

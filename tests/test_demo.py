@@ -2,9 +2,12 @@
 
 import argparse
 import importlib
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +19,11 @@ from dft_stats import registry
 from dft_stats.compiled import CompiledProfile
 from dft_stats.demo import model as models
 from dft_stats.demo import steer as steering
+from dft_stats.demo import subject as subjects
 from dft_stats.demo import writing
 from dft_stats.demo.branch import Branch, divergence
 from dft_stats.demo.documents import documentation_texts, licence_texts, passages
-from dft_stats.demo.measured import ALLOWED, Measured, verdict
+from dft_stats.demo.measured import ALLOWED, Measured, rows, standard_error, verdict
 from dft_stats.demo.prompts import MEASURED, STEERED
 from dft_stats.demo.subject import Subject, measure, perplexity
 from dft_stats.errors import CorpusError, DftStatsError, ProfileNotFound
@@ -158,6 +162,7 @@ def test_a_measurement_is_repeatable_and_leaves_no_trace(subject: Subject) -> No
     first, second = (measure(subject, MEASURED[:6]) for _ in range(2))
     assert first == second
     assert first.words > 0
+    assert first.multiples.keys() == first.errors.keys() == set(TERMS)
     assert all(torch.equal(values, weights[name]) for name, values in subject.model.state_dict().items())
 
 
@@ -225,7 +230,7 @@ def test_steering_brings_the_statistics_nearer(subject: Subject, branch: Branch,
 
     before = punctuation()
     lines: list[str] = []
-    assert steering.steer(replace(subject, tell=lines.append), branch, STEERED, steps=20, seconds=1000) == 20
+    assert steering.steer(replace(subject, tell=lines.append), branch, STEERED, steps=20) == 20
     assert punctuation() < 0.8 * before
     assert len(lines) == 20
     assert all(torch.equal(p, frozen[name]) for name, p in subject.model.named_parameters() if name in frozen)
@@ -237,18 +242,26 @@ def test_the_anchor_holds(subject: Subject, branch: Branch, monkeypatch: pytest.
         monkeypatch.setattr(steering, "ANCHOR", anchor)
         monkeypatch.setattr(steering, "LEARNING_RATE", 0.005)
         monkeypatch.setattr(steering, "SETTLED", 100)
-        steering.steer(subject, branch, STEERED, steps=8, seconds=1000)
+        steering.steer(subject, branch, STEERED, steps=8)
         return float(branch.divergence.item())
 
     assert distance(1e4) < 0.5 * distance(0.0)
 
 
-def test_steering_ends_when_the_time_is_up_or_the_noise_is_reached(
-    subject: Subject, branch: Branch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert steering.steer(subject, branch, STEERED, steps=50, seconds=1e-6) == 1
+def test_steering_ends_when_the_noise_is_reached(subject: Subject, branch: Branch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steering, "of_terms", lambda components: dict.fromkeys(TERMS, 0.9))
-    assert steering.steer(subject, branch, STEERED, steps=50, seconds=1000) == steering.SETTLED
+    assert steering.steer(subject, branch, STEERED, steps=50) == steering.SETTLED
+
+
+def test_one_seed_has_one_result_however_slow_the_machine_is(subject: Subject, branch: Branch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(hours: float) -> list[torch.Tensor]:
+        branch.restore()
+        clock = itertools.count(step=3600 * hours)  # that the machine takes between two looks at the clock
+        monkeypatch.setattr(steering, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+        assert steering.steer(subject, branch, STEERED, steps=4) == 4
+        return [parameter.detach().clone() for parameter in branch.trained]
+
+    assert all(map(torch.equal, trained(0.0), trained(1.0)))
 
 
 def test_fine_tuning_makes_its_text_more_probable(subject: Subject, branch: Branch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,8 +282,9 @@ def test_too_little_human_text_is_refused(tokenizer: Any) -> None:
 # --- what it says -----------------------------------------------------------------------------------------------------------------
 
 
-def measured(value: float, perplexity: float = 10.0) -> Measured:
-    return Measured(dict.fromkeys(TERMS, value), dict.fromkeys(TERMS, value), {"documentation": perplexity}, ("Text.",), 1)
+def measured(value: float, perplexity: float = 10.0, error: float = 0.0) -> Measured:
+    of_terms = dict.fromkeys(TERMS, value)
+    return Measured(of_terms, dict.fromkeys(TERMS, error), of_terms, {"documentation": perplexity}, ("Text.",), 1)
 
 
 def test_verdict() -> None:
@@ -283,8 +297,23 @@ def test_verdict() -> None:
     better, said = verdict(measured(3.0), measured(1.5, 10 * ALLOWED + 0.1))
     assert not better
     assert "perplexity of documentation: +3.0 %, more than the 2 %" in said
-    missing = Measured(dict.fromkeys(TERMS), dict.fromkeys(TERMS, 3.0), {}, ("Text.",), 1)
+    missing = Measured(dict.fromkeys(TERMS), dict.fromkeys(TERMS), dict.fromkeys(TERMS, 3.0), {}, ("Text.",), 1)
     assert verdict(missing, measured(1.0))[0]
+    assert [str(figure) for figure in rows([missing, measured(3.0, error=0.25)])[0][2]] == ["-", "3.00 ± 0.25"]
+
+
+def test_what_other_texts_might_differ_by_is_no_change() -> None:
+    multiples = "times the human-human floor"
+    assert multiples in verdict(measured(3.0, error=0.5), measured(1.5, error=0.5))[1]
+    assert multiples not in verdict(measured(3.0, error=0.5), measured(1.5, error=0.6))[1]
+
+
+def test_the_standard_error_of_a_mean_is_the_known_one() -> None:
+    values = torch.randn(8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    left_out = [float((values.sum() - value) / 7) for value in values]
+    assert standard_error(left_out) == pytest.approx(float(values.std() / math.sqrt(8)))
+    assert standard_error([*left_out, None]) is None
+    assert standard_error([1.0]) is None
 
 
 def test_documents_are_found_on_this_machine() -> None:
@@ -314,6 +343,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Any, tokenizer
         monkeypatch.setattr(module, "registry_path", lambda: root)
     monkeypatch.setenv("DFT_STATS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setattr(subjects, "PARTS", 2)
     monkeypatch.setattr(demo, "licence_texts", lambda: [LEGAL * 9, LEGAL * 12])
     monkeypatch.setattr(demo, "documentation_texts", lambda: prose(6))
     monkeypatch.setattr(demo, "MEASURED", MEASURED[:6])

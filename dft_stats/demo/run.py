@@ -19,7 +19,6 @@ from dft_stats.profile import Profile
 from dft_stats.registry import list_profiles, load, registry_path
 from dft_stats.report import show_list, show_nearest, teller
 
-SECONDS = 170.0  # that the steering may take
 HELD_OUT = 5  # every fifth passage of the user's text is kept from training
 MOST_PASSAGES = 48  # whose perplexity is taken
 
@@ -96,7 +95,7 @@ def _steer(given: argparse.Namespace, reference: Profile, human: Sequence[str]) 
         f" Anchor: {ANCHOR:g} times the divergence from the model as it was. Brake: a learning rate that falls to zero."
     )
     began = time.monotonic()
-    steps = steer(subject, branch, STEERED, steps=given.steps, seconds=SECONDS)
+    steps = steer(subject, branch, STEERED, steps=given.steps)
     say(f"{steps} steps in {time.monotonic() - began:.0f} s.")
     after = measure(subject, MEASURED)
     columns = {"before": before, "after": after}

@@ -27,18 +27,19 @@ def say(text: str) -> None:
 def show_measured(columns: Mapping[str, Measured]) -> None:
     """One column a measurement, one row a statistic and yardstick."""
     table = Table(
-        title=f"{next(iter(columns.values())).words:,} words written; 1 is human writing", title_justify="left", title_style="bold"
+        title=f"{next(iter(columns.values())).words:,} words written; 1 is human writing; ± the standard error, from text to text",
+        title_justify="left",
+        title_style="bold",
     )
     for name in ("yardstick", "of"):
         table.add_column(name)
     for name in columns:
         table.add_column(name, justify="right")
     last = ""
-    for yardstick, of, numbers in rows(list(columns.values())):
+    for yardstick, of, figures in rows(list(columns.values())):
         if last and yardstick != last:
             table.add_section()
-        cells = ("-" if number is None else f"{number:.2f}" for number in numbers)
-        table.add_row("" if yardstick == last else yardstick, of, *cells)
+        table.add_row("" if yardstick == last else yardstick, of, *map(str, figures))
         last = yardstick
     _print(table)
 

@@ -25,11 +25,11 @@ SETTLED = 5  # steps before the running rates are worth a stop
 GRADIENT_NORM = 1.0
 
 
-def steer(subject: Subject, branch: Branch, prompts: Sequence[str], *, steps: int, seconds: float) -> int:
+def steer(subject: Subject, branch: Branch, prompts: Sequence[str], *, steps: int) -> int:
     """Train on the model's own samples; returns the number of steps done.
 
-    The anchor is the divergence from the model as it was. The brake is a learning rate that falls to zero over the steps or the time,
-    whichever is up first, and a stop where every statistic is at the human noise.
+    The anchor is the divergence from the model as it was. The brake is a learning rate that falls to zero over the steps, and a stop
+    where every statistic is at the human noise. Neither asks the clock, so that a seed has one result however busy the machine is.
     """
     loss = DistributionLoss(
         subject.compiled, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p, decay=DECAY, weights=WEIGHTS, dead_zone=DEAD_ZONE, clip=CLIP
@@ -39,17 +39,16 @@ def steer(subject: Subject, branch: Branch, prompts: Sequence[str], *, steps: in
     chosen = batches(len(prompts))
     began = time.monotonic()
     for step in range(steps):
-        progress = max(step / steps, (time.monotonic() - began) / seconds)
         ids, mask = encode(subject.tokenizer, [prompts[i] for i in next(chosen)])
         value, components, _ = on_policy(loss, branch, ids, attention_mask=mask, max_new_tokens=STEP_TOKENS)
-        update(optimizer, value + ANCHOR * branch.divergence, step, progress)
-        z2, spent = of_terms(components), time.monotonic() - began
+        update(optimizer, value + ANCHOR * branch.divergence, step, step / steps)
+        z2 = of_terms(components)
         subject.tell(
-            f"step {step + 1} of {steps}, {spent:.0f} s, z squared: {', '.join(f'{name} {value:.1f}' for name, value in z2.items())};"
+            f"step {step + 1} of {steps}, {time.monotonic() - began:.0f} s,"
+            f" z squared: {', '.join(f'{name} {value:.1f}' for name, value in z2.items())};"
             f" {float(branch.divergence.detach()):.3f} nats from the start"
         )
-        at_noise = step + 1 >= SETTLED and max(z2.values()) <= 1
-        if at_noise or spent * (step + 2) / (step + 1) > seconds:
+        if step + 1 >= SETTLED and max(z2.values()) <= 1:
             return step + 1
     return steps
 

@@ -12,14 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dft_stats.build import build
-from dft_stats.compare import compare
+from dft_stats.compare import Comparison, compare
 from dft_stats.compiled import CompiledProfile
-from dft_stats.demo.measured import Measured
+from dft_stats.demo.measured import Measured, standard_error
 from dft_stats.demo.writing import write
 from dft_stats.profile import Profile
 
 GUARD_TOKENS = 128  # of a text whose perplexity is taken, at the most
 ROWS = 16  # texts at a time
+PARTS = 8  # of the texts, each left out once for the standard errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,26 @@ class Subject:
 def measure(subject: Subject, prompts: Sequence[str]) -> Measured:
     """Let the model continue the prompts, count what it wrote as a corpus is counted, and compare. The same seed gives the same draws."""
     written = write(subject.model, subject.tokenizer, subject.compiled, prompts, seed=subject.seed, tell=subject.tell)
+    found = compared(subject, written.texts)
+    parts = range(min(PARTS, len(written.texts)))
+    left_out = [compared(subject, [text for i, text in enumerate(written.texts) if i % len(parts) != part]) for part in parts]
+    again = [{(each.statistic, each.unit): each.multiple for each in comparison.differences} for comparison in left_out]
+    return Measured(
+        multiples={difference.statistic: difference.multiple for difference in found.differences},
+        errors={each.statistic: standard_error([part.get((each.statistic, each.unit)) for part in again]) for each in found.differences},
+        z2=written.z2,
+        perplexity={name: perplexity(subject.model, subject.tokenizer, texts) for name, texts in subject.guards.items() if texts},
+        texts=written.texts,
+        words=found.other_words,
+    )
+
+
+def compared(subject: Subject, texts: Sequence[str]) -> Comparison:
+    """Texts against the reference, counted by its rules."""
     rules = subject.reference.manifest
     with tempfile.TemporaryDirectory(prefix="dft-stats-") as folder:
         profile = build(
-            [{"text": text} for text in written.texts],
+            [{"text": text} for text in texts],
             privacy="none",
             out=Path(folder) / "written",
             name="written",
@@ -50,14 +67,7 @@ def measure(subject: Subject, prompts: Sequence[str]) -> Measured:
             max_order=3,
             progress=subject.tell,
         )
-        found = compare(subject.reference, profile)
-    return Measured(
-        multiples={difference.statistic: difference.multiple for difference in found.differences},
-        z2=written.z2,
-        perplexity={name: perplexity(subject.model, subject.tokenizer, texts) for name, texts in subject.guards.items() if texts},
-        texts=written.texts,
-        words=found.other_words,
-    )
+        return compare(subject.reference, profile)
 
 
 @torch.no_grad()
