@@ -99,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes")
     build.add_argument("--memory", metavar="SIZE", help="of one process, such as 2GB; default: half of all")
     build.add_argument("--parts", type=Path, metavar="FOLDER", help="keep the counts of files there, for the next build")
+    build.add_argument(
+        "--forget", metavar="SIZE", help="text, such as 1GB, after which n-grams that occurred once are forgotten; docs/building.md"
+    )
     build.add_argument("--skip-faults", action="store_true", help="leave out damaged files and texts, and record how many")
     build.add_argument("--engine", default="local", choices=("local", "ray"), help="where to count: here, or on a Ray cluster")
     build.add_argument("--dry-run", action="store_true", help="say what would be read and counted, and stop")
@@ -221,6 +224,7 @@ def _build(given: argparse.Namespace) -> int:
     how = {"segmenter": given.segmenter, "typography": given.typography, "max_order": given.max_order, "text_column": given.text_column}
     how |= {"privacy": given.privacy, "group_column": given.group_column, "deny": _names(given.deny)}
     how |= {"memory": given.memory, "parts": given.parts, "skip_faults": given.skip_faults, "tokenizer": given.tokenizer}
+    how |= {"forget": given.forget}
     if given.dry_run:
         from dft_stats.build.planned import dry_run
 
@@ -288,7 +292,9 @@ def _dry_run(found: "Sequence[PlannedShard]", *, as_json: bool) -> int:
         print(f"{shard.size / 1e6:10,.1f} MB  {'counted' if shard.is_counted else 'to do  '}  {shard.label}")
     todo = [shard for shard in found if not shard.is_counted]
     sizes = [sum(shard.size for shard in shards) / 1e6 for shards in (found, todo)]
-    print(f"{len(found):,} shards, {sizes[0]:,.1f} MB; to count: {len(todo):,}, {sizes[1]:,.1f} MB")
+    groups = max((shard.group or 0 for shard in found), default=0)
+    forgotten = f"; n-grams that occur once are forgotten in {groups:,} groups of them" if groups else ""
+    print(f"{len(found):,} shards, {sizes[0]:,.1f} MB; to count: {len(todo):,}, {sizes[1]:,.1f} MB{forgotten}")
     return 0
 
 

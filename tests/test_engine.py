@@ -219,7 +219,7 @@ def test_rows_of_surface_are_not_limited_by_number() -> None:
 def test_little_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are added up for one range of keys after the other; here a range has some hundred rows."""
     corpus = prose(60)
-    monkeypatch.setattr("dft_stats.build.merge._ROW_BYTES", 1_000_000)
+    monkeypatch.setattr("dft_stats.build.sums._ROW_BYTES", 1_000_000)
     assert_equal(count_corpus([corpus[:30], corpus[30:45], corpus[45:]], memory=LEAST_MEMORY), corpus)
 
 

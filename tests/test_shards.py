@@ -16,8 +16,9 @@ import pytest
 
 from dft_stats.build import build
 from dft_stats.build.combine import combine
-from dft_stats.build.engine import Job, Progress, count_shards
+from dft_stats.build.engine import Progress, count_shards
 from dft_stats.build.formats import Faults
+from dft_stats.build.job import Job
 from dft_stats.build.parts import Draft
 from dft_stats.build.planned import dry_run
 from dft_stats.build.settings import as_bytes

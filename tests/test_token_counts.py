@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 
 from dft_stats.build import build
 from dft_stats.build.combine import combine
-from dft_stats.build.engine import Job, count_corpus
+from dft_stats.build.engine import count_corpus
+from dft_stats.build.job import Job
 from dft_stats.build.merge import Keep
 from dft_stats.cli import main
 from dft_stats.compiled import CompiledProfile

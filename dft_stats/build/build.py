@@ -1,9 +1,11 @@
 """`build`: a corpus in, a profile out."""
 
 import importlib.metadata
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,15 @@ import pyarrow.compute as pc
 
 from dft_stats.build.card import card_of
 from dft_stats.build.corpus import Corpus, batched, sources
-from dft_stats.build.engine import Job, Progress, count_shards, default_memory, forget
+from dft_stats.build.engine import Progress, count_shards, default_memory
 from dft_stats.build.features import features_of
 from dft_stats.build.floor import human_floor
 from dft_stats.build.formats import Faults, Piece, from_pieces
+from dft_stats.build.job import Job
 from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.noisy import LONGEST, noisy
 from dft_stats.build.privacy import asked, budget_of
-from dft_stats.build.settings import as_bytes, parts_beside, resolve_segmenter, runner_of, tokenizer_text
+from dft_stats.build.settings import as_bytes, checked_forget, parts_beside, resolve_segmenter, runner_of, tokenizer_text
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.build.tokens import opened
 from dft_stats.embedding_documents import STORED, stored_embeddings
@@ -29,7 +32,7 @@ from dft_stats.manifest import MANIFEST, TOKENIZER, check_name
 from dft_stats.masking import Masks
 from dft_stats.profile import Profile, write_profile
 from dft_stats.sentences import RULE, Segmenter
-from dft_stats.statistics import TOKEN_FREQUENCY
+from dft_stats.statistics import NGRAM_FREQUENCY, TOKEN_FREQUENCY
 from dft_stats.tables import FLOOR_SCHEMA
 from dft_stats.text import NORMALISER
 from dft_stats.token_counts import tokenizer_entry
@@ -62,6 +65,7 @@ def build(
     workers: int = 1,
     memory: int | str | None = None,
     parts: str | Path | None = None,
+    forget: int | str | None = None,
     skip_faults: bool = False,
     engine: str = "local",
     title: str = "",
@@ -105,6 +109,9 @@ def build(
         memory: of one process: bytes, or "2GB"; half of the machine's, shared by the workers, if None.
         parts: folder where the counts of each file stay, so that the next build counts only what is new. If None they lie beside `out`
             until the profile is written: an interrupted build goes on from there.
+        forget: text after which n-grams that occurred once are forgotten: bytes, 16 MB at least, or "1GB". Then the disk has to hold the
+            counts of little more than that at a time, not of the corpus, and an n-gram may be counted too low, once for each such stretch
+            of text: the manifest has the bound as `undercount`. If None nothing is forgotten, and the counts are exact.
         skip_faults: leave out damaged files and texts, count them and say so in the manifest, instead of an error.
         engine: "local", or "ray" for a running Ray cluster.
         title: one line for the card.
@@ -132,7 +139,7 @@ def build(
     if epsilon is not None or delta is not None:
         asks = {"min_documents": min_documents, "spelling_documents": spelling_documents, "tokenizer": tokenizer, "parts": parts}
         asks |= {"max_rows": max_rows, "min_count": min_count if min_count > 1 else None, "engine": None if engine == "local" else engine}
-        asks |= {"surface_documents": surface_documents if surface_documents > 1 else None}
+        asks |= {"forget": forget, "surface_documents": surface_documents if surface_documents > 1 else None}
         asks |= {"segmenter": None if resolve_segmenter(segmenter).identity == RULE.identity else segmenter}
         budget = budget_of(privacy, epsilon, delta, asks)
         given = sources(paths, text_column, begun, group=group_column)
@@ -157,6 +164,7 @@ def build(
     )
     told = private.spelling_documents
     keep = Keep(private.min_documents, min_count, dict(max_rows or {}), surface_documents, told, private.floor)
+    keep = replace(keep, forget=checked_forget(forget, drops_singles=keep.drops_singles))
     found = sources(paths, text_column, begun, group=group_column)
     with _parts_folder(parts, target, is_kept=isinstance(found, list)) as folder:
         shards: Iterable[Shard | Texts]
@@ -203,6 +211,9 @@ def build(
         "spelling_documents": told,
     }
     excluded = {fault: number for fault, (number, _) in sorted(faults.found.items())}
+    if keep.forget is not None:
+        kept["forget"] = keep.forget
+        tokens |= {"undercount": _undercount(counted)}
     more, entry = {**tokens, **(facts or {})}, private.facts(counted.masked)
     manifest = _manifest(name, version, title, licence, job.segmenter, typography, kept, excluded, more, means, entry)
     return _written(target, manifest, counted, features, floor, tell)
@@ -288,6 +299,12 @@ def _tokenizer_entry(job: Job, counted: Counted, name: str) -> dict[str, Any]:
     return {TOKENIZER: tokenizer_entry(*opened(job.tokenizer), counted.reading, name)}
 
 
+def _undercount(counted: Counted) -> dict[str, int]:
+    """By how much the rows of each table may be too low, and their documents."""
+    tables = [name for name, counts in counted.counts.items() if counts.statistic.kind == "categorical"]
+    return {"documents": counted.undercount, **{name: counted.undercount * (name == NGRAM_FREQUENCY.name) for name in tables}}
+
+
 @contextmanager
 def _parts_folder(given: str | Path | None, target: Path, *, is_kept: bool) -> Iterator[Path]:
     """Where parts lie: where the user says; or beside the profile, and gone when all is well; or, of texts, gone in any case."""
@@ -296,7 +313,7 @@ def _parts_folder(given: str | Path | None, target: Path, *, is_kept: bool) -> I
     elif is_kept:
         folder = parts_beside(target)
         yield folder
-        forget(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     else:
         with tempfile.TemporaryDirectory(prefix="dft-stats-") as name:
             yield Path(name)
@@ -305,4 +322,5 @@ def _parts_folder(given: str | Path | None, target: Path, *, is_kept: bool) -> I
 def _said(state: Progress, total: int | None) -> str:
     reused = f" ({state.reused:,} counted before)" if state.reused else ""
     of_all = f" of {total:,}" if total else ""
-    return f"counted {state.shards:,}{of_all} shards{reused}, {state.characters / 1e6:,.1f} million characters"
+    groups = f", {state.groups:,} groups of them added up" if state.groups else ""
+    return f"counted {state.shards:,}{of_all} shards{reused}{groups}, {state.characters / 1e6:,.1f} million characters"

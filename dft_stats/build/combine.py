@@ -130,13 +130,15 @@ def _undercount(profiles: Sequence[Profile]) -> dict[str, int]:
     """By how much the rows of each table may be too low: "documents", and table -> count."""
     bound: dict[str, int] = {"documents": 0}
     for profile in profiles:
-        own = profile.manifest.get("undercount", {})  # of one that was added up itself
-        bound["documents"] += int(own.get("documents", profile.manifest.get("keep", {}).get("min_documents", 1) - 1))
+        own, is_merged = profile.manifest.get("undercount", {}), "merged" in profile.manifest
+        # A row that a profile pruned lacks what it had there; of one that was added up itself, its own bound says that already.
+        pruned = 0 if is_merged else profile.manifest.get("keep", {}).get("min_documents", 1) - 1
+        bound["documents"] += int(own.get("documents", 0)) + pruned
         for name in profile.counted:
             counts = profile.counts(name)
             if counts.statistic.kind == "categorical":
-                pruned = pc.max(counts.spectrum["count"]).as_py() or 0
-                bound[name] = bound.get(name, 0) + int(own.get(name, pruned))
+                pruned = 0 if is_merged else pc.max(counts.spectrum["count"]).as_py() or 0
+                bound[name] = bound.get(name, 0) + int(own.get(name, 0)) + pruned
     return bound
 
 

@@ -5,7 +5,7 @@ once, each range as small as the memory demands: every row is read once, however
 added up by DuckDB, which spills to disk.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,6 @@ import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
 from dft_stats.build.events import Part, owned
@@ -28,7 +27,8 @@ from dft_stats.build.parts import number_files
 from dft_stats.build.places import STRETCH
 from dft_stats.build.pooling import coarse_spectrum, owner_rows, pooled
 from dft_stats.build.spelling import Spelling
-from dft_stats.build.tally import Ints, Pairs, Rows, sorted_keys
+from dft_stats.build.sums import Numbers, Source, added
+from dft_stats.build.tally import Ints
 from dft_stats.counts import COUNTS, Counts, Exposure, of_table, schema, totals_schema
 from dft_stats.errors import CorpusError
 from dft_stats.spelling import SCHEMA
@@ -37,12 +37,8 @@ from dft_stats.statistics import COUNTED, NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUE
 PRUNED = (TOKEN_FREQUENCY.name, NGRAM_FREQUENCY.name, SURFACE.name)
 """Tables whose rare rows may be left out."""
 
-_ROW_BYTES = 120  # of memory, for each row that is being added up
-_RANGE_ROWS = 1 << 21  # added up at once, at the most: what is looked up stays near
 _KEPT_BYTES = 250  # of memory, for each row that is kept
 _LOW = 1 << 10  # counts below are many, and added up without sorting
-_32 = np.uint64(32)
-Numbers = NDArray[np.int64] | NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +51,7 @@ class Keep:
     surface_documents: int = 1  # documents, at least, of a row of `surface` beside `min_documents`: others go to `spelling`
     spelling_documents: int = 1  # documents that a text has to occur in to be told whole in `spelling`
     floor: int = 0  # owners (documents or groups of them) that every row of every table has to have; 0 asks nobody
+    forget: int | None = None  # bytes of text after which n-grams that occurred once are forgotten; None: nothing is
     refused: Mapping[str, Hashes] = field(default_factory=dict)  # by table, sorted: keys of rows that documents enough have, owners not
 
     def __post_init__(self) -> None:
@@ -81,6 +78,7 @@ class Counted:
     spelling: pa.Table  # of what pruning took from `surface`, see `dft_stats.spelling`
     reading: Mapping[str, int] = field(default_factory=dict)  # what the reader of tokens saw, see `dft_stats.token_counts`
     masked: Mapping[str, int] = field(default_factory=dict)  # what was replaced, see `dft_stats.masking`
+    undercount: int = 0  # occurrences, and documents, by which a row of an n-gram may be too low
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +92,14 @@ class _Found:
     spectrum: Mapping[int, int]  # count -> number of rows that were not kept
 
 
-def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: int, *, threads: int = 1) -> Counted:
+def add_up(
+    parts: Sequence[Part], sources: Sequence[Source], folders: Sequence[Path], keep: Keep, memory: int, *, threads: int = 1
+) -> Counted:
     """The counts of all parts together: equal to those of one part with all the documents.
 
     Args:
         parts: one at least.
+        sources: their rows of texts.
         folders: where they lie on disk; empty for parts in memory.
         keep: what to prune.
         memory: bytes, for rows that are being added up and for those that are kept.
@@ -111,10 +112,10 @@ def add_up(parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: i
     masked = {kind: sum(part.masked[kind] for part in parts) for kind in parts[0].masked}
     room, own = _Room(memory), memory // threads
     if keep.floor and parts[0].owners is not None:
-        keep = replace(keep, refused=_refused(parts, keep, own))
+        keep = replace(keep, refused=_refused(parts, sources, keep, own))
     with ThreadPoolExecutor(threads) as pool:
-        spelling = pool.submit(_spelling, parts, keep, own)
-        found = {name: pool.submit(_find, name, parts, keep, own, room) for name in parts[0].texts}
+        spelling = pool.submit(_spelling, parts, sources, keep, own)
+        found = {name: pool.submit(_find, name, parts, sources, keep, own, room) for name in sources[0].texts}
         numbers = {}
         for statistic in COUNTED:
             if statistic.name not in PRUNED:
@@ -156,15 +157,15 @@ class _Room:
 # --- rows of text -----------------------------------------------------------------------------------------------------------------
 
 
-def _find(name: str, parts: Sequence[Part], keep: Keep, memory: int, room: _Room) -> _Found:
+def _find(name: str, parts: Sequence[Part], sources: Sequence[Source], keep: Keep, memory: int, room: _Room) -> _Found:
     """One table, sorted by text."""
     chosen: list[tuple[NDArray[np.uint64], Ints]] = []
     spectrum: dict[int, int] = {}
     total = types = singles = 0
-    for count, number in (pair for part in parts for pair in part.texts[name].left_out.tolist()):
+    for count, number in (pair for source in sources for pair in source.texts[name].left_out.tolist()):
         spectrum[count] = spectrum.get(count, 0) + number
         total, types = total + count * number, types + number
-    for places, counts, dropped in _summed(name, parts, memory, drops_singles=keep.drops_singles and name != SURFACE.name):
+    for _, places, counts, dropped in added(name, sources, memory, drops_singles=keep.drops_singles and name != SURFACE.name):
         singles += dropped
         total, types = total + int(counts[:, 0].sum()), types + len(counts)
         keeps = keep.keeps(name, counts) & ~_is_refused(name, parts, places, counts, keep)
@@ -190,18 +191,18 @@ def _units(name: str) -> int:
     return {TOKEN_FREQUENCY.name: 1, SURFACE.name: STRETCH}[name] if "/" not in name else int(name.partition("/")[2])
 
 
-def _spelling(parts: Sequence[Part], keep: Keep, memory: int) -> pa.Table:
+def _spelling(parts: Sequence[Part], sources: Sequence[Source], keep: Keep, memory: int) -> pa.Table:
     """What the table `surface` lacks. Read range by range, twice: first for what enough documents have, then for the rest."""
     floor = keep.spelling_documents
     if max(keep.min_documents, keep.surface_documents, keep.min_count) == 1:
         return SCHEMA.empty_table()
     spelling = Spelling(is_whole=floor <= 1, is_recorded=keep.floor > 0)
     for name in (SURFACE.name, TOKEN_FREQUENCY.name) if floor > 1 else ():
-        for places, counts, _ in _summed(name, parts, memory, drops_singles=True):
+        for _, places, counts, _ in added(name, sources, memory, drops_singles=True):
             known = (counts[:, 1] >= floor) & ~_is_refused(name, parts, places, counts, keep)
             spelling.know(spelt(parts, np.sort(places[known]), _units(name)))
     stretches: list[Hashes] = []
-    for places, counts, _ in _summed(SURFACE.name, parts, memory, drops_singles=False):
+    for _, places, counts, _ in added(SURFACE.name, sources, memory, drops_singles=False):
         refused = _is_refused(SURFACE.name, parts, places, counts, keep)
         rest = np.flatnonzero(~keep.keeps(SURFACE.name, counts) | refused)
         rest = rest[np.argsort(places[rest])]
@@ -216,12 +217,12 @@ def _spelling(parts: Sequence[Part], keep: Keep, memory: int) -> pa.Table:
     return guarded(spelling, np.concatenate(stretches), parts, keep.floor) if keep.floor else spelling.table()
 
 
-def _refused(parts: Sequence[Part], keep: Keep, memory: int) -> dict[str, Hashes]:
+def _refused(parts: Sequence[Part], sources: Sequence[Source], keep: Keep, memory: int) -> dict[str, Hashes]:
     """Keys of rows that `keep.floor` documents have, but fewer owners."""
     wanted = {}
-    for name in parts[0].texts:
+    for name in sources[0].texts:
         found = [np.zeros(0, np.uint64)]
-        for places, counts, _ in _summed(name, parts, memory, drops_singles=keep.floor > 1):
+        for _, places, counts, _ in added(name, sources, memory, drops_singles=keep.floor > 1):
             found.append(keys_of(spelt(parts, places[counts[:, 1] >= keep.floor], _units(name))))
         wanted[name] = Wanted.each(np.concatenate(found))
     return {name: np.sort(wanted[name].keys[number < keep.floor]) for name, number in owners_of(wanted, parts, keep.floor).items()}
@@ -236,15 +237,6 @@ def _is_refused(name: str, parts: Sequence[Part], places: NDArray[np.uint64], co
     return refused
 
 
-def _summed(name: str, parts: Sequence[Part], memory: int, *, drops_singles: bool) -> Iterator[tuple[NDArray[np.uint64], Numbers, int]]:
-    """`_sum` for one range of keys after the other."""
-    rows = [part.texts[name] for part in parts]
-    key_ranges = _ranges(rows, memory)
-    for number in range(len(key_ranges[0][0]) - 1):
-        places, counts, dropped = _sum(rows, _slices(key_ranges, number), drops_singles)
-        yield places, counts, dropped
-
-
 def _note(spectrum: dict[int, int], counts: Numbers) -> None:
     low = counts < _LOW
     number = np.bincount(counts[low], minlength=1)
@@ -252,81 +244,6 @@ def _note(spectrum: dict[int, int], counts: Numbers) -> None:
     high, number_high = np.unique(counts[~low], return_counts=True)
     for count, types in zip([*found.tolist(), *high.tolist()], [*number[found].tolist(), *number_high.tolist()], strict=True):
         spectrum[count] = spectrum.get(count, 0) + types
-
-
-def _ranges(rows: Sequence[Rows], memory: int) -> list[tuple[Ints, Ints]]:
-    """Of each part, where each range of keys begins among its rows and among its singles."""
-    size = sum(len(found.key) + len(found.single_key) for found in rows)
-    most = min(memory // (4 * _ROW_BYTES), _RANGE_ROWS)
-    bits = max(0, int(np.ceil(np.log2(max(1, size / most))))) if len(rows) > 1 else 0
-    edges = np.arange(1, 1 << bits, dtype=np.uint64) << np.uint64(64 - bits) if bits else np.empty(0, np.uint64)
-    return [
-        tuple(np.concatenate([[0], np.searchsorted(keys, edges), [len(keys)]]) for keys in (found.key, found.single_key))  # type: ignore[misc]
-        for found in rows
-    ]
-
-
-def _slices(key_ranges: Sequence[tuple[Ints, Ints]], number: int) -> list[tuple[int, int, int, int]]:
-    return [(int(a[number]), int(a[number + 1]), int(b[number]), int(b[number + 1])) for a, b in key_ranges]
-
-
-def _sum(rows: Sequence[Rows], slices: Sequence[tuple[int, int, int, int]], drops_singles: bool) -> tuple[NDArray[np.uint64], Numbers, int]:
-    """(part and unit of one occurrence, counts) of each key in a range, and the number of keys that occur once and were dropped."""
-    pieces = [_piece(found, *bounds) for found, bounds in zip(rows, slices, strict=True)]
-    if len(rows) == 1:  # its keys are distinct
-        (only,) = pieces
-        if drops_singles:
-            return only.unit.astype(np.uint64), only.counts, len(only.single_key)
-        return np.concatenate([only.unit, only.single_unit]).astype(np.uint64), only.all_counts, 0
-    pairs = sorted_keys(np.concatenate([piece.key for piece in pieces] + [piece.single_key for piece in pieces]))
-    counts, words = np.concatenate([piece.counts for piece in pieces]), np.concatenate([piece.single_words for piece in pieces])
-    sums, first = np.empty((len(pairs), len(COUNTS)), np.int64), np.empty(len(pairs), np.int64)
-    size, dropped = _add_runs(pairs, counts, words, drops_singles, first, sums)
-    units = np.concatenate([piece.unit for piece in pieces] + [piece.single_unit for piece in pieces])
-    begins = np.cumsum([0, *(len(piece.key) for piece in pieces), *(len(piece.single_key) for piece in pieces)])
-    owner = (np.searchsorted(begins, first[:size], side="right") - 1) % len(rows)
-    return (owner.astype(np.uint64) << _32) | units[first[:size]], sums[:size], dropped
-
-
-def _piece(rows: Rows, begin: int, behind: int, single: int, single_behind: int) -> Rows:
-    return Rows(
-        rows.key[begin:behind],
-        rows.unit[begin:behind],
-        rows.counts[begin:behind],
-        rows.single_key[single:single_behind],
-        rows.single_unit[single:single_behind],
-        rows.single_words[single:single_behind],
-    )
-
-
-@njit(cache=True, nogil=True)
-def _add_runs(pairs: Pairs, counts: Ints, words: NDArray[np.uint16], drops_singles: bool, first: Ints, sums: Ints) -> tuple[int, int]:
-    """Sums of the rows of each key, and its first row; rows are `counts`, and behind them singles. Returns (keys, dropped singles)."""
-    size = dropped = i = 0
-    while i < len(pairs):
-        behind = i + 1
-        while behind < len(pairs) and pairs[behind, 0] == pairs[i, 0]:
-            behind += 1
-        first[size] = np.int64(pairs[i, 1])
-        if drops_singles and behind == i + 1 and first[size] >= len(counts):
-            dropped += 1
-            i = behind
-            continue
-        for column in range(6):
-            sums[size, column] = 0
-        while i < behind:
-            row = np.int64(pairs[i, 1])
-            if row < len(counts):
-                for column in range(6):
-                    sums[size, column] += counts[row, column]
-            else:
-                for column in (0, 1, 2, 4):
-                    sums[size, column] += 1
-                sums[size, 3] += words[row - len(counts), 0]
-                sums[size, 5] += words[row - len(counts), 1]
-            i += 1
-        size += 1
-    return size, dropped
 
 
 def _most_frequent(parts: Sequence[Part], place: NDArray[np.uint64], count: Ints, units: int, most: int) -> NDArray[np.bool_]:

@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from dft_stats.build.events import Part
 from dft_stats.build.tally import Rows
 from dft_stats.counts import Exposure
 
 FORMAT = 3  # raise it with every change of what a part holds
+SHARD = "shard.json"
+"""In the folder of a shard: its characters, number of parts, and faults."""
 _DONE = "part.json"
-_ARRAYS = [field.name for field in fields(Rows) if field.name != "left_out"]
+ARRAYS = tuple(field.name for field in fields(Rows) if field.name != "left_out")
 
 
 def write_part(part: Part, folder: Path) -> None:
@@ -33,8 +37,8 @@ def write_part(part: Part, folder: Path) -> None:
     if part.owners is not None:
         np.save(folder / "owners.npy", part.owners)
     for name, rows in part.texts.items():
-        for field in _ARRAYS:
-            np.save(folder / f"{_slug(name)}.{field}.npy", _narrow(getattr(rows, field)))
+        for field in ARRAYS:
+            np.save(array_file(folder, name, field), _narrow(getattr(rows, field)))
     for name, table in part.numbers.items():
         pq.write_table(table, folder / f"{name}.parquet", compression="zstd", write_statistics=False)
     facts = {"exposure": asdict(part.exposure), "texts": list(part.texts), "numbers": list(part.numbers), "masked": dict(part.masked)}
@@ -50,27 +54,78 @@ def read_part(folder: Path) -> Part:
     windows, squares = ({int(window): number for window, number in given[name].items()} for name in ("windows", "squares"))
     exposure = Exposure(given["documents"], given["words"], given["sentences"], windows, squares)
     owners = np.load(folder / "owners.npy") if (folder / "owners.npy").is_file() else None
-    stream, texts = np.load(folder / "stream.npy", mmap_mode="r"), _Mapped(folder, tuple(facts["texts"]))
-    return Part(exposure, vocabulary, stream, texts, {}, owners, facts["masked"])
+    stream = np.load(folder / "stream.npy", mmap_mode="r")
+    return Part(exposure, vocabulary, stream, rows_of_part(folder), {}, owners, facts["masked"])
+
+
+def rows_of_part(folder: Path) -> "MappedRows":
+    """The tables of texts of a part."""
+    return MappedRows(folder, dict.fromkeys(json.loads((folder / _DONE).read_text())["texts"], ()))
 
 
 @dataclass(frozen=True, slots=True)
-class _Mapped(Mapping[str, Rows]):
+class MappedRows(Mapping[str, Rows]):
     """Tables of texts that are mapped into memory when they are asked for: the system has a limit on maps."""
 
     folder: Path
-    names: tuple[str, ...]
+    left_out: Mapping[str, Sequence[Sequence[int]]]  # name of each table -> (count, how many rows with it are not on disk)
 
     def __getitem__(self, name: str) -> Rows:
-        files = [self.folder / f"{_slug(name)}.{field}.npy" for field in _ARRAYS]
-        arrays: list[Any] = [np.asarray(np.load(file, mmap_mode="r")) for file in files]  # plain: slices of memory maps cost more
-        return Rows(*arrays)
+        # Plain arrays: slices of memory maps cost more.
+        arrays: dict[str, Any] = {field: np.asarray(np.load(array_file(self.folder, name, field), mmap_mode="r")) for field in ARRAYS}
+        return Rows(**arrays, left_out=np.array(self.left_out[name], np.int64))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
+        return iter(self.left_out)
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.left_out)
+
+
+def array_file(folder: Path, name: str, field: str) -> Path:
+    """Where an array of a table of texts lies."""
+    return folder / f"{name.replace('/', '-')}.{field}.npy"
+
+
+@contextmanager
+def growing(path: Path, kind: np.dtype[Any], width: tuple[int, ...] = ()) -> Iterator[Callable[[NDArray[Any]], None]]:
+    """Write an array of (rows, *width) whose length is not known before: yields what appends rows to it."""
+    rows = 0
+    with path.open("wb") as file:
+
+        def append(values: NDArray[Any]) -> None:
+            nonlocal rows
+            rows += len(values)
+            file.write(np.ascontiguousarray(values, kind).data)
+
+        def write_head() -> None:  # of equal size for any number of rows: NumPy leaves room to grow
+            shape = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (rows, *width)}
+            file.seek(0)
+            np.lib.format.write_array_header_1_0(file, shape)
+
+        write_head()
+        yield append
+        write_head()
+
+
+def part_folders(shard: Path) -> list[Path]:
+    """The parts of a shard, in their order."""
+    return [shard / str(number + 1) for number in range(json.loads((shard / SHARD).read_text())["parts"])]
+
+
+def drop_rows(folder: Path) -> None:
+    """Delete the tables of texts of a part; all else stays. Does no harm if done before, or half done."""
+    for name in json.loads((folder / _DONE).read_text())["texts"]:
+        for field in ARRAYS:
+            array_file(folder, name, field).unlink(missing_ok=True)
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder: at once it is no longer seen, in a while gone."""
+    if folder.exists():
+        gone = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        os.replace(folder, gone / folder.name)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def number_files(folders: Iterable[Path], name: str) -> list[str]:
@@ -98,10 +153,6 @@ class Draft:
                 if not self.target.exists():  # otherwise another process was first, with the same content
                     raise
         shutil.rmtree(self.draft, ignore_errors=True)
-
-
-def _slug(name: str) -> str:
-    return name.replace("/", "-")
 
 
 def _narrow(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from dft_stats.build.corpus import Corpus, sources
-from dft_stats.build.engine import Job, default_memory, is_counted
+from dft_stats.build.engine import default_memory
 from dft_stats.build.formats import Faults
+from dft_stats.build.groups import planned_groups, useless
+from dft_stats.build.job import Job
+from dft_stats.build.parts import SHARD
 from dft_stats.build.privacy import asked
-from dft_stats.build.settings import as_bytes, parts_beside, resolve_segmenter, tokenizer_text
+from dft_stats.build.settings import as_bytes, checked_forget, parts_beside, resolve_segmenter, tokenizer_text
 from dft_stats.build.shards import Shard, plan
 from dft_stats.errors import CorpusError
 from dft_stats.sentences import Segmenter
@@ -22,6 +25,7 @@ class PlannedShard:
     label: str  # its first stretch of a file, and how many more
     size: int  # bytes on disk, about
     is_counted: bool
+    group: int | None = None  # that it is added up in: 1 and up; None: in none of its own
 
 
 def dry_run(
@@ -39,11 +43,13 @@ def dry_run(
     privacy: str = "publish",
     group_column: str | None = None,
     deny: Iterable[str] = (),
+    forget: int | str | None = None,
 ) -> list[PlannedShard]:
     """The shards that `build` with these arguments would count or has counted. Reads no text.
 
     Raises:
         CorpusError: nothing to read, or unreadable; or texts were given, of which there is no plan.
+        ValueError: settings of no meaning.
     """
     size = default_memory(1) if memory is None else as_bytes(memory)
     masks = asked(privacy, min_documents=None, spelling_documents=None, group_column=group_column, deny=deny).masks
@@ -53,10 +59,14 @@ def dry_run(
     found = sources(paths, text_column, faults, group=group_column)
     if not isinstance(found, list):
         raise CorpusError("texts were given, not paths: all of them would be counted, there is nothing to plan")
-    folder = parts_beside(Path(out)) if parts is None else Path(parts)
+    folder = (parts_beside(Path(out)) if parts is None else Path(parts)) / job.key
+    shards = list(plan(found, text_column, faults, group=group_column))
+    groups = planned_groups(shards, checked_forget(forget))
+    group_of = {key: number for number, members in enumerate(groups, start=1) for key in members}
+    lost = {key for members in useless(folder, [shard.key for shard in shards], groups).values() for key in members}
     return [
-        PlannedShard(_label(shard), shard.size, is_counted(shard, job, folder))
-        for shard in plan(found, text_column, faults, group=group_column)
+        PlannedShard(_label(shard), shard.size, (folder / shard.key / SHARD).is_file() and shard.key not in lost, group_of.get(shard.key))
+        for shard in shards
     ]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from dft_stats.build.engine import Job
+from dft_stats.build.job import Job
 from dft_stats.build.parts import Draft
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.errors import CorpusError

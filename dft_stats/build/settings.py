@@ -4,19 +4,46 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dft_stats.build import shards
 from dft_stats.build.engine import Runner, run_here
 from dft_stats.sentences import RULE, Segmenter
 from dft_stats.tokenizer import resolve
 
 
-def as_bytes(memory: int | str) -> int:
-    """A size such as "2GB" or "500 MB" in bytes (powers of ten)."""
-    if isinstance(memory, int):
-        return memory
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", memory.lower())
+def as_bytes(size: int | str, name: str = "memory") -> int:
+    """A size such as "2GB" or "500 MB" in bytes (powers of ten); `name` says of what, if it is none."""
+    if isinstance(size, int):
+        return size
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", size.lower())
     if not found:
-        raise ValueError(f'memory {memory!r} is no size; give one such as "2GB" or "500MB"')
+        raise ValueError(f'{name} {size!r} is no size; give one such as "2GB" or "500MB"')
     return int(float(found[1]) * 10 ** (3 * " kmgt".index(found[2] or " ")))
+
+
+def checked_forget(forget: int | str | None, *, drops_singles: bool = True) -> int | None:
+    """Bytes of text after which n-grams that occurred once are forgotten; None if nothing is.
+
+    Args:
+        forget: as `build` takes it.
+        drops_singles: whether the profile leaves out what occurs once.
+
+    Raises:
+        ValueError: no size, or less than a shard; or everything is to be kept.
+    """
+    if forget is None:
+        return None
+    size, least = as_bytes(forget, "forget"), shards.SHARD_BYTES
+    if size < least:
+        raise ValueError(
+            f"forget (`--forget`) is {size:,} bytes of text, and one shard, which is counted at one go, has about {least:,}; give that or "
+            'more, such as "1GB": the more, the less accuracy it costs'
+        )
+    if not drops_singles:
+        raise ValueError(
+            f"forget (`--forget`) {forget!r} was given, and every row is to be kept (min_documents 1, min_count 1), those that occur once "
+            "too: leave forget out, or keep rows of 2 documents or more (`--min-documents`)"
+        )
+    return size
 
 
 def resolve_segmenter(segmenter: Segmenter | str) -> Segmenter:

@@ -18,6 +18,7 @@ from dft_stats.counts import COUNTS
 
 Ints = NDArray[np.int64]
 Units32 = NDArray[np.uint32]
+Units = Units32 | NDArray[np.uint64]  # of a part; of several, part << 32 | unit
 Flags = NDArray[np.bool_]
 Pairs = NDArray[np.uint64]  # (events, 2): key, and small window << 32 | unit
 
@@ -39,10 +40,10 @@ class Rows:
     """What was counted, by key. Most n-grams occur once: of these the key, the place and the words of its two windows say all."""
 
     key: Hashes  # (rows,), rising
-    unit: Units32  # (rows,): first unit at which it happens
+    unit: Units  # (rows,): first unit at which it happens
     counts: NDArray[np.int64] | NDArray[np.uint32]  # (rows, 6): `COUNTS`
     single_key: Hashes  # (singles,), rising, of what occurs once
-    single_unit: Units32  # (singles,)
+    single_unit: Units  # (singles,)
     single_words: NDArray[np.uint16]  # (singles, 2): words of its small and of its large window
     left_out: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # (counts, 2): count, and how many more rows have it
 
