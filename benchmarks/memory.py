@@ -1,26 +1,29 @@
-"""How much memory a build takes of a corpus that is larger than it, and whose vocabulary never stops growing.
+"""How much memory and disk a build takes of a corpus that is larger than either, and whose vocabulary never stops growing.
 
-python benchmarks/memory.py CORPUS [--gigabytes 2] [--memory 2GB] [--workers 1] [--text-column text] [--min-documents 3]
+python benchmarks/memory.py CORPUS [--gigabytes 2] [--memory 2GB] [--workers 1] [--text-column text] [--min-documents 3] [--forget 250MB]
 
 The corpus is repeated until it is as large as asked, each copy with every fiftieth word changed to one that no other copy has, and written
 as Parquet into a temporary folder (with the parts it takes several times the corpus on disk). Prints the size of the corpus, wall time,
-megabytes a second, and the largest size of any process of the build: anonymous memory, without pages of files, which the system may drop.
+megabytes a second, the largest size of any process of the build, anonymous memory, without pages of files, which the system may drop, and
+the most that parts took on disk. With --forget it builds twice, without and with it.
 """
 
 import argparse
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dft_stats.build.corpus import read
+from dft_stats.build.settings import parts_beside
 
 WORD = re.compile(r"\b[a-z]{4,}\b")
 CHANGED = 50  # one word in so many
@@ -34,37 +37,34 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--text-column")
     parser.add_argument("--min-documents", default="3")
+    parser.add_argument("--forget", help="as of build")
     parser.add_argument("--folder", type=Path, help="where there is room")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         size = write(given.corpus, given.text_column, folder / "corpus", int(given.gigabytes * 1e9))
-        command = [
-            sys.executable,
-            "-m",
-            "dft_stats.cli",
-            "build",
-            "--privacy",
-            "none",
-            folder / "corpus",
-            "--out",
-            folder / "profile",
-            "--name",
-            "large",
-        ]
-        command += ["--memory", given.memory, "--workers", str(given.workers), "--min-documents", given.min_documents]
-        began = time.perf_counter()
-        process = subprocess.Popen(list(map(str, command)))
-        peak = [0.0]
-        watcher = threading.Thread(target=watch, args=(process, peak))
-        watcher.start()
-        status = process.wait()
-        watcher.join()
-        seconds = time.perf_counter() - began
-        print(
-            f"{size / 1e9:.2f} GB, {given.workers} workers, --memory {given.memory}: status {status}, {seconds:.0f} s, "
-            f"{size / 1e6 / seconds:.1f} MB/s, largest process {peak[0]:.2f} GB"
-        )
+        how = ["--memory", given.memory, "--workers", str(given.workers), "--min-documents", given.min_documents]
+        for forget in (None, given.forget) if given.forget else (None,):
+            more = [*how, "--forget", forget] if forget else how
+            status, seconds, memory, disk = measured(folder / "corpus", folder / (forget or "exact"), more)
+            print(
+                f"{size / 1e9:.2f} GB, {' '.join(more)}: status {status}, {seconds:.0f} s, {size / 1e6 / seconds:.1f} MB/s, "
+                f"largest process {memory:.2f} GB, parts on disk {disk:.2f} GB",
+                flush=True,
+            )
+
+
+def measured(corpus: Path, out: Path, how: Sequence[str]) -> tuple[int, float, float, float]:
+    """(status, seconds, GB of the largest process, GB of parts on disk at the most) of a build."""
+    command = [sys.executable, "-m", "dft_stats.cli", "build", "--privacy", "none", str(corpus), "--out", str(out), "--name", "large", *how]
+    began = time.perf_counter()
+    process = subprocess.Popen(command)
+    peak = [0.0, 0.0]
+    watcher = threading.Thread(target=watch, args=(process, parts_beside(out), peak))
+    watcher.start()
+    status = process.wait()
+    watcher.join()
+    return status, time.perf_counter() - began, peak[0], peak[1]
 
 
 def write(corpus: str, column: str | None, folder: Path, size: int) -> int:
@@ -101,8 +101,8 @@ def copies(corpus: str, column: str | None) -> Iterator[str]:
         copy += 1
 
 
-def watch(process: "subprocess.Popen[bytes]", peak: list[float]) -> None:
-    """The largest anonymous memory of the process and its children, in GB, as /proc has it."""
+def watch(process: "subprocess.Popen[bytes]", parts: Path, peak: list[float]) -> None:
+    """The largest anonymous memory of the process and its children, as /proc has it, and the most that is below a folder, in GB."""
     while process.poll() is None:
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
@@ -112,7 +112,17 @@ def watch(process: "subprocess.Popen[bytes]", peak: list[float]) -> None:
             is_own = int(status.parent.name) == process.pid or int(lines["PPid"]) == process.pid
             if is_own and "RssAnon" in lines:
                 peak[0] = max(peak[0], int(lines["RssAnon"].split()[0]) / 1e6)
+        files = (Path(folder) / name for folder, _, names in os.walk(parts) for name in names)
+        peak[1] = max(peak[1], sum(map(blocks, files)) * 512 / 1e9)
         time.sleep(0.2)
+
+
+def blocks(path: Path) -> int:
+    """That a file takes on disk; none if it is gone."""
+    try:
+        return path.stat().st_blocks
+    except OSError:
+        return 0
 
 
 if __name__ == "__main__":

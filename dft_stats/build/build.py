@@ -322,5 +322,5 @@ def _parts_folder(given: str | Path | None, target: Path, *, is_kept: bool) -> I
 def _said(state: Progress, total: int | None) -> str:
     reused = f" ({state.reused:,} counted before)" if state.reused else ""
     of_all = f" of {total:,}" if total else ""
-    groups = f", {state.groups:,} groups of them added up" if state.groups else ""
+    groups = f", groups of them added up: {state.groups:,}" if state.groups else ""
     return f"counted {state.shards:,}{of_all} shards{reused}{groups}, {state.characters / 1e6:,.1f} million characters"

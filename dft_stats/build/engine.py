@@ -34,21 +34,22 @@ from dft_stats.sentences import RULE, Segmenter
 LEAST_MEMORY = 500_000_000
 
 
-Runner = Callable[[Iterator[Shard | Texts], Job, Path, int], Iterator[int]]
-"""Counts shards into a folder, with so many workers; yields the characters of each."""
+Runner = Callable[[Iterator[Shard | Texts | None], Job, Path, int], Iterator[int]]
+"""Counts shards into a folder, with so many workers; yields the characters of each. None among them: first those before are to be done."""
 
 
-def run_here(shards: Iterator[Shard | Texts], job: Job, folder: Path, workers: int) -> Iterator[int]:
+def run_here(shards: Iterator[Shard | Texts | None], job: Job, folder: Path, workers: int) -> Iterator[int]:
     """Count shards in processes of this machine, never more than two a process waiting. Yields the characters of each."""
     if workers == 1:
-        yield from (job.to_disk(shard, folder) for shard in shards)
+        yield from (job.to_disk(shard, folder) for shard in shards if shard is not None)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent) as pool:
         waiting: deque[Future[int]] = deque()
         try:
             for shard in shards:
-                waiting.append(pool.submit(job.to_disk, shard, folder))
-                if len(waiting) >= 2 * workers:
+                if shard is not None:
+                    waiting.append(pool.submit(job.to_disk, shard, folder))
+                while waiting and (shard is None or len(waiting) >= 2 * workers):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -114,7 +115,7 @@ def count_shards(
             f"{job.memory / 1e6:,.0f} MB of memory are too little to work in; give {LEAST_MEMORY / 1e6:,.0f} MB at least (--memory)"
         )
     keep, folder = keep or Keep(), folder / job.key
-    groups: list[list[str]] = []
+    groups, rest = list[list[str]](), list[str]()  # keys of shards
     counted = reused = characters = 0
     passing = iter(shards)
 
@@ -122,16 +123,32 @@ def count_shards(
         if progress is not None:
             progress(Progress(counted, reused, characters, len(groups)))
 
-    def missing(given: Iterable[Shard | Texts]) -> Iterator[Shard | Texts]:
+    def missing(beside: ThreadPoolExecutor) -> Iterator[Shard | Texts | None]:
+        """Shards to count. Groups that are full are added up as they pass, one while the next one is being counted."""
         nonlocal counted, reused, characters
-        for shard in given:
-            facts = folder / shard.key / SHARD
-            if facts.is_file():
-                counted, reused = counted + 1, reused + 1
-                characters += json.loads(facts.read_text())["characters"]
-                tell()
-            else:
-                yield shard
+        adding: Future[None] | None = None
+        while True:
+            group = Group(passing, keep.forget)
+            for shard in group:
+                facts = folder / shard.key / SHARD
+                if facts.is_file():
+                    counted, reused = counted + 1, reused + 1
+                    characters += json.loads(facts.read_text())["characters"]
+                    tell()
+                else:
+                    yield shard
+            if group.is_full:
+                yield None
+            if adding is not None:
+                adding.result()
+            if not group.is_full:
+                rest.extend(group.members)
+                return
+            groups.append(group.members)
+            BUFFERS.release()
+            adding = beside.submit(add_group, folder, group.members, job.memory, threads=workers)
+            if workers == 1 and run is run_here:  # what it may take of memory and processors is for one of both
+                adding.result()
 
     if workers == 1 and run is run_here and not keep_parts and keep.forget is None and not folder.exists():
         most, waiting = job.characters_at_once(drops_singles=keep.drops_singles), list[Shard | Texts]()
@@ -150,22 +167,11 @@ def count_shards(
         if isinstance(shards, list):
             make_way(folder, shards, keep.forget)
         with ThreadPoolExecutor(1) as beside:
-            adding: Future[None] | None = None
-            while True:
-                group = Group(passing, keep.forget)
-                for size in run(missing(group), job, folder, workers):
-                    counted, characters = counted + 1, characters + size
-                    tell()
-                BUFFERS.release()
-                if adding is not None:
-                    adding.result()
-                if not group.is_full:
-                    break
-                groups.append(group.members)
-                adding = beside.submit(add_group, folder, group.members, job.memory, threads=workers)
-                if workers == 1 and run is run_here:  # what it may take of memory and processors is for one of both
-                    adding.result()
-        return _added_up(folder, groups, group.members, job, keep, workers)
+            for size in run(missing(beside), job, folder, workers):
+                counted, characters = counted + 1, characters + size
+                tell()
+        BUFFERS.release()
+        return _added_up(folder, groups, rest, job, keep, workers)
     except OSError as error:
         reason = error.strerror or str(error)
         raise CorpusError(f"{folder} cannot be written to ({reason}): make room, or give another folder for parts (--parts)") from error

@@ -25,11 +25,12 @@ import ray
 RETRIES = 10  # of a task whose node or process was lost
 
 
-def run_on_ray(shards: Iterator[Shard | Texts], job: Job, folder: Path, workers: int) -> Iterator[int]:
+def run_on_ray(shards: Iterator[Shard | Texts | None], job: Job, folder: Path, workers: int) -> Iterator[int]:
     """Count shards on the cluster that `RAY_ADDRESS` or `ray start` of this machine names. Yields the characters of each.
 
     Args:
-        shards: what to count. Every node has to reach the files, and to have dft_stats and numba installed.
+        shards: what to count; None where all before has to be done first. Every node has to reach the files, and to have dft_stats and
+            numba installed.
         job: how.
         folder: where the driver keeps parts.
         workers: more than 1: how many tasks are under way at a time; 1: as many as the cluster has CPUs.
@@ -50,8 +51,9 @@ def run_on_ray(shards: Iterator[Shard | Texts], job: Job, folder: Path, workers:
     waiting: dict[ray.ObjectRef, str] = {}
     try:
         for shard in shards:
-            waiting[task.remote(shard, job, str(folder), mark.name)] = shard.key
-            if len(waiting) >= most:
+            if shard is not None:
+                waiting[task.remote(shard, job, str(folder), mark.name)] = shard.key
+            while waiting and (shard is None or len(waiting) >= most):
                 yield from _finished(waiting, folder)
         while waiting:
             yield from _finished(waiting, folder)
