@@ -109,9 +109,9 @@ def build(
         memory: of one process: bytes, or "2GB"; half of the machine's, shared by the workers, if None.
         parts: folder where the counts of each file stay, so that the next build counts only what is new. If None they lie beside `out`
             until the profile is written: an interrupted build goes on from there.
-        forget: text after which n-grams that occurred once are forgotten: bytes, 16 MB at least, or "1GB". Then the disk has to hold the
-            counts of little more than that at a time, not of the corpus, and an n-gram may be counted too low, once for each such stretch
-            of text: the manifest has the bound as `undercount`. If None nothing is forgotten, and the counts are exact.
+        forget: text after which n-grams that occurred once are forgotten: bytes, 16 MB at least, or "1GB". The disk then has to hold all
+            counts of two such stretches of text at a time, and of the others what is left; and an n-gram may be counted too low, once for
+            each stretch: the manifest has the bound as `undercount`. If None nothing is forgotten, and the counts are exact.
         skip_faults: leave out damaged files and texts, count them and say so in the manifest, instead of an error.
         engine: "local", or "ray" for a running Ray cluster.
         title: one line for the card.
