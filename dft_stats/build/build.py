@@ -3,6 +3,7 @@
 import importlib.metadata
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -188,8 +189,10 @@ def build(
     for fault, (number, first) in faults.found.items():
         tell(f"left out: {fault}: {number:,} (the first: {first})")
 
-    floor = human_floor(sample.excerpts(), counted.counts, job.segmenter, typography=typography, progress=tell)
-    features = features_of(sample.documents(), job.segmenter, typography=typography)
+    with ThreadPoolExecutor(workers) as pool:
+        drawn = pool.submit(human_floor, sample.excerpts(), counted.counts, job.segmenter, typography=typography, progress=tell)
+        features = pool.submit(features_of, sample.documents(), job.segmenter, typography=typography).result()
+        floor = drawn.result()
     means: dict[str, Any] = {}
     if private.floor:  # the sample does not know whose a document is, so that a mean over groups of them cannot be promised
         means = {STORED: [] if private.group_column is not None else stored_embeddings(features)}
@@ -205,7 +208,7 @@ def build(
     excluded = {fault: number for fault, (number, _) in sorted(faults.found.items())}
     more, entry = {**tokens, **(facts or {})}, private.facts(counted.masked)
     manifest = _manifest(name, version, title, licence, job.segmenter, typography, kept, excluded, more, means, entry)
-    return _written(target, manifest, counted, features, floor, tell)
+    return _written(target, manifest, counted, features, floor, tell, threads=workers)
 
 
 def _manifest(
@@ -240,7 +243,14 @@ def _manifest(
 
 
 def _written(
-    target: Path, manifest: Mapping[str, Any], counted: Counted, features: pa.Table, floor: pa.Table, tell: Callable[[str], None]
+    target: Path,
+    manifest: Mapping[str, Any],
+    counted: Counted,
+    features: pa.Table,
+    floor: pa.Table,
+    tell: Callable[[str], None],
+    *,
+    threads: int = 1,
 ) -> Profile:
     profile = write_profile(
         target,
@@ -251,6 +261,7 @@ def _written(
         documents=features,
         floor=floor,
         card=card_of(manifest, counted.counts, counted.exposure, floor),
+        threads=threads,
     )
     tell(f"wrote {profile!r} to {target}")
     return profile

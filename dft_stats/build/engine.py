@@ -11,9 +11,8 @@ import os
 import shutil
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -151,19 +150,27 @@ Runner = Callable[[Iterator[Shard | Texts], Job, Path, int], Iterator[int]]
 
 
 def run_here(shards: Iterator[Shard | Texts], job: Job, folder: Path, workers: int) -> Iterator[int]:
-    """Count shards in processes of this machine, never more than two a process waiting. Yields the characters of each."""
+    """Count shards in processes of this machine, of which this one is the first, since another takes a second to start.
+
+    Yields the characters of each, in the order in which they are done.
+    """
     if workers == 1:
         yield from (job.to_disk(shard, folder) for shard in shards)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent) as pool:
-        waiting: deque[Future[int]] = deque()
+    with (
+        ThreadPoolExecutor(1) as here,
+        ProcessPoolExecutor(workers - 1, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent) as pool,
+    ):
+        free: list[Executor] = [here] + [pool] * (workers - 1)
+        running: dict[Future[int], Executor] = {}
         try:
             for shard in shards:
-                waiting.append(pool.submit(job.to_disk, shard, folder))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                if not free:
+                    yield from _done(running, free)
+                executor = free.pop()
+                running[executor.submit(job.to_disk, shard, folder)] = executor
+            while running:
+                yield from _done(running, free)
         except BrokenProcessPool as error:
             raise CorpusError(
                 "a counting process was killed, perhaps for want of memory; run again with fewer --workers or less --memory each: what is "
@@ -171,6 +178,13 @@ def run_here(shards: Iterator[Shard | Texts], job: Job, folder: Path, workers: i
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _done(running: dict[Future[int], Executor], free: list[Executor]) -> Iterator[int]:
+    """Wait for one at least."""
+    for future in wait(running, return_when=FIRST_COMPLETED).done:
+        free.append(running.pop(future))
+        yield future.result()
 
 
 def _die_with_parent() -> None:
