@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dft_stats.errors import DftStatsError
 from dft_stats.hub.commands import add_commands
-from dft_stats.output import print_json
+from dft_stats.output import print_json, safe, say
 
 if TYPE_CHECKING:
     from dft_stats.build.planned import PlannedShard
@@ -36,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("interrupted; nothing half-done was left", file=sys.stderr)
+        say("interrupted; nothing half-done was left", file=sys.stderr)
         return 130
     except (DftStatsError, ValueError, OSError, ImportError) as error:
-        print("error:", "\n".join(" ".join(line.split()) for line in str(error).splitlines()), file=sys.stderr)
+        say("error: " + "\n".join(" ".join(line.split()) for line in str(error).split("\n")), file=sys.stderr)
         return 1
     return status
 
@@ -48,7 +48,7 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from dft_stats import __version__
 
-        print(f"dft-stats {__version__}")
+        say(f"dft-stats {__version__}")
         parser.exit()
 
 
@@ -208,9 +208,9 @@ def _verify(given: argparse.Namespace) -> int:
     if given.json:
         print_json({"profile": str(folder), "ok": not found, "problems": found})
     elif found:
-        print(*(f"error: {line}" for line in found), sep="\n", file=sys.stderr)
+        say(*(f"error: {safe(line)}" for line in found), file=sys.stderr)
     else:
-        print(f"{folder}: ok")
+        say(f"{folder}: ok")
     return 1 if found else 0
 
 
@@ -246,10 +246,10 @@ def _build(given: argparse.Namespace) -> int:
         **how,
     )
     for fault, number in profile.manifest["excluded"].items():
-        print(f"left out: {fault}: {number:,}", file=sys.stderr)
+        say(f"left out: {fault}: {number:,}", file=sys.stderr)
     if given.json:
         return print_json(_facts(profile))
-    print(f"{given.out}: {profile!r}")
+    say(f"{given.out}: {profile!r}")
     return 0
 
 
@@ -285,10 +285,10 @@ def _dry_run(found: "Sequence[PlannedShard]", *, as_json: bool) -> int:
     if as_json:
         return print_json([asdict(shard) for shard in found])
     for shard in found:
-        print(f"{shard.size / 1e6:10,.1f} MB  {'counted' if shard.is_counted else 'to do  '}  {shard.label}")
+        say(f"{shard.size / 1e6:10,.1f} MB  {'counted' if shard.is_counted else 'to do  '}  {shard.label}")
     todo = [shard for shard in found if not shard.is_counted]
     sizes = [sum(shard.size for shard in shards) / 1e6 for shards in (found, todo)]
-    print(f"{len(found):,} shards, {sizes[0]:,.1f} MB; to count: {len(todo):,}, {sizes[1]:,.1f} MB")
+    say(f"{len(found):,} shards, {sizes[0]:,.1f} MB; to count: {len(todo):,}, {sizes[1]:,.1f} MB")
     return 0
 
 
@@ -299,7 +299,7 @@ def _merge(given: argparse.Namespace) -> int:
     profile = combine([load(name) for name in given.profiles], out=given.out, name=given.name, version=given.version)
     if given.json:
         return print_json(_facts(profile))
-    print(f"{given.out}: {profile!r}")
+    say(f"{given.out}: {profile!r}")
     return 0
 
 
@@ -312,9 +312,12 @@ def _demo(given: argparse.Namespace) -> int:
 @contextmanager
 def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"]:
     """The profile that is named, or one built of the texts that are, by the rules of a reference, gone afterwards."""
+    from dft_stats.errors import ProfileNotFound
     from dft_stats.manifest import MANIFEST
     from dft_stats.registry import load
 
+    if not all(given.other):
+        raise ProfileNotFound("an empty name was given to judge; expected a profile, or files and folders of text")
     paths = [Path(path).expanduser() for path in given.other]
     is_text = any(path.exists() and not (path / MANIFEST).is_file() for path in paths) or any(
         set(name) & set("*?[") for name in given.other

@@ -43,6 +43,7 @@ from dft_stats.manifest import (
     TOKENS_VERSION,
     canonical,
     check_name,
+    check_texts,
     read_manifest,
     self_sha256,
     sha256_of,
@@ -196,6 +197,7 @@ def write_profile(
         threads: tables that are written at a time.
     """
     check_name(str(facts["name"]), str(facts["version"]))
+    check_texts(facts)
     if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST).exists() or not any(folder.iterdir()))):
         raise ProfileFormatError(f"{folder} exists and is no profile; give another folder, nothing was written")
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -23,10 +23,11 @@ from dft_stats.build.privacy import asked, budget_of
 from dft_stats.build.settings import as_bytes, parts_beside, resolve_segmenter, runner_of, tokenizer_text
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.build.tokens import opened
-from dft_stats.embedding_documents import STORED, stored_embeddings
+from dft_stats.document_embedding import STORED
+from dft_stats.embedding_documents import stored_embeddings
 from dft_stats.errors import CorpusError, ProfileFormatError
 from dft_stats.features import SCHEMA
-from dft_stats.manifest import MANIFEST, TOKENIZER, check_name
+from dft_stats.manifest import MANIFEST, TOKENIZER, check_name, check_texts
 from dft_stats.masking import Masks
 from dft_stats.profile import Profile, write_profile
 from dft_stats.sentences import RULE, Segmenter
@@ -121,6 +122,7 @@ def build(
         ValueError: settings of no meaning, or less privacy than "publish" promises.
     """
     check_name(name, version)
+    check_texts({"title": title, "licence": licence, **(facts or {})})  # before the corpus is counted
     private = asked(privacy, min_documents=min_documents, spelling_documents=spelling_documents, group_column=group_column, deny=deny)
     target = Path(out)
     if (target / MANIFEST).exists() and not overwrite:
