@@ -199,7 +199,7 @@ def build(
         "min_count": min_count,
         "max_order": max_order,
         "max_rows": dict(sorted((max_rows or {}).items())),
-        "surface_documents": surface_documents,
+        "surface_documents": max(surface_documents, private.min_documents),
         "spelling_documents": told,
     }
     excluded = {fault: number for fault, (number, _) in sorted(faults.found.items())}
