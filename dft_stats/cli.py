@@ -274,7 +274,7 @@ def _audit(given: argparse.Namespace) -> int:
         print_json(found.to_dict())
     else:
         show_audit(found.to_dict())
-    return 1 if found.leaks else 0
+    return 0 if found.ok else 1
 
 
 def _names(path: Path | None) -> list[str]:
