@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dft_stats.errors import DftStatsError
+from dft_stats.errors import CorpusError, DftStatsError
 from dft_stats.hub.commands import add_commands
 from dft_stats.output import print_json, safe, say
 
@@ -274,11 +274,19 @@ def _audit(given: argparse.Namespace) -> int:
         print_json(found.to_dict())
     else:
         show_audit(found.to_dict())
-    return 1 if found.leaks else 0
+    return 0 if found.ok else 1
 
 
 def _names(path: Path | None) -> list[str]:
-    return [] if path is None else [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    """Names, one a line, of a file that may begin with a byte-order mark."""
+    if path is None:
+        return []
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{path}: byte {error.start} is not UTF-8; convert the file of names, as in `iconv -f WINDOWS-1252 -t UTF-8 {path}`"
+        ) from error
 
 
 def _dry_run(found: "Sequence[PlannedShard]", *, as_json: bool) -> int:
@@ -346,7 +354,6 @@ def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"
 
 def _check_texts(given: Sequence[str]) -> None:
     """Refuse what is no text where texts are expected: a second profile, or a path that leads nowhere."""
-    from dft_stats.errors import CorpusError
     from dft_stats.manifest import MANIFEST
     from dft_stats.registry import list_profiles
 

@@ -138,7 +138,12 @@ def show_audit(found: Mapping[str, Any]) -> None:
         f"Membership of a document, AUC (0.5 is chance): {seen['auc']:.3f}, 95 % interval {seen['low']:.3f} to {seen['high']:.3f}, "
         f"{seen['inside']:,} documents counted and {seen['outside']:,} not"
     )
-    leaks = sum(row["recovered"] for row in found["canaries"] if row["is_leak"])
+    names = [(row["name"], ", ".join(row["tables"]) or "-", row["documents"], "LEAK" if row["is_leak"] else "") for row in found["names"]]
+    if names:
+        console.print(
+            _table("Names that you deny; is one that no document has misspelt?", ("name", "told in", "documents", ""), names, left=2)
+        )
+    leaks = sum(row["recovered"] for row in found["canaries"] if row["is_leak"]) + sum(row["is_leak"] for row in found["names"])
     console.print(
         f"{leaks:,} secrets are told that should not be" if leaks else "No secret below the floor, and none that is masked, is told"
     )

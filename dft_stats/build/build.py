@@ -19,10 +19,11 @@ from dft_stats.build.floor import human_floor
 from dft_stats.build.formats import Faults, Piece, from_pieces
 from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.noisy import LONGEST, noisy
-from dft_stats.build.privacy import asked, budget_of
+from dft_stats.build.privacy import asked, budget_of, said_of_names
 from dft_stats.build.settings import as_bytes, parts_beside, resolve_segmenter, runner_of, tokenizer_text
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.build.tokens import opened
+from dft_stats.build.withheld import withheld
 from dft_stats.document_embedding import STORED
 from dft_stats.embedding_documents import stored_embeddings
 from dft_stats.errors import CorpusError, ProfileFormatError
@@ -89,8 +90,9 @@ def build(
         min_documents: keep rows of words, n-grams and stretches that this many documents have; 1 keeps all. If None it is 5, and 1 with
             privacy "none".
         group_column: column or field that says whose a document is, an author or a source: then `min_documents` is so many of these.
-            Documents of nobody (null) are all of one.
-        deny: names to mask, each as it is written; case does not matter.
+            Documents of nobody (null) are all of one; case and white space make no other author.
+        deny: names to mask. Case, accents, and what stands between the words of a name do not matter; rows in which one can be read all
+            the same are left out. Names that no text has are reported to `progress`.
         epsilon: differential privacy of documents, or of groups of them: noise on every count and thresholds in place of `min_documents`,
             by OpenDP (`pip install 'dft-stats[privacy]'`); the manifest has the accounting. It tells far less of a small corpus.
         delta: of the same guarantee; 1e-6 if None. It should be far below one over the number of documents.
@@ -143,6 +145,9 @@ def build(
         order = min(max_order, LONGEST)
         masks = private.masks or Masks()
         counted, spent = noisy(texts, masks, RULE, typography=typography, max_order=order, epsilon=budget[0], delta=budget[1])
+        counted, left_out = withheld(counted, masks.names, 0)
+        for line in said_of_names(private, counted, left_out):
+            tell(line)
         entry = {"mode": "epsilon", "unit": "document" if group_column is None else "group", **spent}
         manifest = _manifest(name, version, title, licence, RULE, typography, {"max_order": order}, {}, facts or {}, {STORED: []}, entry)
         return _written(target, manifest, counted, SCHEMA.empty_table(), FLOOR_SCHEMA.empty_table(), tell)
@@ -184,6 +189,9 @@ def build(
             _check_kept(counted, keep)  # here, so that what is counted stays for the next try
     if not counted.exposure.words:
         raise CorpusError(f"{counted.exposure.documents} documents were read and not one word found in them; is this the text column?")
+    counted, left_out = withheld(counted, private.masks.names if private.masks else (), keep.floor)
+    for line in said_of_names(private, counted, left_out):
+        tell(line)
     share = _share_kept(counted)
     if share < LITTLE:
         tell(f"warning: the tables keep {share:.0%} of the running words and marks; a smaller min_documents (`--min-documents`) keeps more")
@@ -204,7 +212,7 @@ def build(
         "min_count": min_count,
         "max_order": max_order,
         "max_rows": dict(sorted((max_rows or {}).items())),
-        "surface_documents": surface_documents,
+        "surface_documents": max(surface_documents, private.min_documents),
         "spelling_documents": told,
     }
     excluded = {fault: number for fault, (number, _) in sorted(faults.found.items())}
