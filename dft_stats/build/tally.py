@@ -147,8 +147,10 @@ def tally(
     high, number = np.unique(np.concatenate(many), return_counts=True)
     low = np.flatnonzero(few)
     spectrum = np.concatenate([np.column_stack([low, few[low]]), np.column_stack([high, number])])
-    arrays = pieces[0] if len(pieces) == 1 else tuple(map(np.concatenate, zip(*pieces, strict=True)))
-    return Rows(*arrays, left_out=spectrum)
+    if len(pieces) == 1:
+        return Rows(*pieces[0], spectrum)
+    key, unit, counts, single_key, single_unit, words = map(np.concatenate, zip(*pieces, strict=True))
+    return Rows(key, unit, counts, single_key, single_unit, words, spectrum)
 
 
 def tally_types(types: NDArray[np.int32], at: NDArray[np.int32] | None, number: int, windows: Windows) -> tuple[Ints, Ints, Ints]:
