@@ -16,7 +16,7 @@ test: $(STAMP) lint
 test-oldest-hub:
 	$(PYTHON) -m venv $(VENV)-oldest-hub
 	$(VENV)-oldest-hub/bin/python -m pip install --quiet --editable . 'huggingface_hub==1.30.*' pytest hypothesis
-	$(VENV)-oldest-hub/bin/python -m pytest tests/test_hub_push.py tests/test_hub_pull.py tests/test_hub_cli.py
+	$(VENV)-oldest-hub/bin/python -m pytest tests/test_hub_push.py tests/test_hub_pull.py tests/test_hub_cli.py tests/test_hub_lock.py tests/test_hub_outage.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

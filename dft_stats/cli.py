@@ -10,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dft_stats.errors import DftStatsError
+from dft_stats.errors import CorpusError, DftStatsError
 from dft_stats.hub.commands import add_commands
-from dft_stats.output import print_json
+from dft_stats.output import print_json, safe, say
 
 if TYPE_CHECKING:
     from dft_stats.build.planned import PlannedShard
@@ -36,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("interrupted; nothing half-done was left", file=sys.stderr)
+        say("interrupted; nothing half-done was left", file=sys.stderr)
         return 130
     except (DftStatsError, ValueError, OSError, ImportError) as error:
-        print("error:", "\n".join(" ".join(line.split()) for line in str(error).splitlines()), file=sys.stderr)
+        say("error: " + "\n".join(" ".join(line.split()) for line in str(error).split("\n")), file=sys.stderr)
         return 1
     return status
 
@@ -48,7 +48,7 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from dft_stats import __version__
 
-        print(f"dft-stats {__version__}")
+        say(f"dft-stats {__version__}")
         parser.exit()
 
 
@@ -211,9 +211,9 @@ def _verify(given: argparse.Namespace) -> int:
     if given.json:
         print_json({"profile": str(folder), "ok": not found, "problems": found})
     elif found:
-        print(*(f"error: {line}" for line in found), sep="\n", file=sys.stderr)
+        say(*(f"error: {safe(line)}" for line in found), file=sys.stderr)
     else:
-        print(f"{folder}: ok")
+        say(f"{folder}: ok")
     return 1 if found else 0
 
 
@@ -250,10 +250,10 @@ def _build(given: argparse.Namespace) -> int:
         **how,
     )
     for fault, number in profile.manifest["excluded"].items():
-        print(f"left out: {fault}: {number:,}", file=sys.stderr)
+        say(f"left out: {fault}: {number:,}", file=sys.stderr)
     if given.json:
         return print_json(_facts(profile))
-    print(f"{given.out}: {profile!r}")
+    say(f"{given.out}: {profile!r}")
     return 0
 
 
@@ -278,23 +278,31 @@ def _audit(given: argparse.Namespace) -> int:
         print_json(found.to_dict())
     else:
         show_audit(found.to_dict())
-    return 1 if found.leaks else 0
+    return 0 if found.ok else 1
 
 
 def _names(path: Path | None) -> list[str]:
-    return [] if path is None else [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    """Names, one a line, of a file that may begin with a byte-order mark."""
+    if path is None:
+        return []
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{path}: byte {error.start} is not UTF-8; convert the file of names, as in `iconv -f WINDOWS-1252 -t UTF-8 {path}`"
+        ) from error
 
 
 def _dry_run(found: "Sequence[PlannedShard]", *, as_json: bool) -> int:
     if as_json:
         return print_json([asdict(shard) for shard in found])
     for shard in found:
-        print(f"{shard.size / 1e6:10,.1f} MB  {'counted' if shard.is_counted else 'to do  '}  {shard.label}")
+        say(f"{shard.size / 1e6:10,.1f} MB  {'counted' if shard.is_counted else 'to do  '}  {shard.label}")
     todo = [shard for shard in found if not shard.is_counted]
     sizes = [sum(shard.size for shard in shards) / 1e6 for shards in (found, todo)]
     groups = max((shard.group or 0 for shard in found), default=0)
     forgotten = f"; n-grams that occur once are forgotten in {groups:,} groups of them" if groups else ""
-    print(f"{len(found):,} shards, {sizes[0]:,.1f} MB; to count: {len(todo):,}, {sizes[1]:,.1f} MB{forgotten}")
+    say(f"{len(found):,} shards, {sizes[0]:,.1f} MB; to count: {len(todo):,}, {sizes[1]:,.1f} MB{forgotten}")
     return 0
 
 
@@ -305,7 +313,7 @@ def _merge(given: argparse.Namespace) -> int:
     profile = combine([load(name) for name in given.profiles], out=given.out, name=given.name, version=given.version)
     if given.json:
         return print_json(_facts(profile))
-    print(f"{given.out}: {profile!r}")
+    say(f"{given.out}: {profile!r}")
     return 0
 
 
@@ -318,9 +326,12 @@ def _demo(given: argparse.Namespace) -> int:
 @contextmanager
 def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"]:
     """The profile that is named, or one built of the texts that are, by the rules of a reference, gone afterwards."""
+    from dft_stats.errors import ProfileNotFound
     from dft_stats.manifest import MANIFEST
     from dft_stats.registry import load
 
+    if not all(given.other):
+        raise ProfileNotFound("an empty name was given to judge; expected a profile, or files and folders of text")
     paths = [Path(path).expanduser() for path in given.other]
     is_text = any(path.exists() and not (path / MANIFEST).is_file() for path in paths) or any(
         set(name) & set("*?[") for name in given.other
@@ -349,7 +360,6 @@ def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"
 
 def _check_texts(given: Sequence[str]) -> None:
     """Refuse what is no text where texts are expected: a second profile, or a path that leads nowhere."""
-    from dft_stats.errors import CorpusError
     from dft_stats.manifest import MANIFEST
     from dft_stats.registry import list_profiles
 

@@ -169,7 +169,9 @@ def check_comparable(reference: Profile, other: Profile) -> None:
 
 
 def _identity(part: Any) -> str:
-    return f"{part['name']} {part['version']} ({part['rule_sha256'][:8]})" if isinstance(part, Mapping) else repr(part)
+    if not isinstance(part, Mapping):
+        return repr(part)
+    return f"{part.get('name')} {part.get('version')} ({str(part.get('rule_sha256'))[:8]})"
 
 
 def compared_counts(profile: Profile) -> dict[str, Counts]:

@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dft_stats.document_embedding import FEATURES, DocumentEmbedding, Floats, transformed
+from dft_stats.document_embedding import FEATURES, STORED, DocumentEmbedding, Floats, transformed
 from dft_stats.errors import IncomparableError
 from dft_stats.measures import median_distance
 from dft_stats.profile import Profile
 
 LEAST_DOCUMENTS = 100
-STORED = "document_embeddings"
-"""Entry of the manifest of a profile that is to be published."""
 STORED_WORDS = ((50, 1000), (50, 400))
 """Lengths of documents whose mean embedding it has, where there are enough of them."""
 STORED_SIZE, STORED_SEED, STORED_DECIMALS = 256, 0, 4

@@ -46,7 +46,7 @@ class HubError(DftStatsError):
 
 
 class HubUnreachable(HubError):
-    """No Hub answers, or offline mode is on, and what was asked for is not kept here."""
+    """No Hub answers, or none that has time, or offline mode is on, and what was asked for is not kept here."""
 
 
 class AccessDenied(HubError):

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dft_stats.counts import WINDOWS
+from dft_stats.document_embedding import STORED, is_stored
 from dft_stats.errors import IntegrityError, ProfileFormatError
+from dft_stats.output import obeyed, texts_of
 from dft_stats.tables import SCHEMAS, TABLES
 
 FORMAT, FORMAT_VERSION = "dft-stats-profile", 2
@@ -73,6 +75,13 @@ def check_name(name: str, version: str) -> None:
         raise ValueError(f"profile version {version!r}: use three numbers, like 1.0.0")
 
 
+def check_texts(manifest: Mapping[str, Any]) -> None:
+    """Refuse texts with characters that a terminal would obey, or not show: they could print what the manifest does not say."""
+    for text in texts_of(manifest):
+        if wrong := obeyed(text, but="\n\t"):
+            raise ValueError(f"the manifest has the characters {wrong!a} in {text[:60]!a}: control characters and the like are no text")
+
+
 def canonical(manifest: Mapping[str, Any]) -> bytes:
     """The one form of a manifest in bytes: what is hashed and what is written."""
     return json.dumps(manifest, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
@@ -110,6 +119,7 @@ def _faults(manifest: Mapping[str, Any], has_tokens: bool) -> Iterator[str]:
         "excluded": ("a number by fault", lambda value: isinstance(value, dict) and all(map(_is_count, value.values()))),
         "privacy": ("a mode, and of profiles to be published min_documents and unit", _is_privacy),
         "sources": ("a list of tables", lambda value: isinstance(value, list) and all(isinstance(source, dict) for source in value)),
+        STORED: ("mean embeddings of documents, as `dft_stats.document_embedding.is_stored` has them", is_stored),
     }
     for key, (what, is_right) in expected.items():
         if key in manifest and not is_right(manifest[key]):
@@ -148,6 +158,12 @@ def _table_faults(tables: Any, has_tokens: bool) -> Iterator[str]:
             map(_is_sha256, (entry.get("sha256"), entry.get("logical_sha256")))
         ):
             yield f"has {_short(entry)} as a table, expected rows, bytes, sha256 and logical_sha256"
+        if not _is_columns(entry.get("columns")):
+            yield f"has {_short(entry.get('columns'))} as the columns of a table, expected names and types"
+
+
+def _is_columns(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_text, pair)) for pair in value)
 
 
 def _is_privacy(value: Any) -> bool:

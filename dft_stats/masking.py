@@ -4,45 +4,34 @@ The text is normalised first, so that an address that a fancy dash or a line end
 mask has the shape of what it replaces, so that sentences end where they did and a tokenizer cuts alike: a digit is a digit, an address is
 one of the domain that is reserved for examples (RFC 2606), a name is a capitalised word.
 
-What this cannot see: numbers in words, names that nobody listed, handles, addresses spelt out ("john at example dot com"). The floor on
-documents stands behind it.
+What this cannot see: numbers in words, names that nobody listed, handles, addresses spelt out ("john at example dot com"), and more that
+`docs/privacy.md` lists. The floor on documents stands behind it.
 """
 
-import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from dft_stats.addresses import emails, urls
+from dft_stats.denied import canonical, find
 from dft_stats.text import normalise
 
 EMAIL, URL, DIGIT, NAME = "name@example.com", "https://example.com", "0", "Anonym"
-MASKING = "dft-mask-1"
+MASKING = "dft-mask-2"
 """Name of what `mask` does; parts that were masked otherwise are not taken for these."""
 KINDS = ("emails", "urls", "digits", "names")
-"""What is counted of what was replaced."""
-
-_INSIDE = r"[^\s<>\"“”«»]"  # an address
-_EMAIL = re.compile(r"[^\s@<>()\[\]{},;:\"“”«»]+@[\w@.-]*\w[\u0300-\u036f]*")
-_ENDINGS = "com|org|net|edu|gov|mil|info|biz|io|ai|co|tv|uk|de|fr|eu|ca|au|nl|se|ch|es|ru|cn|jp|br"  # none that is an English word
-_LAST = r"[^\s<>\"“”«».,;:!?')\]}—]"  # marks at its end are the sentence's
-_URL = re.compile(
-    rf"(?:[a-z][a-z0-9+.-]*://|\bwww\.){_INSIDE}*{_LAST}"
-    rf"|(?<![\w@.-])(?:[a-z0-9](?:[\w-]*[^\W_])?\.)+(?:{_ENDINGS})(?![\w-])(?:[/?#:]{_INSIDE}*{_LAST})?",
-    re.IGNORECASE,
-)
-_ALIKE = {"'": "['’‘]", "’": "['’‘]", "-": "[-‐‑]"}
+"""What is counted of what was replaced. Beside it, as "names/3", how often each denied name was found, if it was."""
 
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """What is replaced beside addresses and digits; case does not matter, nor the order of the names."""
+    """What is replaced beside addresses and digits, see `dft_stats.denied`; the order of the names does not matter."""
 
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # canonical
 
     def __post_init__(self) -> None:
-        known = {" ".join(_without_digits(normalise(name, typography="keep"))[0].lower().split()) for name in self.names}
-        object.__setattr__(self, "names", tuple(sorted(known - {""})))
+        object.__setattr__(self, "names", tuple(sorted(set(map(canonical, self.names)) - {""})))
 
     def apply(self, texts: Sequence[str], *, typography: str = "fold") -> tuple[list[str], dict[str, int]]:
         """Texts, normalised and masked, and how much was replaced, by `KINDS`."""
@@ -52,49 +41,55 @@ class Masks:
             masked, number = mask(normalise(text, typography=typography), self.names)
             found.append(masked)
             for kind, more in number.items():
-                total[kind] += more
+                total[kind] = total.get(kind, 0) + more
         return found, total
+
+    def unseen(self, given: Iterable[str], masked: Mapping[str, int]) -> list[str]:
+        """Which names, as they were given, no text had. `masked` is what was replaced in all of them."""
+        seen = {name for number, name in enumerate(self.names) if masked.get(f"names/{number}")}
+        seen |= {name.replace(" ", "") for name in seen}  # what differs in spaces only is counted as one
+        return [name for name in given if name.strip() and not {canonical(name), canonical(name).replace(" ", "")} & seen]
 
 
 def mask(text: str, names: tuple[str, ...] = ()) -> tuple[str, dict[str, int]]:
-    """A normalised text without addresses, denied names and digits; and how many there were of each, of digits every one."""
+    """A normalised text without addresses, denied names and digits; and how many there were of each, of digits every one.
+
+    All are looked for in the text as it is, so that no mask hides another: an address that a name runs into goes with it.
+    """
     number = dict.fromkeys(KINDS, 0)
-    masked, number["digits"] = _without_digits(text)
-    if "@" in masked:
-        masked, number["emails"] = _EMAIL.subn(EMAIL, masked)
-    if "." in masked or "://" in masked:
-        masked, number["urls"] = _URL.subn(URL, masked)
-    if names:
-        masked, number["names"] = _denied(names).subn(NAME, masked)
+    digits = [character for character in set(text) if _is_numeral(character)]
+    number["digits"] = sum(map(text.count, digits))
+    masked = text.translate({ord(character): DIGIT for character in digits}) if digits else text
+    found = [(begin, end, EMAIL) for begin, end in emails(text)] + [(begin, end, URL) for begin, end in urls(masked)]
+    for begin, end, which in find(text, names) if names else ():
+        found.append((begin, end, NAME))
+        number["names"] += 1
+        number[f"names/{which}"] = number.get(f"names/{which}", 0) + 1
+    if found:
+        spans = _apart(found)
+        for kind, shown in (("emails", EMAIL), ("urls", URL)):
+            number[kind] = sum(own == shown for _, _, own in spans)
+        edges = [0, *(edge for begin, end, _ in spans for edge in (begin, end)), len(text)]
+        kept = [masked[begin:end] for begin, end in zip(edges[::2], edges[1::2], strict=True)]
+        masked = "".join(piece for pair in zip(kept, [*(own for _, _, own in spans), ""], strict=True) for piece in pair)
     if not masked.isascii() and masked != text:  # a combining mark may stand behind another letter now
         masked = unicodedata.normalize("NFC", masked)
     return masked, number
 
 
-def _without_digits(text: str) -> tuple[str, int]:
-    digits = [character for character in set(text) if character.isdigit()]
-    return text.translate({ord(character): DIGIT for character in digits}), sum(map(text.count, digits))
+def _apart(found: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Spans in order. What overlaps is one: an address if there is one in it, of several the first."""
+    spans: list[tuple[int, int, str]] = []
+    for begin, end, kind in sorted(found, key=lambda span: (span[0], -span[1])):
+        if spans and begin < spans[-1][1]:
+            first, behind, known = spans.pop()
+            spans.append((first, max(end, behind), kind if known == NAME else known))
+        else:
+            spans.append((begin, end, kind))
+    return spans
 
 
-@lru_cache(maxsize=4)
-def _denied(names: tuple[str, ...]) -> re.Pattern[str]:
-    """Any of the names, as words of their own: a tree of characters, since of thousands of names few begin alike."""
-    tree: dict[str, dict] = {}  # type: ignore[type-arg]
-    for name in names:
-        node = tree
-        for character in name:
-            node = node.setdefault(character, {})
-        node[""] = {}
-    return re.compile(rf"(?<!\w){_alternatives(tree)}(?!\w)", re.IGNORECASE)
-
-
-def _alternatives(node: dict[str, dict]) -> str:  # type: ignore[type-arg]
-    found = []
-    for character, rest in node.items():
-        spelt = _ALIKE.get(character, re.escape(character))
-        while len(rest) == 1 and "" not in rest:  # no branch: no need to nest
-            ((character, rest),) = rest.items()
-            spelt += _ALIKE.get(character, re.escape(character))
-        if character:
-            found.append(spelt + ("" if rest.keys() == {""} else _alternatives(rest)))
-    return f"(?:{'|'.join(found)}){'?' if '' in node else ''}"
+@lru_cache(1 << 12)
+def _is_numeral(character: str) -> bool:
+    """A digit of any script, ⅞, Ⅻ."""
+    return unicodedata.category(character)[0] == "N"

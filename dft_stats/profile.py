@@ -20,6 +20,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +43,7 @@ from dft_stats.manifest import (
     TOKENS_VERSION,
     canonical,
     check_name,
+    check_texts,
     read_manifest,
     self_sha256,
     sha256_of,
@@ -178,6 +180,7 @@ def write_profile(
     documents: pa.Table,
     floor: pa.Table,
     card: str,
+    threads: int = 1,
 ) -> Profile:
     """Write a profile, whole or not at all, and read it back verified.
 
@@ -191,8 +194,10 @@ def write_profile(
         documents: rows of `features.document_features`.
         floor: rows of `FLOOR_SCHEMA`.
         card: Markdown.
+        threads: tables that are written at a time.
     """
     check_name(str(facts["name"]), str(facts["version"]))
+    check_texts(facts)
     if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST).exists() or not any(folder.iterdir()))):
         raise ProfileFormatError(f"{folder} exists and is no profile; give another folder, nothing was written")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +209,8 @@ def write_profile(
         tables = {name: found.table for name, found in counts.items()} | {"spelling": spelling, "documents": documents, "floor": floor}
         tables["totals"] = grouped(counts, "totals")
         tables["spectrum"] = grouped(counts, "spectrum")
-        entries = [write_table(draft, name, tables[name].cast(SCHEMAS[name])) for name in names]
+        with ThreadPoolExecutor(threads) as pool:
+            entries = list(pool.map(lambda name: write_table(draft, name, tables[name].cast(SCHEMAS[name])), names))
         measured = {"documents": exposure.documents, "words": exposure.words, "sentences": exposure.sentences}
         measured |= {f"windows_{w}": exposure.windows[w] for w in WINDOWS} | {f"square_{w}": exposure.squares[w] for w in WINDOWS}
         version = TOKENS_VERSION if TOKENIZER in facts else FORMAT_VERSION

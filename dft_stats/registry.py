@@ -1,4 +1,4 @@
-"""The registry: profiles by name and version. A folder, the embedded ones, what was fetched before, the Hub, in this order.
+"""The registry: profiles by name and version. The lock file, a folder, the embedded ones, what was fetched before, the Hub, in this order.
 
 The embedded ones lie in `registry/<name>/<version>/` in a checkout, the same inside the wheel.
 """
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dft_stats.errors import HubUnreachable, IntegrityError, LockError, ProfileFormatError, ProfileNotFound
-from dft_stats.hub.lock import Locked, lock_path, locked_of
+from dft_stats.errors import HubUnreachable, LockError, ProfileNotFound
+from dft_stats.hub.lock import Locked, locked_of
 from dft_stats.manifest import MANIFEST, NAME, VERSION, read_manifest, sha256_of
 from dft_stats.profile import Profile, read_profile
 from dft_stats.reference import LATEST, Numbers, Reference, numbers, parse, spelt
@@ -82,19 +82,14 @@ def load(
         LockError: the lock file has another version than is asked for.
     """
     found = find(name_or_path, hub=hub, accept_moved=accept_moved, lock=lock)
-    try:
+    if found.kept is None:
         return read_profile(found.folder, verify=verify)
-    except ProfileFormatError as error:
-        if found.kept is None:
-            raise
-        kept = found.kept  # damaged since it was fetched: the same again, and nothing else
-        try:
-            found = find(name_or_path, hub=hub, lock=lock, accept_moved=accept_moved, repair=True)
-        except HubUnreachable as unreachable:
-            raise IntegrityError(f"{error}. It cannot be fetched again: {unreachable}") from unreachable
-        if found.kept is None or found.kept.manifest_sha256 != kept.manifest_sha256:
-            raise
-        return read_profile(found.folder, verify=verify)
+    from dft_stats.hub.pull import read_kept
+
+    def again() -> "Kept | None":
+        return find(name_or_path, hub=hub, lock=lock, accept_moved=accept_moved, repair=True).kept
+
+    return read_kept(found.kept, again, verify=verify)
 
 
 def locate(name_or_path: str | Path) -> Path:
@@ -103,27 +98,48 @@ def locate(name_or_path: str | Path) -> Path:
 
 
 def find(
-    name_or_path: str | Path, *, hub: "Hub | None" = None, accept_moved: bool = False, lock: bool = True, repair: bool = False
+    name_or_path: str | Path,
+    *,
+    hub: "Hub | None" = None,
+    accept_moved: bool = False,
+    lock: bool = True,
+    repair: bool = False,
+    folders: bool = True,
 ) -> Found:
-    """Where a profile lies. A folder with a manifest wins over a name, an embedded profile over the Hub, a name over any other folder."""
+    """Where a profile lies.
+
+    A name that the lock file has wins over all else; a folder with a manifest over a name, an embedded profile over the Hub, a name over
+    any other folder. What is no name, such as ./news, and a `Path`, is a folder. `folders` is False where a name is to be locked.
+    """
+    if not str(name_or_path):
+        raise ProfileNotFound(f"the name of the profile is empty; give a folder, `owner/name` of the Hub, or one of {_known()}")
     path = Path(name_or_path).expanduser()
-    if isinstance(name_or_path, Path) or (path / MANIFEST).is_file():
+    if isinstance(name_or_path, Path):
         if not path.exists():
             raise ProfileNotFound(f"{path} does not exist; build a profile there with `dft-stats build PATH --out {path} --name NAME`")
         return Found(path)
-    reference = parse(name_or_path)
-    if reference is not None and path.exists() and reference.name not in _names():
-        return Found(path)
+    is_profile = (path / MANIFEST).is_file()
+    reference = None if is_profile and not _is_name(name_or_path) else parse(name_or_path)
     if reference is None:
         if path.exists():
             return Found(path)
         raise ProfileNotFound(f"{name_or_path!r} is neither a folder nor the name of a profile; the registry has {_known()}")
-    locked = locked_of(reference, lock_path()) if lock else None
+    locked = locked_of(reference) if lock else None
+    if folders and locked is None and (is_profile or (path.exists() and reference.name not in _names())):
+        return Found(path)
     embedded = None if reference.is_repo else _embedded(reference, locked)
     if embedded is not None:
         return Found(embedded, reference)
     kept = _from_hub(reference, hub, locked, accept_moved=accept_moved, repair=repair)
     return Found(Path(kept.folder), reference, kept)
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text is a name of a profile, with a version or without; else it may be a folder with an @ in it."""
+    try:
+        return parse(text) is not None
+    except ProfileNotFound:
+        return False
 
 
 def repo_of(reference: Reference) -> str:

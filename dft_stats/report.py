@@ -11,6 +11,7 @@ from rich.table import Table
 
 from dft_stats.compare import Comparison, Difference
 from dft_stats.keyness import KeyItem
+from dft_stats.output import safe, say
 from dft_stats.profile import Profile
 from dft_stats.registry import ProfileInfo, registry_path
 
@@ -30,8 +31,13 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *,
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < left else "right")
     for row in rows:
-        table.add_row(*(escape(_cell(value)) for value in row))
+        table.add_row(*(_plain(_cell(value)) for value in row))
     return table
+
+
+def _plain(text: object) -> str:
+    """A text that a stranger may have written, without markup of rich, and without what a terminal would obey."""
+    return escape(safe(str(text)))
 
 
 def _cell(value: Any) -> str:
@@ -47,7 +53,7 @@ def _cell(value: Any) -> str:
 def show_list(profiles: Sequence[ProfileInfo]) -> None:
     """One row a profile."""
     if not profiles:
-        print(f"There are no profiles in {registry_path()}.")
+        say(f"There are no profiles in {registry_path()}.")
         return
     columns = ("profile", "what", "documents", "words", "sentences", "MB", "licence")
     rows = ((f"{p.name}@{p.version}", p.title, p.documents, p.words, p.sentences, p.bytes / 1e6, p.licence) for p in profiles)
@@ -58,9 +64,10 @@ def show_profile(profile: Profile) -> None:
     """The summary of a profile, one table a subject."""
     summary, segmenter = profile.summary(), profile.manifest["segmenter"]
     console = _console()
-    console.print(f"[bold]{escape(profile.name)}@{profile.version}[/bold]  {escape(str(profile.manifest.get('title', '')))}")
-    console.print(f"{escape(str(profile.path))}; licence: {escape(str(profile.manifest.get('licence', 'unspecified')))}")
-    console.print(f"segmenter {segmenter['name']} {segmenter['version']}, normaliser {profile.manifest['normaliser']}")
+    rules = f"segmenter {segmenter['name']} {segmenter['version']}, normaliser {profile.manifest['normaliser']}"
+    console.print(f"[bold]{_plain(profile.name)}@{_plain(profile.version)}[/bold]  {_plain(profile.manifest.get('title', ''))}")
+    console.print(f"{_plain(profile.path)}; licence: {_plain(profile.manifest.get('licence', 'unspecified'))}")
+    console.print(_plain(rules))
     console.print(
         _table("Size", ("documents", "sentences", "words"), [[summary[key] for key in ("documents", "sentences", "words")]], left=0)
     )
@@ -76,7 +83,8 @@ def show_profile(profile: Profile) -> None:
 def show_comparison(found: Comparison) -> None:
     """Differences as multiples of the floor, then what is used more and less."""
     console = _console()
-    console.print(f"reference {found.reference} ({found.reference_words:,} words), other {found.other} ({found.other_words:,} words)")
+    both = f"reference {found.reference} ({found.reference_words:,} words), other {found.other} ({found.other_words:,} words)"
+    console.print(_plain(both))
     rows = ((d.statistic, d.unit, d.value, TOO_SHORT if _is_too_short(d, found) else d.floor, d.multiple) for d in found.differences)
     title = f"Differences; {_floor_of(found)}"
     console.print(_table(title, ("statistic", "unit", "difference", "floor", "times the floor"), rows, left=2))
@@ -130,7 +138,12 @@ def show_audit(found: Mapping[str, Any]) -> None:
         f"Membership of a document, AUC (0.5 is chance): {seen['auc']:.3f}, 95 % interval {seen['low']:.3f} to {seen['high']:.3f}, "
         f"{seen['inside']:,} documents counted and {seen['outside']:,} not"
     )
-    leaks = sum(row["recovered"] for row in found["canaries"] if row["is_leak"])
+    names = [(row["name"], ", ".join(row["tables"]) or "-", row["documents"], "LEAK" if row["is_leak"] else "") for row in found["names"]]
+    if names:
+        console.print(
+            _table("Names that you deny; is one that no document has misspelt?", ("name", "told in", "documents", ""), names, left=2)
+        )
+    leaks = sum(row["recovered"] for row in found["canaries"] if row["is_leak"]) + sum(row["is_leak"] for row in found["names"])
     console.print(
         f"{leaks:,} secrets are told that should not be" if leaks else "No secret below the floor, and none that is masked, is told"
     )
@@ -143,9 +156,9 @@ def teller() -> Callable[[str], None]:
     def tell(line: str) -> None:
         nonlocal last
         if line.startswith("warning: "):
-            print(line, file=sys.stderr, flush=True)
+            say(line, file=sys.stderr)
         elif time.monotonic() - last >= TELL_SECONDS:
-            print(line, file=sys.stderr, flush=True)
+            say(line, file=sys.stderr)
             last = time.monotonic()
 
     return tell

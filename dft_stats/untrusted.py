@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dft_stats.errors import DftStatsError, IntegrityError, UnsafeProfile
-from dft_stats.manifest import read_manifest
+from dft_stats.manifest import check_texts, read_manifest
 from dft_stats.tables import SCHEMAS, check_bytes, logical_sha256, table_path
 
 
@@ -62,6 +62,10 @@ def check(folder: Path, limits: Limits = LIMITS) -> None:
         UnsafeProfile: a size, a text or a number is out of all bounds.
     """
     manifest = read_manifest(folder)
+    try:
+        check_texts(manifest)
+    except ValueError as error:
+        raise UnsafeProfile(f"{folder}: {error}") from error
     entries = manifest["tables"]
     check_sizes({table_path(entry["name"]): entry["bytes"] for entry in entries}, limits)
     for entry in entries:

@@ -1,6 +1,7 @@
 """The leak test that ships with the package: it finds what is told, and what is built to be published tells nothing below the floor."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,25 @@ def test_a_sequence_that_a_reader_can_join_is_found() -> None:
     assert found_in(canary, {}, pairs - {"six waved"}, []) == []
     assert found_in(canary, {"surface": "x of harbour six waved town y"}, set(), []) == ["verbatim in surface"]
     assert found_in(Canary("name", "Bagidoku Zetumaro", 1), {}, set(), ["gidok", "zet"]) == ["in a piece"]
+
+
+def test_the_names_of_the_user_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"text": f"{text} So V ank emper, and Brambotz-{i % 2}."} for i, text in enumerate(prose(60))]
+    names = ["Vankemper", "Brambotz", "Brambozt"]
+    told = {name.name: name for name in audit(rows, deny=names, each=1, privacy="none").names}
+    assert told["Vankemper"].tables == ("ngram_frequency", "surface")[: len(told["Vankemper"].tables)] != ()
+    assert "token_frequency" in told["Brambotz"].tables or "surface" in told["Brambotz"].tables
+    assert [(name.documents, name.tables == ()) for name in told.values()] == [(0, False), (60, False), (0, True)]
+    assert not any(name.is_leak for name in told.values())
+    report = audit(rows, deny=names, each=1)
+    assert report.ok
+    assert all(name.tables == () for name in report.names)
+    monkeypatch.setattr(sys.modules["dft_stats.build.build"], "withheld", lambda counted, names, floor: (counted, {}))
+    report = audit(rows, deny=names, each=1)
+    assert [name.name for name in report.names if name.is_leak] == ["Vankemper"]
+    assert report.leaks == ()
+    assert not report.ok
+    assert not report.to_dict()["ok"]
 
 
 def test_few_documents_are_refused() -> None:

@@ -82,3 +82,18 @@ def test_no_error_shows_the_token_or_a_traceback(run) -> None:  # type: ignore[n
         assert err.startswith("error: ")
         assert "Traceback" not in err
         assert ALICE not in out + err
+
+
+def test_settings_that_are_wrong_are_named(run) -> None:  # type: ignore[no-untyped-def]
+    for more, what in (
+        ({"HF_ENDPOINT": ""}, "'' is no address of a Hub"),
+        ({"HF_ENDPOINT": "http://me:s3cret@127.0.0.1:9"}, "has a user name or a password in it, which is not supported"),
+        ({"HF_TOKEN": "hf_é"}, "the token has characters that no token has"),
+        ({"DFT_STATS_LOCK": "nowhere.lock"}, "the lock file, does not exist"),
+    ):
+        status, out, err = run("pull", f"{REPO}@1", **more)
+        assert status == 1
+        assert what in err
+        assert "s3cret" not in out + err
+    assert "name of the profile is empty" in run("show", "")[2]
+    assert "an empty name" in run("compare", "news", "")[2]

@@ -197,7 +197,7 @@ def test_a_gone_cache_does_not_forget_what_a_version_was(shop: HubServer, tmp_pa
 
 def test_who_may_read_what(shop: HubServer) -> None:
     for token in (BOB, False):
-        with pytest.raises(ProfileNotFound, match="may see it"):
+        with pytest.raises(ProfileNotFound, match=r"may (not )?see it"):
             load(REPO, hub=shop.as_user(token))
     with pytest.raises(AccessDenied, match="refuses the token"):
         load(REPO, hub=shop.as_user("hf_revoked_token"))

@@ -293,3 +293,52 @@ def test_a_repository_that_becomes_public_on_the_way_gets_nothing(
     with pytest.raises(PublishError, match="is public; say so"):
         push(made(tmp_path, "1.0.1"), REPO, hub=server.as_user())
     assert len(server.state(REPO)["tags"]) == 1
+
+
+def test_a_public_repository_with_a_version_that_tells_everything_is_refused(server: HubServer, tmp_path: Path) -> None:
+    """Everybody reads it already, and to go on there would be to leave it so."""
+    for version in ("0.8.0", "0.9.0"):
+        push(made(tmp_path, version), REPO, hub=server.as_user())
+    opened = made(tmp_path, facts={"privacy": {"mode": "public-corpus"}})
+    for dry_run in (True, False):
+        server.control("set", repo=REPO, private=False)
+        with pytest.raises(PublishError, match=r"not built for publication: 0\.8\.0 \(none\), 0\.9\.0 \(none\)\. .*in another one"):
+            push(opened, REPO, hub=server.as_user(), public=True, dry_run=dry_run)
+    assert set(server.state(REPO)["tags"]) == {"v0.8.0", "v0.9.0"}
+    server.control("set", repo=REPO, private=True)
+    assert push(opened, REPO, hub=server.as_user(), public=True).is_private
+
+
+def test_a_repository_that_becomes_public_with_older_versions_gets_nothing(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(made(tmp_path, "0.9.0"), REPO, hub=server.as_user())
+    real = pushing.check_step
+
+    def opened(*given: object) -> object:
+        server.control("set", repo=REPO, private=False)
+        return real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pushing, "check_step", opened)
+    with pytest.raises(PublishError, match=r"not built for publication: 0\.9\.0 \(none\)"):
+        push(made(tmp_path, facts={"privacy": {"mode": "public-corpus"}}), REPO, hub=server.as_user(), public=True)
+    assert len(server.state(REPO)["tags"]) == 1
+
+
+def test_an_older_version_that_cannot_be_read_is_named_as_well(server: HubServer, tmp_path: Path) -> None:
+    facts = {"privacy": {"mode": "public-corpus"}}
+    first = push(made(tmp_path, facts=facts), REPO, hub=server.as_user(), public=True)
+    commit = server.control("touch", repo=REPO, path="manifest.json", text="{}")["commit"]
+    server.control("tag", repo=REPO, tag="v0.1.0", commit=commit)
+    assert not first.is_private
+    with pytest.raises(PublishError, match=r"not built for publication: 0\.1\.0 \(unknown\)"):
+        push(made(tmp_path, "1.0.1", facts=facts), REPO, hub=server.as_user(), public=True)
+
+
+@pytest.mark.parametrize("wrong", ["alice/a--b", "alice/a..b", "alice/a.", "alice/a.git", "alice/" + "x" * 92, "-alice/a"])
+def test_a_name_that_no_repository_can_have_is_refused_by_a_dry_run_too(server: HubServer, tmp_path: Path, wrong: str) -> None:
+    profile = made(tmp_path)
+    for dry_run in (True, False):
+        with pytest.raises(PublishError, match=r"cannot be the name of a repository|is no repository"):
+            push(profile, wrong, hub=server.as_user(), dry_run=dry_run)
+    assert server.log() == []

@@ -18,11 +18,13 @@ from dft_stats.build.engine import count_corpus
 from dft_stats.build.formats import signed
 from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.pooling import coarse_spectrum
+from dft_stats.build.withheld import readable
 from dft_stats.cli import main
 from dft_stats.counts import Counts, count
 from dft_stats.errors import CorpusError
 from dft_stats.masking import Masks
 from dft_stats.profile import Profile
+from dft_stats.registry import load
 from dft_stats.sentences import documents
 from dft_stats.statistics import COUNTED, PUNCTUATION_RHYTHM, SENTENCE_LENGTH, TOKEN_FREQUENCY
 from dft_stats.text import normalise
@@ -242,6 +244,7 @@ def test_the_files_of_groups(corpus: Path, tmp_path: Path) -> None:
         ({"spelling_documents": 2}, "fewer than 5 documents"),
         ({"privacy": "none", "deny": ["x"]}, "of use only to a profile that is to be published"),
         ({"privacy": "none", "group_column": "x"}, "of use only to a profile that is to be published"),
+        ({"deny": ["Roe", "--"]}, "'--' is to be denied .* neither letter nor digit"),
         ({"privacy": "some"}, "privacy 'some' is not known"),
     ],
 )
@@ -287,3 +290,82 @@ def test_rare_lengths_move_little(tmp_path: Path) -> None:
     )
     mean = [sum(r["length"] * r["count"] for r in c.rows("words").to_pylist()) / c.total("words") for c in (ours, exact)]
     assert mean[0] == pytest.approx(mean[1], abs=0.1)
+
+
+# --- denied names and groups ------------------------------------------------------------------------------------------------------
+
+SPACED = "the V ank emper and DrusillaVankemper, x"
+
+
+def test_rows_in_which_a_denied_name_can_be_read_are_left_out(tmp_path: Path) -> None:
+    said: list[str] = []
+    rows = [f"{text} So {SPACED}." for text in prose(60)]
+    whole = build(rows, out=tmp_path / "whole", name="x")
+    names = ["Vankemper", "Drusilla Vankemper", "Nobody Inparticular", "example", "anonym"]
+    profile = build(rows, out=tmp_path / "out", name="x", deny=names, progress=said.append)
+    told = "\n".join(strings(profile)).lower()
+    assert "drusilla" in "\n".join(strings(whole)).lower()
+    assert "drusilla" not in told
+    assert "v ank" in told  # what does not make the name is told
+    assert not any("vankemper" in re.sub(r"\W|_", "", text.lower()) for text in strings(profile))
+    assert problems(profile.path) == []
+    for name in ("token_frequency", "surface"):
+        assert profile.counts(name).total() == whole.counts(name).total()
+    (unseen,) = (line for line in said if "no text has" in line)
+    assert unseen.startswith("warning: no text has 'Vankemper', 'Drusilla Vankemper', 'Nobody Inparticular', 'example', 'anonym'")
+    assert any(line.startswith("warning: rows of tables in which 'drusilla vankemper', 'vankemper' can be read") for line in said)
+    assert profile.manifest["privacy"]["masked"].keys() == {"emails", "urls", "digits", "names"}
+
+
+@given(st.lists(st.sampled_from(["kow", "kowal", "ski", "alski", "Kowalski", "a", "new", "man"]), min_size=1, max_size=5), st.data())
+def test_which_rows_are_left_out(words: list[str], data: st.DataObject) -> None:
+    rows = [data.draw(st.sampled_from([" ", "_", "", " - ", "."])).join(words), "other", *words]
+    found = readable(rows, ("kowalski", "new"))
+    for i, row in enumerate(rows):
+        runs = re.findall(r"[^\W_]+", row.lower())
+        joined = ["".join(runs[a:b]) for a in range(len(runs)) for b in range(a + 1, len(runs) + 1)]
+        assert found.get(i, set()) == ({0} if "kowalski" in joined else set()) | ({1} if "new" in runs else set())
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_names_that_no_text_has_are_said(corpus: Path, tmp_path: Path, parts: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfAdler\nAdlre\n")
+    command = [
+        "build",
+        str(corpus),
+        "--out",
+        str(tmp_path / "out"),
+        "--name",
+        "x",
+        "--text-column",
+        "text",
+        "--workers",
+        "2" if parts else "1",
+    ]
+    assert main([*command, "--deny", str(tmp_path / "names.txt")]) == 0
+    assert "warning: no text has 'Adlre', to be masked (--deny): 1 of 2 names" in capsys.readouterr().err
+    assert "adler" not in "\n".join(strings(load(str(tmp_path / "out")))).lower()
+
+
+def test_a_list_of_names_in_another_encoding(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for data in ("Müller".encode("latin-1"), "Müller".encode("utf-16")):
+        (tmp_path / "names.txt").write_bytes(data)
+        assert main(["build", str(corpus), "--out", str(tmp_path / "out"), "--name", "x", "--deny", str(tmp_path / "names.txt")]) == 1
+        said = capsys.readouterr().err
+        assert re.search(r"names\.txt: byte \d+ is not UTF-8; convert the file of names, as in `iconv", said)
+
+
+@given(
+    st.text(" \tbobBOBßé\u00a0", max_size=6), st.sampled_from([str.upper, str.lower, str.title]), st.sampled_from(["", " ", "\t", "\n "])
+)
+def test_case_and_space_make_no_other_author(name: str, case: Any, space: str) -> None:
+    assert signed("", name).owner == signed("", f"{space}{case(name)}{space}").owner
+    assert signed("", name).owner != signed("", f"{name}x").owner
+    assert signed("", None).owner == signed("", space).owner
+
+
+def test_the_manifest_says_what_holds_of_stretches(tmp_path: Path) -> None:
+    for least, documents_ in ((1, 5), (9, 9)):
+        profile = build(prose(40), out=tmp_path / f"{least}", name="x", surface_documents=least)
+        assert profile.manifest["keep"]["surface_documents"] == documents_
+        assert pc.min(profile.table("surface")["documents"]).as_py() >= documents_

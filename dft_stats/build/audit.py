@@ -17,6 +17,7 @@ from dft_stats.build.build import build
 from dft_stats.build.canaries import DENIED, KINDS, MASKED, Canary, found_in, hatch, plant
 from dft_stats.build.corpus import Corpus, sources
 from dft_stats.build.formats import Faults, Piece, Signed, from_pieces
+from dft_stats.build.named import Named, named
 from dft_stats.build.privacy import LEAST_DOCUMENTS
 from dft_stats.build.settings import resolve_segmenter
 from dft_stats.errors import CorpusError
@@ -63,6 +64,12 @@ class AuditReport:
     unit: str
     canaries: tuple[Planted, ...]
     membership: Membership
+    names: tuple[Named, ...] = ()  # that the user denies
+
+    @property
+    def ok(self) -> bool:
+        """Whether the profile tells nothing that it should not."""
+        return not self.leaks and not any(name.is_leak for name in self.names)
 
     @property
     def leaks(self) -> tuple[Planted, ...]:
@@ -71,7 +78,7 @@ class AuditReport:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, ready for JSON."""
-        return asdict(self) | {"ok": not self.leaks}
+        return asdict(self) | {"ok": self.ok}
 
 
 def audit(
@@ -98,7 +105,7 @@ def audit(
         privacy: "none" shows what would be told without any.
         min_documents: the floor; of privacy none what is reported as below it.
         group_column: canaries are planted by groups.
-        deny: names to mask. A kind of canary is denied, too.
+        deny: names to mask, which are looked for as well. A kind of canary is denied, too.
         epsilon: as in `build`; canaries of fewer than 5 documents, which is no floor of it, are leaks all the same.
         segmenter: as in `build`.
         each: canaries of every kind and level.
@@ -119,7 +126,8 @@ def audit(
         raise CorpusError(f"{known} {what} are too few for an audit with a floor of {floor}; give {max(10, 2 * floor)} or more")
     levels = sorted({level for level in (*LEVELS, floor - 1, floor) if 1 <= level <= known})
     canaries = hatch(texts, levels, each, rng)
-    denied = [*deny, *(canary.text for canary in canaries if canary.kind == DENIED)] if privacy != "none" else []
+    own = (deny,) if isinstance(deny, str) else tuple(name for name in deny if name.strip())
+    denied = [*own, *(canary.text for canary in canaries if canary.kind == DENIED)] if privacy != "none" else []
     how: dict[str, Any] = {
         "text_column": "text",
         "privacy": privacy,
@@ -139,11 +147,12 @@ def audit(
         plain = made("without", texts, owners, tokenizer=tokenizer)
         profile = made("with", plant(texts, owners, canaries, rng), owners, tokenizer=tokenizer)
         rows = _searched(profile, plain, canaries, floor, is_masked=privacy != "none")
+        names = named(profile, texts, own, is_masked=privacy != "none")
         inside = _half(owners, rng)
         counted = made("half", *_chosen(texts, owners, inside), max_order=MEMBERSHIP_ORDER)
         tell("audit: membership")
         found = _membership(counted, texts, owners, inside, Masks(tuple(denied)) if privacy != "none" else None, segmenter, rng)
-    return AuditReport(len(texts), floor, "document" if group_column is None else "group", rows, found)
+    return AuditReport(len(texts), floor, "document" if group_column is None else "group", rows, found, names)
 
 
 def _read(paths: Corpus, text_column: str | None, group_column: str | None, limit: int) -> tuple[list[str], list[str]]:

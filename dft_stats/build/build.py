@@ -4,6 +4,7 @@ import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +22,16 @@ from dft_stats.build.formats import Faults, Piece, from_pieces
 from dft_stats.build.job import Job
 from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.noisy import LONGEST, noisy
-from dft_stats.build.privacy import asked, budget_of
+from dft_stats.build.privacy import asked, budget_of, said_of_names
 from dft_stats.build.settings import as_bytes, checked_forget, parts_beside, resolve_segmenter, runner_of, tokenizer_text
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.build.tokens import opened
-from dft_stats.embedding_documents import STORED, stored_embeddings
+from dft_stats.build.withheld import withheld
+from dft_stats.document_embedding import STORED
+from dft_stats.embedding_documents import stored_embeddings
 from dft_stats.errors import CorpusError, ProfileFormatError
 from dft_stats.features import SCHEMA
-from dft_stats.manifest import MANIFEST, TOKENIZER, check_name
+from dft_stats.manifest import MANIFEST, TOKENIZER, check_name, check_texts
 from dft_stats.masking import Masks
 from dft_stats.profile import Profile, write_profile
 from dft_stats.sentences import RULE, Segmenter
@@ -91,8 +94,9 @@ def build(
         min_documents: keep rows of words, n-grams and stretches that this many documents have; 1 keeps all. If None it is 5, and 1 with
             privacy "none".
         group_column: column or field that says whose a document is, an author or a source: then `min_documents` is so many of these.
-            Documents of nobody (null) are all of one.
-        deny: names to mask, each as it is written; case does not matter.
+            Documents of nobody (null) are all of one; case and white space make no other author.
+        deny: names to mask. Case, accents, and what stands between the words of a name do not matter; rows in which one can be read all
+            the same are left out. Names that no text has are reported to `progress`.
         epsilon: differential privacy of documents, or of groups of them: noise on every count and thresholds in place of `min_documents`,
             by OpenDP (`pip install 'dft-stats[privacy]'`); the manifest has the accounting. It tells far less of a small corpus.
         delta: of the same guarantee; 1e-6 if None. It should be far below one over the number of documents.
@@ -127,6 +131,7 @@ def build(
         ValueError: settings of no meaning, or less privacy than "publish" promises.
     """
     check_name(name, version)
+    check_texts({"title": title, "licence": licence, **(facts or {})})  # before the corpus is counted
     private = asked(privacy, min_documents=min_documents, spelling_documents=spelling_documents, group_column=group_column, deny=deny)
     target = Path(out)
     if (target / MANIFEST).exists() and not overwrite:
@@ -147,6 +152,9 @@ def build(
         order = min(max_order, LONGEST)
         masks = private.masks or Masks()
         counted, spent = noisy(texts, masks, RULE, typography=typography, max_order=order, epsilon=budget[0], delta=budget[1])
+        counted, left_out = withheld(counted, masks.names, 0)
+        for line in said_of_names(private, counted, left_out):
+            tell(line)
         entry = {"mode": "epsilon", "unit": "document" if group_column is None else "group", **spent}
         manifest = _manifest(name, version, title, licence, RULE, typography, {"max_order": order}, {}, facts or {}, {STORED: []}, entry)
         return _written(target, manifest, counted, SCHEMA.empty_table(), FLOOR_SCHEMA.empty_table(), tell)
@@ -189,6 +197,9 @@ def build(
             _check_kept(counted, keep)  # here, so that what is counted stays for the next try
     if not counted.exposure.words:
         raise CorpusError(f"{counted.exposure.documents} documents were read and not one word found in them; is this the text column?")
+    counted, left_out = withheld(counted, private.masks.names if private.masks else (), keep.floor)
+    for line in said_of_names(private, counted, left_out):
+        tell(line)
     share = _share_kept(counted)
     if share < LITTLE:
         tell(f"warning: the tables keep {share:.0%} of the running words and marks; a smaller min_documents (`--min-documents`) keeps more")
@@ -196,8 +207,10 @@ def build(
     for fault, (number, first) in faults.found.items():
         tell(f"left out: {fault}: {number:,} (the first: {first})")
 
-    floor = human_floor(sample.excerpts(), counted.counts, job.segmenter, typography=typography, progress=tell)
-    features = features_of(sample.documents(), job.segmenter, typography=typography)
+    with ThreadPoolExecutor(workers) as pool:
+        drawn = pool.submit(human_floor, sample.excerpts(), counted.counts, job.segmenter, typography=typography, progress=tell)
+        features = pool.submit(features_of, sample.documents(), job.segmenter, typography=typography).result()
+        floor = drawn.result()
     means: dict[str, Any] = {}
     if private.floor:  # the sample does not know whose a document is, so that a mean over groups of them cannot be promised
         means = {STORED: [] if private.group_column is not None else stored_embeddings(features)}
@@ -207,7 +220,7 @@ def build(
         "min_count": min_count,
         "max_order": max_order,
         "max_rows": dict(sorted((max_rows or {}).items())),
-        "surface_documents": surface_documents,
+        "surface_documents": max(surface_documents, private.min_documents),
         "spelling_documents": told,
     }
     excluded = {fault: number for fault, (number, _) in sorted(faults.found.items())}
@@ -216,7 +229,7 @@ def build(
         tokens |= {"undercount": _undercount(counted)}
     more, entry = {**tokens, **(facts or {})}, private.facts(counted.masked)
     manifest = _manifest(name, version, title, licence, job.segmenter, typography, kept, excluded, more, means, entry)
-    return _written(target, manifest, counted, features, floor, tell)
+    return _written(target, manifest, counted, features, floor, tell, threads=workers)
 
 
 def _manifest(
@@ -251,7 +264,14 @@ def _manifest(
 
 
 def _written(
-    target: Path, manifest: Mapping[str, Any], counted: Counted, features: pa.Table, floor: pa.Table, tell: Callable[[str], None]
+    target: Path,
+    manifest: Mapping[str, Any],
+    counted: Counted,
+    features: pa.Table,
+    floor: pa.Table,
+    tell: Callable[[str], None],
+    *,
+    threads: int = 1,
 ) -> Profile:
     profile = write_profile(
         target,
@@ -262,6 +282,7 @@ def _written(
         documents=features,
         floor=floor,
         card=card_of(manifest, counted.counts, counted.exposure, floor),
+        threads=threads,
     )
     tell(f"wrote {profile!r} to {target}")
     return profile

@@ -54,13 +54,21 @@ def bounds(max_order: int) -> dict[str, Bound]:
     return found | {TOTALS: Bound(totals, int(np.ceil(UNITS * totals**0.5)), UNITS)}
 
 
-def owned_texts(texts: Iterable[str], masks: Masks, *, typography: str) -> tuple[list[str], list[bool]]:
-    """The beginning of what each owner wrote, masked, as one text, and whether it was cut. A text that nobody signed is an owner's own."""
+def owned_texts(
+    texts: Iterable[str], masks: Masks, *, typography: str, masked: dict[str, int] | None = None
+) -> tuple[list[str], list[bool]]:
+    """The beginning of what each owner wrote, masked, as one text, and whether it was cut. A text that nobody signed is an owner's own.
+
+    What was replaced is added to `masked`.
+    """
     found: dict[object, list[str]] = {}
     for i, text in enumerate(texts):
         pieces = found.setdefault(("", i) if not isinstance(text, Signed) else text.owner, [])
         if sum(map(len, pieces)) <= CHARACTERS:
-            pieces += [piece[: CHARACTERS + 1] for piece in masks.apply([text], typography=typography)[0]]
+            own, number = masks.apply([text], typography=typography)
+            pieces += [piece[: CHARACTERS + 1] for piece in own]
+            if masked is not None:
+                masked.update({kind: masked.get(kind, 0) + more for kind, more in number.items()})
     whole = ["\n\n".join(filter(None, pieces)) for pieces in found.values()]
     return [text[:CHARACTERS] for text in whole], [len(text) > CHARACTERS for text in whole]
 

@@ -10,9 +10,8 @@ import multiprocessing
 import os
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,20 +38,28 @@ Runner = Callable[[Iterator[Shard | Texts | None], Job, Path, int], Iterator[int
 
 
 def run_here(shards: Iterator[Shard | Texts | None], job: Job, folder: Path, workers: int) -> Iterator[int]:
-    """Count shards in processes of this machine, never more than two a process waiting. Yields the characters of each."""
+    """Count shards in processes of this machine, of which this one is the first, since another takes a second to start.
+
+    Yields the characters of each, in the order in which they are done.
+    """
     if workers == 1:
         yield from (job.to_disk(shard, folder) for shard in shards if shard is not None)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent) as pool:
-        waiting: deque[Future[int]] = deque()
+    with (
+        ThreadPoolExecutor(1) as here,
+        ProcessPoolExecutor(workers - 1, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent) as pool,
+    ):
+        free: list[Executor] = [here] + [pool] * (workers - 1)
+        running: dict[Future[int], Executor] = {}
         try:
             for shard in shards:
+                while running and (shard is None or not free):
+                    yield from _done(running, free)
                 if shard is not None:
-                    waiting.append(pool.submit(job.to_disk, shard, folder))
-                while waiting and (shard is None or len(waiting) >= 2 * workers):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                    executor = free.pop()
+                    running[executor.submit(job.to_disk, shard, folder)] = executor
+            while running:
+                yield from _done(running, free)
         except BrokenProcessPool as error:
             raise CorpusError(
                 "a counting process was killed, perhaps for want of memory; run again with fewer --workers or less --memory each: what is "
@@ -60,6 +67,13 @@ def run_here(shards: Iterator[Shard | Texts | None], job: Job, folder: Path, wor
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _done(running: dict[Future[int], Executor], free: list[Executor]) -> Iterator[int]:
+    """Wait for one at least."""
+    for future in wait(running, return_when=FIRST_COMPLETED).done:
+        free.append(running.pop(future))
+        yield future.result()
 
 
 def _die_with_parent() -> None:
@@ -146,8 +160,9 @@ def count_shards(
                 return
             groups.append(group.members)
             BUFFERS.release()
-            adding = beside.submit(add_group, folder, group.members, job.memory, threads=workers)
-            if workers == 1 and run is run_here:  # what it may take of memory and processors is for one of both
+            is_alone = workers == 1 and run is run_here
+            adding = beside.submit(add_group, folder, group.members, job.memory if is_alone else job.memory // 2, threads=workers)
+            if is_alone:
                 adding.result()
 
     if workers == 1 and run is run_here and not keep_parts and keep.forget is None and not folder.exists():

@@ -132,7 +132,7 @@ def _types(units: Units, windows: Windows, single: NDArray[np.bool_]) -> Rows:
     return Rows(keys[many], unit[many].astype(np.uint32), counts[many], keys[once], unit[once].astype(np.uint32), words)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _grow(counted: NDArray[np.bool_], single: NDArray[np.bool_], repeats: NDArray[np.bool_]) -> int:
     """How many n-grams occur once because the (n - 1)-gram that they begin or end with does; `repeats` is set for the others.
 
@@ -164,7 +164,7 @@ def _spaced(units: Units) -> tuple[Hashes, Hashes]:
     return units.factors * space + units.numbers, units.factors * factor
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _lengthen(
     n: int,
     ids: NDArray[np.int32],
@@ -188,7 +188,7 @@ def _lengthen(
                 hashes[i] = hashes[i] * factors[ids[last]] + numbers[ids[last]]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _stretches(
     ids: NDArray[np.int32],
     flags: NDArray[np.uint8],

@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import os
+import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,12 +46,10 @@ class Signed(str):
 
 
 def signed(text: str, group: Any) -> Signed:
-    """A text of a group: an author, a source."""
+    """A text of a group: an author, a source. Neither case nor white space makes another one."""
     found = Signed(text)
-    found.owner = (
-        int.from_bytes(hashlib.blake2b(("" if group is None else str(group)).encode("utf-8", "replace"), digest_size=8).digest(), "big")
-        >> 1
-    )
+    name = "" if group is None else " ".join(unicodedata.normalize("NFKC", str(group)).casefold().split())
+    found.owner = int.from_bytes(hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1
     return found
 
 

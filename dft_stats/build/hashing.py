@@ -62,7 +62,7 @@ def unmix(mixed: Hashes) -> Hashes:
     return number ^ (number >> _32)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def hash_texts(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[Hashes, Hashes]:
     """(number, factor) of texts that lie one after another: number(ab) = number(a) * factor(b) + number(b).
 

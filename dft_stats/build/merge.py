@@ -109,7 +109,7 @@ def add_up(
         CorpusError: what is to be kept does not fit into `memory`.
     """
     exposure = sum((part.exposure for part in parts), Exposure())
-    masked = {kind: sum(part.masked[kind] for part in parts) for kind in parts[0].masked}
+    masked = {kind: sum(part.masked.get(kind, 0) for part in parts) for part in parts for kind in part.masked}
     room, own = _Room(memory), memory // threads
     if keep.floor and parts[0].owners is not None:
         keep = replace(keep, refused=_refused(parts, sources, keep, own))

@@ -6,6 +6,7 @@ equal length, and `documents` is no more than the count. There is no floor, and 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -29,12 +30,13 @@ def noisy(
 ) -> tuple[Counted, Mapping[str, Any]]:
     """What may be told of texts, and the accounting of it. Holds the beginning of every owner's texts in memory, some 3 KB each."""
     order = min(max_order, LONGEST)
-    own, is_cut = owned_texts(texts, masks, typography=typography)
+    masked: dict[str, int] = {}  # for the user, not for the profile
+    own, is_cut = owned_texts(texts, masks, typography=typography, masked=masked)
     if not any(own):
         raise CorpusError(f"{len(own)} documents were read and not one word found in them; is this the text column?")
     found = sums(own, is_cut, segmenter, typography=typography, max_order=order)
     released = release(found, len(own), bounds(order), epsilon, delta)
-    return counted(released, order), released.accounting
+    return replace(counted(released, order), masked=masked), released.accounting
 
 
 def counted(released: Released, max_order: int) -> Counted:

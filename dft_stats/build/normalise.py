@@ -73,7 +73,7 @@ def _traits(character: str) -> int:
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _look(codes: Codes, begins: Ints, traits: Bytes, hard: NDArray[np.bool_]) -> bool:
     """Whether all characters are known, and if so, of each text whether there is one in it that NFC may change."""
     for text in range(hard.size):
@@ -87,7 +87,7 @@ def _look(codes: Codes, begins: Ints, traits: Bytes, hard: NDArray[np.bool_]) ->
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _normalise(
     codes: Codes,
     begins: Ints,
@@ -113,7 +113,7 @@ def _normalise(
         ends[text + 1] = to
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _white_space(codes: Codes, begin: int, end: int, traits: Bytes, out: Codes) -> int:
     """One space for each run of blanks, none at the ends of lines; every break a newline. Returns the size."""
     to, spaced = 0, False
@@ -138,7 +138,7 @@ def _white_space(codes: Codes, begin: int, end: int, traits: Bytes, out: Codes) 
     return to
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _unwrap(codes: Codes, size: int, traits: Bytes) -> None:
     """Soft newlines become spaces, as `dft_stats.text.unwrap` has it; no line has white space at its ends."""
     line = 0
@@ -150,7 +150,7 @@ def _unwrap(codes: Codes, size: int, traits: Bytes) -> None:
                 codes[i] = _SPACE
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _is_list_item(codes: Codes, i: int, size: int, traits: Bytes) -> bool:
     if traits[codes[i]] & _BULLET and i + 1 < size and codes[i + 1] == _SPACE:
         return True
@@ -161,7 +161,7 @@ def _is_list_item(codes: Codes, i: int, size: int, traits: Bytes) -> bool:
     return 0 < j - first < 4 and j + 1 < size and (codes[j] == _PERIOD or codes[j] == _CLOSES) and codes[j + 1] == _SPACE
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _fold(codes: Codes, size: int, folds: bool, traits: Bytes, straight: Codes, out: Codes, to: int) -> int:
     """Typography as `dft_stats.text.normalise` folds it, and a blank line for each run of newlines."""
     first, i, broken = to, 0, False

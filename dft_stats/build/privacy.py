@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dft_stats.build.epsilon import DELTA, check
-from dft_stats.masking import Masks
+from dft_stats.build.formats import listed
+from dft_stats.build.merge import Counted
+from dft_stats.denied import canonical
+from dft_stats.masking import KINDS, Masks
 
 LEAST_DOCUMENTS = 5
 """Documents, or groups of them, that every row of a published profile has at least."""
@@ -22,6 +25,7 @@ class Privacy:
     spelling_documents: int
     group_column: str | None = None
     masks: Masks | None = None
+    denied: tuple[str, ...] = ()  # as they were given
 
     def facts(self, masked: Mapping[str, int]) -> dict[str, Any]:
         """The entry of the manifest. Of the names that were denied it has the number: a hash of a short list could be guessed."""
@@ -31,7 +35,7 @@ class Privacy:
             "mode": self.mode,
             "min_documents": self.floor,
             "unit": "document" if self.group_column is None else "group",
-            "masked": dict(masked),
+            "masked": {kind: masked[kind] for kind in KINDS},
             "denied": len(self.masks.names),
         }
 
@@ -44,7 +48,10 @@ def asked(
     Raises:
         ValueError: of no meaning, or less than what may be published.
     """
-    deny = (deny,) if isinstance(deny, str) else tuple(deny)
+    deny = tuple(name for name in ((deny,) if isinstance(deny, str) else deny) if name.strip())
+    for name in deny:
+        if not canonical(name):
+            raise ValueError(f"{name!r} is to be denied (--deny) and has neither letter nor digit to be known by; leave it out")
     if mode not in MODES:
         raise ValueError(f'privacy {mode!r} is not known; use "publish", or "none" for what stays with you')
     if mode == "none":
@@ -63,7 +70,7 @@ def asked(
             f"asked for; ask for {LEAST_DOCUMENTS} or more (min_documents, spelling_documents), or for privacy none (`--privacy none`), "
             "which the manifest records, if the profile stays with you"
         )
-    return Privacy(mode, least, least, told, group_column, Masks(deny))
+    return Privacy(mode, least, least, told, group_column, Masks(deny), deny)
 
 
 def budget_of(mode: str, epsilon: float | None, delta: float | None, asks: Mapping[str, Any]) -> tuple[float, float]:
@@ -84,3 +91,20 @@ def budget_of(mode: str, epsilon: float | None, delta: float | None, asks: Mappi
     chosen = DELTA if delta is None else delta
     check(epsilon, chosen)
     return epsilon, chosen
+
+
+def said_of_names(private: Privacy, counted: Counted, left_out: Mapping[int, int]) -> list[str]:
+    """What the user should know of the names that were to be masked: not for the manifest."""
+    if private.masks is None or not private.denied:
+        return []
+    said = []
+    unseen = private.masks.unseen(private.denied, counted.masked)
+    if unseen:
+        said.append(
+            f"warning: no text has {listed(unseen)}, to be masked (--deny): {len(unseen):,} of {len(private.denied):,} names; is each "
+            "spelt as the texts have it?"
+        )
+    if left_out:
+        names = sorted(private.masks.names[name] for name in left_out)
+        said.append(f"warning: rows of tables in which {listed(names)} can be read are left out: {sum(left_out.values()):,}")
+    return said

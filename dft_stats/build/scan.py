@@ -95,7 +95,7 @@ class _Table:
         return made
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _enter(numbers: Hashes, types: NDArray[np.int32], slots: Hashes, owners: NDArray[np.int32]) -> None:
     for i in range(numbers.size):
         place = np.int64((numbers[i] ^ (numbers[i] >> np.uint64(32))) & np.uint64(slots.size - 1))
@@ -107,7 +107,7 @@ def _enter(numbers: Hashes, types: NDArray[np.int32], slots: Hashes, owners: NDA
 _FULL, _UNSEEN = -1, -2
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _scan(
     codes: NDArray[np.uint32],
     begins: NDArray[np.int64],
@@ -192,7 +192,7 @@ def _scan(
     return found, types, used
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def write_utf8(letters: NDArray[np.uint8], at: int, code: int) -> int:
     """Write a character as UTF-8; returns where the next one goes."""
     if code < 0x80:

@@ -68,7 +68,7 @@ def _known(unit: str) -> int:
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _look(
     letters: Bytes,
     starts: Ints,

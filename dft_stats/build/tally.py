@@ -122,35 +122,36 @@ def tally(
     _measure(hashes, counted, *digit, begins)
     stretches = _stretches_of_parts(begins)
     pairs = buffers.pairs(int(max(begins[behind] - begins[first] for first, behind in stretches)))
-    most, keeps_singles = events // 2, max(least) == 1
-    key, unit = buffers.take((most,), np.uint64), buffers.take((most,), np.uint32)
-    counts = buffers.take((most, len(COUNTS)), dtype)
-    most = events if keeps_singles else 0
-    single_key, single_unit = buffers.take((most,), np.uint64), buffers.take((most,), np.uint32)
-    words = buffers.take((most, 2), np.uint16)
-    rows = singles = 0
     few, many = np.zeros(_FEW, np.int64), [np.zeros(0, np.int64)]  # of what is left out: how many rows by count, and counts
+    pieces = []
     for first, behind in stretches:
         own = begins[first : behind + 1] - begins[first]
         _scatter(hashes, counted, _EACH if at is None else at, windows.of_unit, *digit, first, pairs, own)
         sort_parts(pairs, own, bits)
         found = pairs[: own[-1]]
-        room = np.empty(len(found) // _FEW, np.int64) if not keeps_singles else _NONE
-        more, once, left_out = _add_up(found, windows.facts, *least, key[rows:], unit[rows:], counts[rows:], few, room)
-        if once < 0:
+        repeated, singles = _runs(found)
+        key, unit = buffers.take((repeated,), np.uint64), buffers.take((repeated,), np.uint32)
+        counts, room = buffers.take((repeated, len(COUNTS)), dtype), np.empty(len(found) // _FEW, np.int64)
+        rows, left_out, fits = _add_up(found, windows.facts, *least, key, unit, counts, few, room)
+        if not fits:
             return tally(hashes, counted, windows, buffers, at=at, single=single, least=least, dtype=np.int64)
         if single is not None:
-            _mark(found[:once], single)
-        if keeps_singles:
-            _split(found[:once], windows.facts, single_key[singles:], single_unit[singles:], words[singles:])
-        else:
-            few[1] += once
+            _mark(found[:singles], single)
+        if max(least) > 1:
+            few[1] += singles
+            singles = 0
+        single_key, single_unit = buffers.take((singles,), np.uint64), buffers.take((singles,), np.uint32)
+        words = buffers.take((singles, 2), np.uint16)
+        _split(found[:singles], windows.facts, single_key, single_unit, words)
+        pieces.append((key[:rows], unit[:rows], counts[:rows], single_key, single_unit, words))
         many.append(room[:left_out])
-        rows, singles = rows + more, singles + (once if keeps_singles else 0)
     high, number = np.unique(np.concatenate(many), return_counts=True)
     low = np.flatnonzero(few)
     spectrum = np.concatenate([np.column_stack([low, few[low]]), np.column_stack([high, number])])
-    return Rows(key[:rows], unit[:rows], counts[:rows], single_key[:singles], single_unit[:singles], words[:singles], spectrum)
+    if len(pieces) == 1:
+        return Rows(*pieces[0], spectrum)
+    key, unit, counts, single_key, single_unit, words = map(np.concatenate, zip(*pieces, strict=True))
+    return Rows(key, unit, counts, single_key, single_unit, words, spectrum)
 
 
 def tally_types(types: NDArray[np.int32], at: NDArray[np.int32] | None, number: int, windows: Windows) -> tuple[Ints, Ints, Ints]:
@@ -336,6 +337,18 @@ def _sort(pairs: Pairs, begins: Ints, bits: int, spare: Pairs) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _runs(pairs: Pairs) -> tuple[int, int]:
+    """How many keys occur more than once, and how many once."""
+    repeated = singles = 0
+    for i in range(len(pairs)):
+        if i == 0 or pairs[i, 0] != pairs[i - 1, 0]:
+            is_single = i + 1 == len(pairs) or pairs[i + 1, 0] != pairs[i, 0]
+            singles += is_single
+            repeated += not is_single
+    return repeated, singles
+
+
+@njit(cache=True, nogil=True)
 def _add_up(
     pairs: Pairs,
     facts: NDArray[np.int32],
@@ -346,11 +359,11 @@ def _add_up(
     out: Ints,
     few: Ints,
     many: Ints,
-) -> tuple[int, int, int]:
+) -> tuple[int, int, bool]:
     """Rows of keys that occur more than once go to `out_*`; the others move to the front of `pairs`.
 
-    A row of less than the least is counted in `few` by its count, or its count is written to `many`. Returns the numbers of rows, of keys
-    that occur once, and of counts in `many`. The second is -1 where a moment does not fit 32 bits and `out` has no more.
+    A row of less than the least is counted in `few` by its count, or its count is written to `many`. Returns the numbers of rows and of
+    counts in `many`, and whether all moments fit into `out`.
     """
     events, fits = len(pairs), True
     i = rows = singles = left_out = 0
@@ -399,7 +412,7 @@ def _add_up(
         out[rows, 4], out[rows, 5] = wide_square, wide_cross
         fits &= max(wide_square, wide_cross) < _MOST or out.itemsize == 8
         rows += 1
-    return rows, singles if fits else -1, left_out
+    return rows, left_out, fits
 
 
 @njit(cache=True, nogil=True)

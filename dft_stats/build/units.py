@@ -58,10 +58,10 @@ def _read_by_rule(texts: Sequence[str], typography: str) -> Units:
     return _units(len(texts), vocabulary, ids, kinds, flags)
 
 
-_sentence_end = njit(cache=True)(sentence_end)
+_sentence_end = njit(cache=True, nogil=True)(sentence_end)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _mark_ends(of_type: NDArray[np.int32], ids: NDArray[np.int32], flags: Bytes, kinds: NDArray[np.int8]) -> None:
     """Set ENDS by the rules of `dft_stats.sentences`, document by document, and the kinds."""
     first, size, longest = 0, flags.size, 0

@@ -44,7 +44,7 @@ def read_windows(units: Units) -> Windows:
     return Windows(of_unit, words_before, facts[:small])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _read(
     is_word: NDArray[np.bool_],
     flags: NDArray[np.uint8],
@@ -88,7 +88,7 @@ def exposure(units: Units, windows: Windows) -> Exposure:
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sentences(is_word: NDArray[np.bool_], flags: NDArray[np.uint8]) -> int:
     """Sentences with a word."""
     found, has_word = 0, False

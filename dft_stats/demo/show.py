@@ -1,7 +1,6 @@
 """What the demonstration prints: results on stdout, at once, also into a pipe."""
 
 import sys
-import textwrap
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -9,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dft_stats.demo.measured import Measured, rows
+from dft_stats.output import safe
 from dft_stats.report import PIPED_WIDTH
 
 SHOWN = 2  # texts
@@ -16,7 +16,7 @@ SHOWN = 2  # texts
 
 def heading(text: str) -> None:
     """What comes now."""
-    say(f"\n[bold]{escape(text)}[/bold]")
+    say(f"\n[bold]{escape(safe(text))}[/bold]")
 
 
 def say(text: str) -> None:
@@ -47,7 +47,8 @@ def show_measured(columns: Mapping[str, Measured]) -> None:
 def show_samples(measured: Measured, when: str) -> None:
     """The first texts."""
     for number, text in enumerate(measured.texts[:SHOWN], 1):
-        say(f"[bold]Sample {number}, {escape(when)}[/bold]\n{escape(textwrap.indent(text, '  '))}")
+        lines = "\n".join(f"  {safe(line)}" for line in text.split("\n"))  # a model wrote it
+        say(f"[bold]Sample {number}, {escape(when)}[/bold]\n{escape(lines)}")
 
 
 def _print(what: str | Table) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from dft_stats.compare import compare
 from dft_stats.manifest import TOKENIZER
+from dft_stats.output import safe
 from dft_stats.profile import Profile
 from dft_stats.reference import numbers
 
@@ -58,7 +59,7 @@ def next_version(old: str, step: str) -> str:
 
 def as_table(found: list[Change]) -> str:
     """The changes as lines of text."""
-    return "\n".join(f"  {change.step:5}  {change.what}: {change.before} -> {change.after}" for change in found)
+    return "\n".join(safe(f"  {change.step:5}  {change.what}: {change.before} -> {change.after}") for change in found)
 
 
 def _rules(old: Profile, new: Profile) -> Iterator[Change]:

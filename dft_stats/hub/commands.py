@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from dft_stats.output import print_json
+from dft_stats.output import print_json, say
 
 Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
@@ -36,15 +36,15 @@ def _push(given: argparse.Namespace) -> int:
     from dft_stats.hub.changes import as_table
     from dft_stats.hub.push import push
 
-    tell = partial(print, file=sys.stderr)
+    tell = partial(say, file=sys.stderr)
     done = push(given.folder, given.repo, public=given.public, dry_run=given.dry_run, message=given.message, progress=tell)
     if given.json:
         return print_json(asdict(done))
     what = "would be published" if given.dry_run else f"is published, commit {done.commit}"
     who = "private" if done.is_private else "public"
-    print(f"{done.repo} {done.version} {what} ({who}, {len(done.files)} files): {done.address}")
+    say(f"{done.repo} {done.version} {what} ({who}, {len(done.files)} files): {done.address}")
     if done.previous is not None:
-        print(f"since {done.previous}:\n{as_table(list(done.changes)) or '  nothing but the card or the encoding'}")
+        say(f"since {done.previous}:\n{as_table(list(done.changes)) or '  nothing but the card or the encoding'}")
     return 0
 
 
@@ -56,7 +56,7 @@ def _pull(given: argparse.Namespace) -> int:
     profile = read_profile(folder)
     if given.json:
         return print_json({"name": profile.name, "version": profile.version, "folder": str(folder), "sha256": profile.sha256})
-    print(f"{folder}: {profile!r}")
+    say(f"{folder}: {profile!r}")
     return 0
 
 
@@ -68,7 +68,7 @@ def _versions(given: argparse.Namespace) -> int:
         return print_json([asdict(version) for version in found])
     for version in found:
         places = [place for place, is_there in (("embedded", version.is_embedded), ("kept here", version.is_kept)) if is_there]
-        print(f"{version.version:10} {(version.commit or '')[:12]:12} {', '.join(places)}".rstrip())
+        say(f"{version.version:10} {(version.commit or '')[:12]:12} {', '.join(places)}".rstrip())
     return 0
 
 
@@ -80,8 +80,8 @@ def _lock(given: argparse.Namespace) -> int:
     if given.json:
         return print_json({name: asdict(entry) for name, entry in locked.items()})
     for name, entry in sorted(locked.items()):
-        print(f"{name}@{entry.version}  {entry.commit or 'embedded'}  {entry.manifest_sha256[:16]}")
-    print(f"written to {given.file or lock_path()}", file=sys.stderr)
+        say(f"{name}@{entry.version}  {entry.commit or 'embedded'}  {entry.manifest_sha256[:16]}")
+    say(f"written to {given.file or lock_path()}", file=sys.stderr)
     return 0
 
 
@@ -92,5 +92,5 @@ def _cache(given: argparse.Namespace) -> int:
     if given.json:
         return print_json([asdict(kept) for kept in found])
     for kept in found:
-        print(f"{'removed ' if given.remove else ''}{kept.repo}@{kept.version}  {kept.commit[:12]}  {kept.endpoint}  {kept.folder}")
+        say(f"{'removed ' if given.remove else ''}{kept.repo}@{kept.version}  {kept.commit[:12]}  {kept.endpoint}  {kept.folder}")
     return 0

@@ -3,6 +3,7 @@
 import errno
 import ipaddress
 import logging
+import re
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from dft_stats.errors import AccessDenied, DftStatsError, HubError, HubUnreachable, ProfileNotFound, VersionNotFound
 from dft_stats.hub.token import Token
+from dft_stats.output import safe
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 LIBRARY = "dft-stats"
 PATIENCE = 0.8  # seconds in which a Hub has to take the call
 _PORTS = {"http": 80, "https": 443}
+_BUSY = {407, 408, 429}
+"""Answers of a Hub that has no time, or of a proxy before it; as are 500 and above."""
 _OURS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EMFILE}
 _log = logging.getLogger("dft_stats")
 
@@ -60,20 +64,42 @@ def connect(
         cache_dir: folder of the client's cache; `HF_HUB_CACHE` if None.
 
     Raises:
-        AccessDenied: a token was given for an address that is neither https nor this machine: it would travel in clear.
+        AccessDenied: a token was given for an address that is neither https nor this machine: it would travel in clear; or it is none.
+        HubError: the address is none, or has a password in it.
     """
     from huggingface_hub import constants, get_token
 
-    address = (endpoint or constants.ENDPOINT).rstrip("/")
+    address = _checked(constants.ENDPOINT if endpoint is None else endpoint)
     found = token if isinstance(token, str) else None
     if token is True or (token is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN):
         found = get_token()
+    if found and not re.fullmatch(r"[!-~]+", found):
+        raise AccessDenied("the token has characters that no token has (blanks, or others than ASCII); check HF_TOKEN, or `hf auth login`")
     if found and not _is_private(address):
         if isinstance(token, str):
             raise AccessDenied(f"{address} is not https, so a token would travel in clear; use https, or give no token (token=False)")
         _log.warning("%s is not https: it is asked without your token", address)
         found = None
     return Hub(address, Token(found), constants.HF_HUB_OFFLINE if offline is None else offline, cache_dir)
+
+
+def _checked(address: str) -> str:
+    """An address without its last slash; refuses what is none. No password is repeated: it would stand in errors and in the cache."""
+    try:
+        url = urlsplit(address.strip())
+        is_address = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_address = False
+    if "@" in address:
+        raise HubError(
+            "the address of the Hub (HF_ENDPOINT) has a user name or a password in it, which is not supported: give the address alone, and "
+            "who you are by HF_TOKEN"
+        )
+    if not is_address:
+        raise HubError(
+            f"{address!r} is no address of a Hub: expected one such as https://huggingface.co, which is asked where HF_ENDPOINT is not set"
+        )
+    return address.strip().rstrip("/")
 
 
 def _is_private(address: str) -> bool:
@@ -151,15 +177,23 @@ def explained(hub: Hub, repo: str, *, but: int | None = None) -> Iterator[None]:
         error = raised.__cause__ if isinstance(raised, RuntimeError) and isinstance(raised.__cause__, Exception) else raised  # of an upload
         if isinstance(error, OSError) and error.errno in _OURS:
             raise  # of this machine, and it says so
-        said = hub.token.scrub(" ".join(str(error).split()))[:400]
-        status = getattr(getattr(error, "response", None), "status_code", None)
+        said = safe(hub.token.scrub(" ".join(str(error).split()))[:400])  # a stranger may have written it
+        response = getattr(error, "response", None)
+        status = getattr(response, "status_code", None)
         if status is not None and status == but:
             raise
-        who = "this token" if hub.token else "nobody without a token"
-        if isinstance(error, errors.GatedRepoError):
-            fault: Exception = AccessDenied(f"{repo} is gated: ask for access on {hub.endpoint}/datasets/{repo}, then give your token")
+        who, may = ("this token", "may not") if hub.token else ("nobody without a token", "may")
+        if status is not None and (status >= 500 or status in _BUSY):
+            fault: Exception = HubUnreachable(f"{hub.endpoint} answered {status} for {repo}: {said}")
+        elif status is not None and _is_no_hub(response):
+            fault = HubUnreachable(
+                f"{hub.endpoint} answered {status} for {repo}, and not as a Hub does: {said}; check the network, its login page, the proxy "
+                "and HF_ENDPOINT"
+            )
+        elif isinstance(error, errors.GatedRepoError):
+            fault = AccessDenied(f"{repo} is gated: ask for access on {hub.endpoint}/datasets/{repo}, then give your token")
         elif isinstance(error, errors.RepositoryNotFoundError):
-            fault = ProfileNotFound(f"{hub.endpoint} has no dataset {repo}, or {who} may see it; check the name and HF_TOKEN")
+            fault = ProfileNotFound(f"{hub.endpoint} has no dataset {repo}, or {who} {may} see it; check the name and HF_TOKEN")
         elif isinstance(error, errors.RevisionNotFoundError):
             fault = VersionNotFound(f"{repo} has no such commit ({said})")
         elif isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
@@ -173,11 +207,24 @@ def explained(hub: Hub, repo: str, *, but: int | None = None) -> Iterator[None]:
         elif isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError | OSError) or _is_transport(error):
             fault = HubUnreachable(f"{hub.endpoint} could not be read ({said}); try again, what was fetched is kept")
         elif isinstance(error, KeyError | TypeError | ValueError):
-            fault = HubError(f"{hub.endpoint} does not answer as a Hub does for {repo} ({type(error).__name__}: {said}); check HF_ENDPOINT")
+            fault = HubUnreachable(
+                f"{hub.endpoint} does not answer as a Hub does for {repo} ({type(error).__name__}: {said}); check the network, its login "
+                "page, the proxy and HF_ENDPOINT"
+            )
         else:
             raise
         _strip(raised)
         raise fault from None
+
+
+def _is_no_hub(response: Any) -> bool:
+    """Whether a question was refused without a word of the Hub's, as by a proxy, or by the login page of a network.
+
+    Questions alone: a Hub that refuses a change may do it with a bare status, and nothing is taken in its place.
+    """
+    is_question = response.request.method in ("GET", "HEAD") or "/paths-info/" in str(response.request.url)
+    said = {"x-error-code", "x-error-message"} & {name.lower() for name in response.headers}
+    return is_question and 400 <= response.status_code < 500 and not said
 
 
 def _strip(error: BaseException | None) -> None:

@@ -16,6 +16,7 @@ from dft_stats.cache import cache_folder
 from dft_stats.hub.connection import Hub
 from dft_stats.manifest import MANIFEST
 from dft_stats.reference import Numbers, numbers
+from dft_stats.tables import TABLES, table_path
 
 _log = logging.getLogger("dft_stats")
 
@@ -32,11 +33,13 @@ class Kept:
     folder: str  # where it lies
     is_version: bool = True  # its tag was seen; False: it was asked for by its commit
     is_checked: bool = True  # it was read apart; False: a lock file vouched for it
+    tables: tuple[str, ...] = tuple(TABLES)
 
     @property
     def is_there(self) -> bool:
-        """Whether the client's cache still has it."""
-        return (Path(self.folder) / MANIFEST).is_file()
+        """Whether the client's cache still has all of it: a fetch that was interrupted leaves the manifest, and some of the tables."""
+        folder = Path(self.folder)
+        return all((folder / name).is_file() for name in (MANIFEST, *map(table_path, self.tables)))
 
 
 def remember(kept: Kept) -> None:
@@ -73,9 +76,10 @@ def all_kept() -> list[Kept]:
 
 
 def _read(folder: Path) -> Iterator[Kept]:
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+    for path in filter(Path.is_file, sorted(folder.glob("*.json"))) if folder.is_dir() else ():
         try:
-            kept = Kept(**json.loads(path.read_bytes()))
+            found = json.loads(path.read_bytes())
+            kept = Kept(**found | {"tables": tuple(found.get("tables", TABLES))})
             numbers(kept.version)
         except (ValueError, TypeError, OSError, AttributeError):
             continue  # it is only a cache: what is damaged is fetched again

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ from dft_stats.card import END, generated, own_text, without_head
 from dft_stats.errors import IntegrityError, ProfileNotFound, PublishConflict, PublishError, VersionExists, VersionTooSmall
 from dft_stats.hub.changes import STEPS, Change, as_table, changes, needed, next_version, step_of
 from dft_stats.hub.connection import Hub, connect, explained, reach
-from dft_stats.hub.pull import fetch
-from dft_stats.hub.requests import Remote, all_files, is_same, published, state_of
+from dft_stats.hub.publishable import check_older, check_privacy
+from dft_stats.hub.pull import fetch, read_kept
+from dft_stats.hub.requests import Remote, all_files, check_repo, is_same, published, state_of
 from dft_stats.manifest import CARD, MANIFEST
+from dft_stats.output import safe
 from dft_stats.profile import Profile, read_profile
 from dft_stats.reference import Numbers, Reference, numbers, parse, spelt, tag_of
 from dft_stats.tables import table_path
@@ -26,8 +29,6 @@ from dft_stats.verify import problems
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-PUBLISHABLE = ("publish", "epsilon", "public-corpus")
-"""What the privacy entry of a manifest may say for a repository that everybody reads."""
 _TRIES, _WAIT, _LONGEST_WAIT = 10, 0.1, 2.0  # seconds, doubled each time, with jitter: publishers that met once should not meet again
 
 
@@ -81,6 +82,10 @@ def push(
     reference = parse(repo)
     if reference is None or not reference.is_repo or reference.spec:
         raise PublishError(f'{repo!r} is no repository; expected "owner/name", the version is that of the profile')
+    try:
+        check_repo(repo)
+    except ProfileNotFound as error:
+        raise PublishError(f"{error}; nothing was sent") from None
     profile = folder if isinstance(folder, Profile) else read_profile(Path(folder))
     found = problems(profile.path)
     if found:
@@ -148,29 +153,19 @@ def _look(hub: Hub, repo: str, profile: Profile, files: dict[str, Path], *, publ
     try:
         is_private, head = state_of(hub, repo)
     except ProfileNotFound:
-        _check_privacy(repo, profile, not public, public)
+        check_privacy(repo, profile, not public, public)
         return None
-    _check_privacy(repo, profile, is_private, public)
+    check_privacy(repo, profile, is_private, public)
     versions = published(hub, repo)  # after the head: who publishes in between makes the commit fail
     _refuse_existing(hub, repo, profile, versions, files)
     there = all_files(hub, repo, head)
     _check_ours(repo, there)
-    if before is not None and before.versions == versions:
+    is_seen = before is not None and before.versions == versions
+    if not is_private and not (is_seen and before and not before.is_private):
+        check_older(hub, repo, versions)
+    if before is not None and is_seen:
         return replace(before, is_private=is_private, head=head, files=there)
     return _Seen(is_private, head, there, versions, *check_step(profile, repo, versions, hub))
-
-
-def _check_privacy(repo: str, profile: Profile, is_private: bool, public: bool) -> None:
-    mode = str((profile.manifest.get("privacy") or {}).get("mode", "none"))
-    if not is_private and not public:
-        raise PublishError(
-            f"{repo} is public; say so (`--public`, public=True) if everybody shall read this profile, or make it private first"
-        )
-    if not is_private and mode not in PUBLISHABLE:
-        raise PublishError(
-            f"{profile.name} was built with privacy {mode!r}, and everybody could read it at {repo}: rare words and names of the "
-            "corpus stand in its tables. Build it for publication (without `--privacy none`), or push it to a private repository"
-        )
 
 
 def check_step(profile: Profile, repo: str, versions: Mapping[Numbers, str], hub: Hub) -> tuple[str | None, list[Change]]:
@@ -186,7 +181,8 @@ def check_step(profile: Profile, repo: str, versions: Mapping[Numbers, str], hub
     found: dict[Numbers, Profile] = {}
     for version in (before, after):
         if version is not None:
-            found[version] = read_profile(Path(fetch(Reference(repo, spelt(version)), repo, hub).folder))
+            get = partial(fetch, Reference(repo, spelt(version)), repo, hub)
+            found[version] = read_kept(get(), partial(get, repair=True))
             if found[version].name != profile.name:
                 raise PublishError(
                     f"{repo} holds the profile {found[version].name!r}, this one is {profile.name!r}: one repository has one profile"
@@ -215,7 +211,8 @@ def _check_ours(repo: str, there: Mapping[str, Remote]) -> None:
     others = sorted(set(there) - {".gitattributes", CARD})
     if others and MANIFEST not in there:
         raise PublishError(
-            f"{repo} holds something that is no profile ({', '.join(others[:3])}, ...): nothing was sent; give another repository"
+            f"{repo} holds something that is no profile ({', '.join(map(safe, others[:3]))}, ...): nothing was sent; give another "
+            "repository"
         )
 
 

@@ -1,19 +1,24 @@
 """Questions to a Hub, each with an end: the client's own calls wait for ever, or as long as a busy server likes."""
 
 import hashlib
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dft_stats.errors import ProfileNotFound
 from dft_stats.hub.connection import LIBRARY, Hub, explained, reach
 from dft_stats.reference import Numbers, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-TIMEOUT = 10.0  # seconds in which an answer has to come
+TIMEOUT = 10.0  # seconds in which an answer has to come, all tries together
 _TRIES, _WAIT, _LONGEST_WAIT = 4, 0.2, 4.0  # seconds, where the Hub is busy; who asks for a longer rest gets no further question
+_LEAST = 0.1  # seconds of a try
 _BUSY = {429, 500, 502, 503, 504}
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_MOST_NAME = 96  # characters of "owner/name"
 _MOST_PAGES = 20  # of a listing, a thousand files each: no repository of a profile has more
 
 
@@ -33,6 +38,23 @@ def is_same(data: bytes, remote: Remote) -> bool:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == remote.blob
 
 
+def check_repo(repo: str) -> None:
+    """Refuse what no repository is named, by the rules of the client, before it is asked.
+
+    Raises:
+        ProfileNotFound: why.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+        if len(repo) > _MOST_NAME:
+            raise HFValidationError(f"it has {len(repo)} characters, and {_MOST_NAME} is the most")
+    except HFValidationError as error:
+        raise ProfileNotFound(f"{repo!r} cannot be the name of a repository: {' '.join(str(error).split())}") from None
+
+
 def published(hub: Hub, repo: str) -> dict[Numbers, str]:
     """The commit of each version that a repository has published. The answer, or that there is none, comes soon.
 
@@ -44,7 +66,7 @@ def published(hub: Hub, repo: str) -> dict[Numbers, str]:
     """
     reach(hub)
     with explained(hub, repo):
-        tags = [(version_of(tag["name"]), str(tag["targetCommit"])) for tag in _ask(hub, "GET", f"{repo}/refs").json()["tags"]]
+        tags = [(version_of(tag["name"]), _commit(tag["targetCommit"])) for tag in _ask(hub, "GET", f"{repo}/refs").json()["tags"]]
     return {version: commit for version, commit in tags if version is not None}
 
 
@@ -52,7 +74,7 @@ def state_of(hub: Hub, repo: str) -> tuple[bool, str]:
     """(whether a repository is private, its newest commit)."""
     with explained(hub, repo):
         facts = _ask(hub, "GET", repo).json()
-        return bool(facts["private"]), str(facts["sha"])
+        return bool(facts["private"]), _commit(facts["sha"])
 
 
 def some_files(hub: Hub, repo: str, commit: str, paths: "Iterable[str]") -> dict[str, Remote]:
@@ -79,6 +101,13 @@ def all_files(hub: Hub, repo: str, commit: str) -> dict[str, Remote]:
     return found
 
 
+def _commit(given: Any) -> str:
+    """A commit, which becomes a part of addresses and of paths."""
+    if not (isinstance(given, str) and _COMMIT.fullmatch(given)):
+        raise ValueError(f"{str(given)[:60]!r} is no commit")
+    return given
+
+
 def _remotes(items: Any) -> "Iterator[tuple[str, Remote]]":
     for item in items:
         if item["type"] == "file":
@@ -94,10 +123,13 @@ def _ask(hub: Hub, method: str, what: str, **more: Any) -> Any:
         raise ValueError(f"a listing goes on at {what[:80]!r}, which is another server")  # it would be sent the token
     address = what if "://" in what else root + what
     headers = build_hf_headers(token=hub.token.reveal(), library_name=LIBRARY)
+    end = time.monotonic() + TIMEOUT
     for attempt in range(_TRIES):
-        response = get_session().request(method, address, headers=headers, timeout=TIMEOUT, **more)
+        left = max(_LEAST, end - time.monotonic())
+        response = get_session().request(method, address, headers=headers, timeout=left, **more)
         wait = _rest(response.headers.get("Retry-After"), attempt)
-        if response.status_code not in _BUSY or attempt == _TRIES - 1 or wait > _LONGEST_WAIT:
+        is_late = time.monotonic() + wait > end
+        if response.status_code not in _BUSY or attempt == _TRIES - 1 or wait > _LONGEST_WAIT or is_late:
             break
         time.sleep(wait)
     hf_raise_for_status(response)

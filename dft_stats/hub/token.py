@@ -4,6 +4,7 @@ import re
 from typing import NoReturn
 
 _TOKENS = re.compile(r"hf_[A-Za-z0-9]{6,}")
+_PASSWORDS = re.compile(r"(?<=://)[^/@\s]*@")  # of a proxy, say
 
 
 class Token:
@@ -28,5 +29,6 @@ class Token:
         raise TypeError("a token is not pickled: connect again where it is needed")
 
     def scrub(self, text: str) -> str:
-        """A text without this token, or any other that looks like one."""
+        """A text without this token, or any other that looks like one, or a password in an address."""
+        text = _PASSWORDS.sub("***@", text)
         return _TOKENS.sub("hf_***", text.replace(self._value, "***") if self._value else text)

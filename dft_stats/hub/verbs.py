@@ -12,10 +12,11 @@ from dft_stats.hub import index
 from dft_stats.hub.connection import Hub, connect
 from dft_stats.hub.index import Kept
 from dft_stats.hub.lock import Locked, lock_path, read_lock, write_lock
-from dft_stats.hub.requests import published
-from dft_stats.manifest import read_manifest, sha256_of
+from dft_stats.hub.requests import check_repo, published
+from dft_stats.manifest import CARD, MANIFEST, read_manifest, sha256_of
 from dft_stats.reference import Reference, numbers, parse, spelt
 from dft_stats.registry import Found, embedded_versions, find, load, repo_of
+from dft_stats.tables import table_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,17 @@ def pull(name: str, *, to: str | Path | None = None, hub: Hub | None = None, acc
     target = None if to is None else Path(to)
     if target is not None and target.exists():
         raise ProfileFormatError(f"{target} exists; give a new folder, nothing was fetched")
-    folder = load(name, hub=hub, accept_moved=accept_moved).path
+    profile = load(name, hub=hub, accept_moved=accept_moved)
+    folder = profile.path
     if target is None:
         return folder
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        shutil.copytree(folder, draft, dirs_exist_ok=True)  # follows the links of the client's cache
+        (draft / "data").mkdir()
+        for file in (MANIFEST, CARD, *map(table_path, profile.tables)):  # whatever else lies in the client's cache is no part of it
+            if (folder / file).is_file():
+                shutil.copyfile(folder / file, draft / file)
         draft.chmod(0o755)
         os.replace(draft, target)
     except BaseException:
@@ -72,6 +77,7 @@ def versions(name: str, *, hub: Hub | None = None) -> list[Version]:
     reference = _named(name)
     where = hub or connect()
     embedded, repo = embedded_versions(reference.name), repo_of(reference)
+    check_repo(repo)
     kept = {version: entry for version, entry in index.kept_of(where, repo).items() if entry.is_there}
     try:
         commits = published(where, repo)
@@ -102,7 +108,7 @@ def lock(names: Sequence[str] = (), *, path: str | Path | None = None, hub: Hub 
     if not asked:
         raise ProfileNotFound(f"{target} has no profiles yet; name some: `dft-stats lock news acme/contracts@1.2`")
     for reference in asked:
-        locked[reference.name] = _locked(reference, find(str(reference), hub=hub, lock=False))
+        locked[reference.name] = _locked(reference, find(str(reference), hub=hub, lock=False, folders=False))
     write_lock(target, locked)
     return locked
 
@@ -124,9 +130,10 @@ def remove(name: str) -> list[Kept]:
 
     reference = _named(name)
     repo = repo_of(reference)
-    found = [kept for kept in cached() if kept.repo == repo and (reference.admits(numbers(kept.version)) or reference.spec == kept.commit)]
+    left = [kept for kept in index.all_kept() if Path(kept.folder).is_dir()]  # those of which a part is left as well
+    found = [kept for kept in left if kept.repo == repo and (reference.admits(numbers(kept.version)) or reference.spec == kept.commit)]
     if not found:
-        there = ", ".join(f"{kept.repo}@{kept.version}" for kept in cached()) or "nothing"
+        there = ", ".join(f"{kept.repo}@{kept.version}" for kept in left) or "nothing"
         raise ProfileNotFound(f"{reference} is not in the cache, which has {there}")
     for kept in found:
         root = Path(kept.folder).parents[2]  # <cache>/datasets--owner--name/snapshots/<commit>
