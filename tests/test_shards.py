@@ -22,7 +22,7 @@ from dft_stats.build.job import Job
 from dft_stats.build.parts import Draft
 from dft_stats.build.planned import dry_run
 from dft_stats.build.settings import as_bytes
-from dft_stats.build.shards import Shard, plan
+from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.cli import main
 from dft_stats.errors import CorpusError, IncomparableError
 from dft_stats.profile import Profile
@@ -157,6 +157,19 @@ def test_a_changed_file_is_another_one(corpus: Path) -> None:
     after = {shard.key for shard in shards_of(corpus)}
     assert before & after
     assert after - before
+
+
+def test_parts_of_texts_at_hand_are_of_these_texts_alone(tmp_path: Path) -> None:
+    def words(texts: list[str], name: str) -> dict[str, int]:
+        rows = [{"text": text} for text in texts]
+        profile = build(rows, privacy="none", out=tmp_path / name, name=name, parts=tmp_path / "parts")
+        table = profile.counts("token_frequency").table
+        return dict(zip(table["unit"].to_pylist(), table["count"].to_pylist(), strict=True))
+
+    assert words(["One two."], "first") == {"One": 1, "two": 1, ".": 1}
+    assert words(["Three four."], "second") == {"Three": 1, "four": 1, ".": 1}
+    assert words(["One two."], "third") == {"One": 1, "two": 1, ".": 1}
+    assert Texts(["One two."], 0).key != Texts(["One two."], 1).key != Texts(["One ", "two."], 1).key
 
 
 def test_a_file_that_changes_while_it_is_read_is_an_error(corpus: Path) -> None:

@@ -9,11 +9,12 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 
 from dft_stats.build.corpus import batched
-from dft_stats.build.formats import Faults, Piece, file_kind, from_pieces, is_remote, open_parquet, text_column
+from dft_stats.build.formats import Faults, Piece, Signed, file_kind, from_pieces, is_remote, open_parquet, text_column
 from dft_stats.errors import CorpusError
 
 SHARD_BYTES = 16_000_000
@@ -49,7 +50,7 @@ class Shard:
                 raise CorpusError(f"{path} changed while the corpus was being read; build again, what has not changed is not counted again")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Texts:
     """A shard of texts that are at hand."""
 
@@ -61,10 +62,15 @@ class Texts:
         """Characters."""
         return sum(map(len, self.texts))
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """Of no meaning beyond this run."""
-        return str(self.number)
+        """Hash of the texts, of whose they are, and of their place among the others: the same texts twice are counted twice."""
+        digest = hashlib.sha256(str(self.number).encode())
+        for text in self.texts:
+            data = text.encode("utf-8", "surrogatepass")
+            digest.update(f"{len(data)} {text.owner if isinstance(text, Signed) else None};".encode())
+            digest.update(data)
+        return digest.hexdigest()[:32]
 
     def batches(self, column: str | None, characters: int, faults: Faults, *, group: str | None = None) -> Iterator[list[str]]:
         """Its texts."""
