@@ -59,6 +59,14 @@ def test_from_push_to_cache(run, tmp_path: Path) -> None:  # type: ignore[no-unt
     assert run("cache", "--remove", REPO)[0] == 1
 
 
+def test_a_hub_without_xet_says_how_to_do_without(run) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip("hf_xet")
+    status, _, err = run("push", "1.0.0", REPO, HF_HUB_DISABLE_XET="0")
+    assert (status, "set HF_HUB_DISABLE_XET=1" in err) == (1, True)
+    assert run("versions", REPO)[1].strip() == ""
+    assert run("push", "1.0.0", REPO)[0] == 0
+
+
 def test_a_step_too_small_prints_the_table_of_changes(run) -> None:  # type: ignore[no-untyped-def]
     assert run("push", "1.0.0", REPO)[0] == 0
     Path("patch").mkdir()

@@ -205,7 +205,8 @@ def explained(hub: Hub, repo: str, *, but: int | None = None) -> Iterator[None]:
         elif isinstance(error, errors.HfHubHTTPError) or status is not None:
             fault = HubError(f"{hub.endpoint} answered {status} for {repo}: {said}")
         elif isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError | OSError) or _is_transport(error):
-            fault = HubUnreachable(f"{hub.endpoint} could not be read ({said}); try again, what was fetched is kept")
+            hint = "; where it has no Xet, as mirrors may not, set HF_HUB_DISABLE_XET=1" if "xet" in said.lower() else ""
+            fault = HubUnreachable(f"{hub.endpoint} could not be read ({said}); try again, what was fetched is kept{hint}")
         elif isinstance(error, KeyError | TypeError | ValueError):
             fault = HubUnreachable(
                 f"{hub.endpoint} does not answer as a Hub does for {repo} ({type(error).__name__}: {said}); check the network, its login "
