@@ -160,8 +160,8 @@ def pruned(counts: Counts, keep: Keep) -> Counts:
 @pytest.mark.parametrize("has_room", [True, False])
 def test_pruning_is_that_of_the_core(keep: Keep, batch: int, has_room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not has_room:  # many parts, few of them sorted at once, and counts of three are many
-        for name, size in (("_PART", 8), ("_AT_ONCE", 100), ("_FEW", 3)):
-            monkeypatch.setattr(f"dft_stats.build.tally.{name}", size)
+        for name, size in (("radix._PART", 8), ("tally._AT_ONCE", 100), ("tally._FEW", 3)):
+            monkeypatch.setattr(f"dft_stats.build.{name}", size)
     corpus = prose(40)
     found = count_corpus([corpus[i : i + batch] for i in range(0, 40, batch)], keep=keep)
     segmented = documents(corpus)

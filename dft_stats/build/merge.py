@@ -26,9 +26,9 @@ from dft_stats.build.owners import Wanted, keys_of, owners_of
 from dft_stats.build.parts import number_files
 from dft_stats.build.places import STRETCH
 from dft_stats.build.pooling import coarse_spectrum, owner_rows, pooled
+from dft_stats.build.radix import Ints
 from dft_stats.build.spelling import Spelling
 from dft_stats.build.sums import Numbers, Source, added
-from dft_stats.build.tally import Ints
 from dft_stats.counts import COUNTS, Counts, Exposure, of_table, schema, totals_schema
 from dft_stats.errors import CorpusError
 from dft_stats.spelling import SCHEMA

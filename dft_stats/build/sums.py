@@ -9,7 +9,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dft_stats.build.hashing import Hashes
-from dft_stats.build.tally import Ints, Pairs, Rows, sorted_keys
+from dft_stats.build.radix import Ints, Pairs, sorted_keys
+from dft_stats.build.tally import Rows
 from dft_stats.counts import COUNTS
 
 _ROW_BYTES = 120  # of memory, for each row that is being added up
