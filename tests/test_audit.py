@@ -99,7 +99,9 @@ def test_a_sequence_that_a_reader_can_join_is_found() -> None:
 def test_the_names_of_the_user_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"text": f"{text} So V ank emper, and Brambotz-{i % 2}."} for i, text in enumerate(prose(60))]
     names = ["Vankemper", "Brambotz", "Brambozt"]
-    told = {name.name: name for name in audit(rows, deny=names, each=1, privacy="none").names}
+    told = {name.name: name for name in audit(rows, deny=[*names, "--"], each=1, privacy="none").names}
+    with pytest.raises(ValueError, match="'--' is to be denied"):
+        audit(rows, deny=[*names, "--"], each=1)
     assert told["Vankemper"].tables == ("ngram_frequency", "surface")[: len(told["Vankemper"].tables)] != ()
     assert "token_frequency" in told["Brambotz"].tables or "surface" in told["Brambotz"].tables
     assert [(name.documents, name.tables == ()) for name in told.values()] == [(0, False), (60, False), (0, True)]

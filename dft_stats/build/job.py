@@ -61,9 +61,14 @@ class Job:
         """Of a batch, so that `memory` is enough."""
         return min(max((self.memory - _LIBRARIES) // _BATCHES, 1 << 20), _MOST_CHARACTERS)
 
+    @property
+    def _is_rule(self) -> bool:
+        """Units of the rule follow from a text: one that is not empty has some. Of another segmenter other units may make it once more."""
+        return self.segmenter.identity == RULE.identity
+
     def characters_at_once(self, *, drops_singles: bool) -> int:
         """Of a corpus that is counted as one batch and never touches the disk."""
-        if self.masks is not None or self.tokenizer is not None or not drops_singles:
+        if self.masks is not None or self.tokenizer is not None or not (drops_singles and self._is_rule):
             return self.batch_characters
         return max(self.batch_characters, min((self.memory - _LIBRARIES) // _AT_ONCE, _MOST_AT_ONCE))
 
@@ -74,11 +79,10 @@ class Job:
         masked, number = self.masks.apply(texts, typography=self.typography)
         if self.group_column is None:
             return Batch(masked, number)
-        is_rule = self.segmenter.identity == RULE.identity
         whose = [
             text.owner
             for text, own in zip(texts, masked, strict=True)
-            if isinstance(text, Signed) and (own if is_rule else any(self.segmenter.sentences(own)))
+            if isinstance(text, Signed) and (own if self._is_rule else any(self.segmenter.sentences(own)))
         ]
         return Batch(masked, number, np.array(whose, np.int64))
 
@@ -87,8 +91,7 @@ class Job:
         batch = given if isinstance(given, Batch) else self.read(given)
         texts, is_masked = batch.texts, self.masks is not None
         units = read_units(texts, self.segmenter, typography=self.typography)
-        # Units of the rule follow from the text. Those of another segmenter may not, so that other units make the same text once more.
-        least = least if self.segmenter.identity == RULE.identity else (1, 1)
+        least = least if self._is_rule else (1, 1)
         part = count_units(units, max_order=self.max_order, least=least, buffers=buffers, with_owners=is_masked, owners=batch.owners)
         part = replace(part, masked=batch.masked)
         if self.tokenizer is None:

@@ -24,15 +24,17 @@ class Named:
 
 
 def named(profile: Profile, texts: Sequence[str], given: Sequence[str], *, is_masked: bool) -> tuple[Named, ...]:
-    """What becomes of each name. Looked for as it is written, and by its letters whatever stands between them."""
+    """What becomes of each name that has a letter or digit. Looked for as it is written, and by its letters whatever is between them."""
+    given = [name for name in given if canonical(name)]
     masks = Masks(tuple(given))
     number = {name: i for i, name in enumerate(masks.names)}
     have: Counter[str] = Counter()
     for text in texts if given else ():
         have.update({masks.names[which] for _, _, which in find(normalise(text), masks.names)})
     told = {}
-    for table in (*PRUNED, "spelling") if given else ():
-        rows = profile.table(table)[{"token_frequency": "unit", "ngram_frequency": "ngram"}.get(table, table)].to_pylist()
+    columns = {name: list(profile.counts(name).statistic.keys)[-1] for name in PRUNED} | {"spelling": "spelling"}
+    for table, column in columns.items() if given else ():
+        rows = profile.table(table)[column].to_pylist()
         told[table] = "\n".join(rows).lower(), {which for names in readable(rows, masks.names).values() for which in names}
     found = []
     for name in given:

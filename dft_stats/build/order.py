@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from dft_stats.build.events import STREAM_FLAGS, Part
 from dft_stats.build.places import texts_at
+from dft_stats.build.radix import Ints
 from dft_stats.build.scan import SPACED
 
 Places = NDArray[np.uint64]  # part << 32 | unit of its stream
-Ints = NDArray[np.int64]
 
 _32 = np.uint64(32)
 _UNITS_A_KEY, _BITS = 3, 21  # a unit of a key: its rank, above whether no space stands before it

@@ -22,8 +22,7 @@ Units = Units32 | NDArray[np.uint64]  # of a part; of several, part << 32 | unit
 Flags = NDArray[np.bool_]
 
 _AT_ONCE = 1 << 24  # events that are sorted at once, about
-_FEW = 1 << 10
-_ONE = np.uint64(1)
+_FEW = 1 << 10  # counts below are many, and counted without sorting
 _32 = np.uint64(32)
 _LOW = np.uint64((1 << 32) - 1)
 _MOST = 1 << 32
@@ -163,7 +162,7 @@ def tally_types(types: NDArray[np.int32], at: NDArray[np.int32] | None, number: 
     return found, state[found, len(COUNTS)], state[found, : len(COUNTS)]
 
 
-_EACH, _NONE = np.empty(0, np.int32), np.empty(0, np.int64)
+_EACH = np.empty(0, np.int32)
 
 
 def _stretches_of_parts(begins: Ints) -> list[tuple[int, int]]:
