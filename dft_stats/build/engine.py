@@ -18,10 +18,10 @@ from pathlib import Path
 
 from dft_stats.build.events import Part
 from dft_stats.build.formats import Faults
-from dft_stats.build.groups import Group, add_group, group_rows, make_way
+from dft_stats.build.groups import Group, add_group, group_rows, make_way, read_group_sample
 from dft_stats.build.job import BUFFERS, MEMORY, Job
 from dft_stats.build.merge import Counted, Keep, add_up
-from dft_stats.build.parts import SHARD, part_folders, read_part, rows_of_part
+from dft_stats.build.parts import SAMPLE, SHARD, part_folders, read_part, rows_of_part
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.sums import Source
@@ -256,8 +256,11 @@ def _added_up(
         for shard in members:
             facts = json.loads((folder / shard / SHARD).read_text())
             faults.add(Faults(found={fault: tuple(seen) for fault, seen in facts["faults"].items()}))
-            sample.read(folder / shard / "sample.parquet")
+            if not is_group:
+                sample.read(folder / shard / SAMPLE)
             own += part_folders(folder / shard)
+        if is_group:
+            read_group_sample(folder, members, sample)
         if is_group and own:
             sources.append(Source(group_rows(folder, members), len(folders)))
         else:

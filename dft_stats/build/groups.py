@@ -2,7 +2,8 @@
 
 The rows of a shard take ten times the bytes of its text, and most are n-grams that occur once in it. A group is some shards whose rows
 become one folder of rows, written whole or not at all; n-grams that occur once in the group are forgotten there, all but their number, and
-then the rows of its shards are deleted. What else shards have stays: texts of kept rows are spelt from it, and owners counted.
+then the rows of its shards are deleted, and their samples, for which the group has one. What else shards have stays: texts of kept rows are
+spelt from it, and owners counted.
 
 Which shards share a group follows from the files, not from how the work is done. While a group lies on disk, its shards have no rows; so
 a plan that groups them in another way, or not at all, counts them again.
@@ -14,17 +15,20 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dft_stats.build import shards as sizes
-from dft_stats.build.parts import ARRAYS, SHARD, Draft, MappedRows, array_file, discard, drop_rows, growing, part_folders, rows_of_part
+from dft_stats.build.hashing import Hashes
+from dft_stats.build.parts import SAMPLE, SHARD, Draft, discard, drop_rows, part_folders, rows_of_part
+from dft_stats.build.row_files import StoredRows, write_rows
+from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
-from dft_stats.build.sums import Source, added
-from dft_stats.build.tally import Rows
-from dft_stats.counts import COUNTS, WINDOWS
+from dft_stats.build.sums import Numbers, Source, added
+from dft_stats.counts import WINDOWS
 from dft_stats.statistics import NGRAM_FREQUENCY
 
 _FOLDER, _DONE = "groups", "group.json"
@@ -82,45 +86,60 @@ def add_group(folder: Path, members: Collection[str], memory: int, *, threads: i
         threads: tables that are added up at a time.
     """
     target = folder / _FOLDER / _key(members)
-    parts = [part for key in sorted(set(members)) for part in part_folders(folder / key)]
+    members = sorted(set(members))
+    parts = [part for key in members for part in part_folders(folder / key)]
     if not target.exists():
         for draft in target.parent.glob(f".{target.name}-*"):  # of a process that was killed
             shutil.rmtree(draft, ignore_errors=True)
-        sources = [Source(rows_of_part(part), number) for number, part in enumerate(parts)]
-        names = list(sources[0].texts) if sources else []
+        sample, names = Sample(), list(rows_of_part(parts[0])) if parts else []
+        for key in members:
+            sample.read(folder / key / SAMPLE)
         with Draft(target) as draft:
             with ThreadPoolExecutor(threads) as pool:
-                forgotten = list(pool.map(lambda name: _write(name, sources, draft, memory // threads), names))
-            left_out = {name: [[1, number]] if number else [] for name, number in zip(names, forgotten, strict=True)}
-            (draft / _DONE).write_text(json.dumps({"members": sorted(set(members)), "left_out": left_out}))
+                tables = pool.map(lambda name: _write(name, parts, draft, memory // threads), names)
+                facts = {"members": members, "tables": dict(zip(names, tables, strict=True))}
+            sample.write(draft / SAMPLE)
+            (draft / _DONE).write_text(json.dumps(facts))
     for part in parts:
         drop_rows(part)
+    for key in members:
+        (folder / key / SAMPLE).unlink(missing_ok=True)
 
 
-def _write(name: str, sources: Sequence[Source], folder: Path, memory: int) -> int:
-    """Write the sum of one table; return how many rows are forgotten."""
-    forgotten = 0
-    most = sum(max(int(source.texts[name].counts.max(initial=0)), max(WINDOWS)) for source in sources)  # that a sum can be, or more
-    kinds = {"unit": np.uint64, "counts": np.uint32 if most < 1 << 32 else np.int64, "single_unit": np.uint64, "single_words": np.uint16}
-    widths = {"counts": (len(COUNTS),), "single_words": (len(WINDOWS),)}
-    with ExitStack() as files:
-        append = [
-            files.enter_context(growing(array_file(folder, name, field), np.dtype(kinds.get(field, np.uint64)), widths.get(field, ())))
-            for field in ARRAYS
-        ]
+def _write(name: str, parts: Sequence[Path], folder: Path, memory: int) -> dict[str, Any]:
+    """Write the sum of one table; return what its file is read by, and how many rows are forgotten."""
+    forgotten, tables = 0, [rows_of_part(part)[name] for part in parts]
+    sources = [Source({name: table}, number) for number, table in enumerate(tables)]
+    most = sum(max(int(table.counts.max(initial=0)), max(WINDOWS)) for table in tables)  # that a sum can be, or more
+
+    def ranges() -> Iterator[tuple[Hashes, NDArray[np.uint64], Numbers]]:
+        nonlocal forgotten
         for key, place, counts, dropped in added(name, sources, memory, drops_singles=name.startswith(f"{NGRAM_FREQUENCY.name}/")):
             forgotten += dropped
-            once = counts[:, 0] == 1
-            columns = key[~once], place[~once], counts[~once], key[once], place[once], counts[once][:, [3, 5]]
-            for write, column in zip(append, columns, strict=True):
-                write(column)
-    return forgotten
+            rising = np.argsort(key, kind="stable")  # of one source, singles are behind the others
+            yield key[rising], place[rising], counts[rising]
+
+    first = write_rows(_file(folder, name), ranges(), most=most)
+    return {"first": first, "left_out": [[1, forgotten]] if forgotten else []}
 
 
-def group_rows(folder: Path, members: Collection[str]) -> Mapping[str, Rows]:
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name.replace('/', '-')}.parquet"
+
+
+def group_rows(folder: Path, members: Collection[str]) -> Mapping[str, StoredRows]:
     """The tables of a group, places counted from the first part of its first member."""
     path = folder / _FOLDER / _key(members)
-    return MappedRows(path, json.loads((path / _DONE).read_text())["left_out"])
+    tables = json.loads((path / _DONE).read_text())["tables"]
+    return {
+        name: StoredRows(_file(path, name), facts["first"], np.array(facts["left_out"], np.int64).reshape(-1, 2))
+        for name, facts in tables.items()
+    }
+
+
+def read_group_sample(folder: Path, members: Collection[str], sample: Sample) -> None:
+    """Take the sample of a group's documents into account."""
+    sample.read(folder / _FOLDER / _key(members) / SAMPLE)
 
 
 def useless(folder: Path, shards: Collection[str], groups: Sequence[Collection[str]]) -> dict[Path, list[str]]:

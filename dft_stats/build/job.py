@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dft_stats.build.events import Part, count_units
 from dft_stats.build.formats import Faults, Signed
-from dft_stats.build.parts import FORMAT, SHARD, Draft, write_part
+from dft_stats.build.parts import FORMAT, SAMPLE, SHARD, Draft, write_part
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.tally import Buffers
@@ -117,7 +117,7 @@ class Job:
                 sample.add(batch.texts)
                 characters += sum(map(len, texts))
                 write_part(self.count(batch, buffers=BUFFERS), draft / str(number))
-            sample.write(draft / "sample.parquet")
+            sample.write(draft / SAMPLE)
             facts = {"characters": characters, "parts": number, "faults": faults.found}
             (draft / SHARD).write_text(json.dumps(facts))
         return characters

@@ -4,8 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from dft_stats.build.events import Part
 from dft_stats.build.tally import Rows
 from dft_stats.counts import Exposure
 
-FORMAT = 3  # raise it with every change of what a part holds
-SHARD = "shard.json"
-"""In the folder of a shard: its characters, number of parts, and faults."""
+FORMAT = 4  # raise it with every change of what a part holds
+SHARD, SAMPLE = "shard.json", "sample.parquet"
+"""In the folder of a shard: its characters, number of parts, and faults; a sample of its documents, until its group has one."""
 _DONE = "part.json"
 ARRAYS = tuple(field.name for field in fields(Rows) if field.name != "left_out")
 
@@ -60,7 +58,7 @@ def read_part(folder: Path) -> Part:
 
 def rows_of_part(folder: Path) -> "MappedRows":
     """The tables of texts of a part."""
-    return MappedRows(folder, dict.fromkeys(json.loads((folder / _DONE).read_text())["texts"], ()))
+    return MappedRows(folder, json.loads((folder / _DONE).read_text())["texts"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,44 +66,23 @@ class MappedRows(Mapping[str, Rows]):
     """Tables of texts that are mapped into memory when they are asked for: the system has a limit on maps."""
 
     folder: Path
-    left_out: Mapping[str, Sequence[Sequence[int]]]  # name of each table -> (count, how many rows with it are not on disk)
+    names: Sequence[str]  # of the tables
 
     def __getitem__(self, name: str) -> Rows:
         # Plain arrays: slices of memory maps cost more.
         arrays: dict[str, Any] = {field: np.asarray(np.load(array_file(self.folder, name, field), mmap_mode="r")) for field in ARRAYS}
-        return Rows(**arrays, left_out=np.array(self.left_out[name], np.int64))
+        return Rows(**arrays)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.left_out)
+        return iter(self.names)
 
     def __len__(self) -> int:
-        return len(self.left_out)
+        return len(self.names)
 
 
 def array_file(folder: Path, name: str, field: str) -> Path:
     """Where an array of a table of texts lies."""
     return folder / f"{name.replace('/', '-')}.{field}.npy"
-
-
-@contextmanager
-def growing(path: Path, kind: np.dtype[Any], width: tuple[int, ...] = ()) -> Iterator[Callable[[NDArray[Any]], None]]:
-    """Write an array of (rows, *width) whose length is not known before: yields what appends rows to it."""
-    rows = 0
-    with path.open("wb") as file:
-
-        def append(values: NDArray[Any]) -> None:
-            nonlocal rows
-            rows += len(values)
-            file.write(np.ascontiguousarray(values, kind).data)
-
-        def write_head() -> None:  # of equal size for any number of rows: NumPy leaves room to grow
-            shape = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (rows, *width)}
-            file.seek(0)
-            np.lib.format.write_array_header_1_0(file, shape)
-
-        write_head()
-        yield append
-        write_head()
 
 
 def part_folders(shard: Path) -> list[Path]:

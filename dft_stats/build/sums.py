@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
@@ -19,11 +19,26 @@ _32 = np.uint64(32)
 Numbers = NDArray[np.int64] | NDArray[np.uint32]
 
 
+class Table(Protocol):
+    """Rows by key, each key once, in memory or in a file."""
+
+    @property
+    def left_out(self) -> Ints:
+        """As of `Rows`."""
+
+    @property
+    def size(self) -> int:
+        """How many rows there are."""
+
+    def between(self, first: np.uint64, last: np.uint64) -> Rows:
+        """Rows of these keys and of those between them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Tables of rows, each key once in a table, and the parts whose texts they are of: one, or those of a group."""
+    """Tables of rows, and the parts whose texts they are of: one, or those of a group."""
 
-    texts: Mapping[str, Rows]
+    texts: Mapping[str, Table]
     first: int  # number, in all of the corpus, of the part that their units are counted from
 
 
@@ -45,32 +60,17 @@ def added(name: str, sources: Sequence[Source], memory: int, *, drops_singles: b
         memory: bytes, for rows that are being added up.
         drops_singles: leave out what occurs once.
     """
-    rows, first = [source.texts[name] for source in sources], np.array([source.first for source in sources], np.uint64)
-    key_ranges = _ranges(rows, memory)
-    for number in range(len(key_ranges[0][0]) - 1):
-        yield _sum(rows, first, _slices(key_ranges, number), drops_singles)
-
-
-def _ranges(rows: Sequence[Rows], memory: int) -> list[tuple[Ints, Ints]]:
-    """Of each source, where each range of keys begins among its rows and among its singles."""
-    size = sum(len(found.key) + len(found.single_key) for found in rows)
+    tables, parts = [source.texts[name] for source in sources], np.array([source.first for source in sources], np.uint64)
     most = min(memory // (4 * _ROW_BYTES), _RANGE_ROWS)
-    bits = max(0, int(np.ceil(np.log2(max(1, size / most)))))
-    edges = np.arange(1, 1 << bits, dtype=np.uint64) << np.uint64(64 - bits) if bits else np.empty(0, np.uint64)
-    return [
-        tuple(np.concatenate([[0], np.searchsorted(keys, edges), [len(keys)]]) for keys in (found.key, found.single_key))  # type: ignore[misc]
-        for found in rows
-    ]
+    bits = max(0, int(np.ceil(np.log2(max(1, sum(table.size for table in tables) / most)))))
+    for number in range(1 << bits):
+        first, last = (np.uint64((end << (64 - bits)) - down) for end, down in ((number, 0), (number + 1, 1)))
+        yield _sum([table.between(first, last) for table in tables], parts, drops_singles)
 
 
-def _slices(key_ranges: Sequence[tuple[Ints, Ints]], number: int) -> list[tuple[int, int, int, int]]:
-    return [(int(a[number]), int(a[number + 1]), int(b[number]), int(b[number + 1])) for a, b in key_ranges]
-
-
-def _sum(rows: Sequence[Rows], first: Hashes, slices: Sequence[tuple[int, int, int, int]], drops_singles: bool) -> Sums:
+def _sum(pieces: Sequence[Rows], first: Hashes, drops_singles: bool) -> Sums:
     """One range. `first`: (sources,), the part that the units of each source are counted from."""
-    pieces = [_piece(found, *bounds) for found, bounds in zip(rows, slices, strict=True)]
-    if len(rows) == 1:  # its keys are distinct
+    if len(pieces) == 1:  # its keys are distinct
         (only,), base = pieces, first[0] << _32
         if drops_singles:
             return Sums(only.key, base + only.unit, only.counts, len(only.single_key))
@@ -83,19 +83,8 @@ def _sum(rows: Sequence[Rows], first: Hashes, slices: Sequence[tuple[int, int, i
     row = pairs[:size, 1].astype(np.int64)
     units = np.concatenate([piece.unit for piece in pieces] + [piece.single_unit for piece in pieces])
     begins = np.cumsum([0, *(len(piece.key) for piece in pieces), *(len(piece.single_key) for piece in pieces)])
-    source = (np.searchsorted(begins, row, side="right") - 1) % len(rows)
+    source = (np.searchsorted(begins, row, side="right") - 1) % len(pieces)
     return Sums(pairs[:size, 0], (first[source] << _32) + units[row], sums[:size], dropped)
-
-
-def _piece(rows: Rows, begin: int, behind: int, single: int, single_behind: int) -> Rows:
-    return Rows(
-        rows.key[begin:behind],
-        rows.unit[begin:behind],
-        rows.counts[begin:behind],
-        rows.single_key[single:single_behind],
-        rows.single_unit[single:single_behind],
-        rows.single_words[single:single_behind],
-    )
 
 
 @njit(cache=True, nogil=True)

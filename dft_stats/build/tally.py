@@ -41,6 +41,16 @@ class Rows:
     left_out: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # (counts, 2): count, and how many more rows have it
 
     @property
+    def size(self) -> int:
+        """How many rows there are, and singles."""
+        return len(self.key) + len(self.single_key)
+
+    def between(self, first: np.uint64, last: np.uint64) -> "Rows":
+        """Rows of these keys and of those between them."""
+        own, once = within(self.key, first, last), within(self.single_key, first, last)
+        return Rows(self.key[own], self.unit[own], self.counts[own], self.single_key[once], self.single_unit[once], self.single_words[once])
+
+    @property
     def all_counts(self) -> Ints:
         """(rows + singles, 6)."""
         rows = len(self.key)
@@ -48,6 +58,11 @@ class Rows:
         found[:rows] = self.counts
         found[rows:, 3], found[rows:, 5] = self.single_words[:, 0], self.single_words[:, 1]
         return found
+
+
+def within(keys: Hashes, first: np.uint64, last: np.uint64) -> slice:
+    """Where keys, rising, from `first` to `last` lie."""
+    return slice(int(np.searchsorted(keys, first)), int(np.searchsorted(keys, last, side="right")))
 
 
 class Buffers:
