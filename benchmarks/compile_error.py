@@ -1,6 +1,6 @@
 """How far what is compiled from a profile is from what tokenised text says.
 
-python benchmarks/compile_error.py PROFILE TEXTS TOKENIZER... [--corpora FOLDER] [--megabytes 4] [--full-only]
+python benchmarks/compile_error.py PROFILE TEXTS TOKENIZER... [--corpora FOLDER] [--megabytes 4] [--full-only] [--tokens-only]
 
 PROFILE is a name or folder, TEXTS the corpus that it was built from (files that `dft-stats build` reads, or a recipe's name with
 --corpora), TOKENIZER paths of tokenizer.json or their folders. Two rows a tokenizer: a full profile, built here from every so many-th
@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("tokenizers", nargs="+", type=Path)
     parser.add_argument("--corpora", type=Path)
     parser.add_argument("--megabytes", type=float, default=4)
+    parser.add_argument("--tokens-only", action="store_true", help="leave out pairs, lengths and gaps, which take nearly all of the time")
     parser.add_argument("--full-only", action="store_true", help="leave out PROFILE, which takes a minute per 10 MB of text and tokenizer")
     given = parser.parse_args()
     if given.corpora:
@@ -128,8 +129,10 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         full = build(some, privacy="none", out=Path(folder) / "full", name="full", max_order=3)
-        measured = [("full", full, some, places_of(some, full))]
-        if not given.full_only:
+        measured = [("full", full, some, None if given.tokens_only else places_of(some, full))]
+        if given.tokens_only and not given.full_only:
+            measured.append(("given", profile, texts, None))
+        elif not given.full_only:
             cuts = Cuts(profile, build(texts, privacy="none", out=Path(folder) / "all", name="all", max_order=2))
             measured.append(("given", profile, texts, places_of(texts, profile, cuts)))
         for path in given.tokenizers:
@@ -139,8 +142,8 @@ def main() -> None:
                 print(f"| {name} | {which} | " + " | ".join(row) + " |", flush=True)
 
 
-def measure(profile: Profile, path: Path, texts: Sequence[str], covered: Sequence[Places], some: Sequence[str]) -> list[str]:
-    """One row: tokens and their pairs on `texts`, lengths and gaps on `some` of them."""
+def measure(profile: Profile, path: Path, texts: Sequence[str], covered: Sequence[Places] | None, some: Sequence[str]) -> list[str]:
+    """One row: tokens and, with what is covered, their pairs on `texts`, lengths and gaps on `some` of them."""
     began = time.process_time()
     compiled = compile_profile(profile, path, cache=False, inexact=True)
     seconds = time.process_time() - began
@@ -151,12 +154,12 @@ def measure(profile: Profile, path: Path, texts: Sequence[str], covered: Sequenc
             halves[i % 2] += np.bincount(compiled.tokens.fold[encoding.ids], minlength=compiled.vocab_size)
     halves[:, compiled.tokens.special] = 0
     divergence = jensen_shannon_bits(halves.sum(0), compiled.token_frequency)
-    variation, coverage = pair_variation(profile, tokenizer, texts, covered)
-    lengths, gaps = distances(compiled, tokenizer, some)
-    return [
-        f"{seconds:.1f}", f"{divergence:.5f}", f"{jensen_shannon_bits(halves[0], halves[1]):.5f}", f"{variation:.4f}", f"{coverage:.3f}",
-        f"{lengths:.2f}", f"{gaps:.2f}", f"{compiled.exactness:.4f}",
-    ]  # fmt: skip
+    more = ["", "", "", ""]
+    if covered is not None:
+        (variation, coverage), (lengths, gaps) = pair_variation(profile, tokenizer, texts, covered), distances(compiled, tokenizer, some)
+        more = [f"{variation:.4f}", f"{coverage:.3f}", f"{lengths:.2f}", f"{gaps:.2f}"]
+    noise = jensen_shannon_bits(halves[0], halves[1])
+    return [f"{seconds:.1f}", f"{divergence:.5f}", f"{noise:.5f}", *more, f"{compiled.exactness:.4f}"]
 
 
 def pair_variation(profile: Profile, tokenizer: Any, texts: Sequence[str], places: Sequence[Places]) -> tuple[float, float]:

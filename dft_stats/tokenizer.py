@@ -140,18 +140,20 @@ def token_table(spelt: Sequence[str], specials: Sequence[int]) -> TokenTable:
     """
     special = np.zeros(len(spelt), bool)
     special[list(specials)] = True
-    nothing = _Row()
-    rows = [nothing if special[id] or not text else _read(text) for id, text in enumerate(spelt)]
-    columns = dict(zip(nothing._fields, zip(*rows, strict=True), strict=True))
+    number: dict[_Row, int] = {_NOTHING: 0}  # of each row that differs: there are a few hundred
     first: dict[str, int] = {}
-    kinds = [first.setdefault(word, id) if word else -1 for id, word in enumerate(columns.pop("word"))]
+    own, kinds = np.zeros(len(spelt), np.int64), np.full(len(spelt), -1, np.int32)
+    for id, text in enumerate(spelt):
+        if text and not special[id]:
+            row, word = _read(text)
+            own[id] = number.setdefault(row, len(number))
+            kinds[id] = first.setdefault(word, id) if word else -1
     types: dict[str, Any] = {"glues": np.bool_, "trails": np.bool_} | dict.fromkeys(
         ("head", "tail", "joiner", "abbreviation", "numbering", "end"), np.int8
     )
-    fields: dict[str, Any] = {name: np.array(values, types.get(name, np.int16)) for name, values in columns.items()}
-    return TokenTable(
-        **fields, pairs=_pairs(spelt, special), entropy_type=np.array(kinds, np.int32), fold=_folds(spelt, special), special=special
-    )
+    columns = zip(_Row._fields, zip(*number, strict=True), strict=True)
+    fields: dict[str, Any] = {name: np.array(values, types.get(name, np.int16))[own] for name, values in columns}
+    return TokenTable(**fields, pairs=_pairs(spelt, special), entropy_type=kinds, fold=_folds(spelt, special), special=special)
 
 
 class _Row(NamedTuple):
@@ -167,17 +169,24 @@ class _Row(NamedTuple):
     last_mark: int = -1
     end: int = 0
     trails: bool = False
-    word: str = ""
 
 
-def _read(surface: str) -> _Row:
+_NOTHING = _Row()
+_SHORT = 6  # letters, at the most, of what is called an abbreviation or a number by its shape
+
+
+def _read(surface: str) -> tuple[_Row, str]:
+    """How a token is read, and its first word in lower case."""
     if "\ufffd" in surface:  # bytes of a character: neither word nor mark
-        return _Row(head=doubts.STAYS)
+        return _Row(head=doubts.STAYS), ""
     spaced = surface[0] == " "
     bare = surface[1:] if spaced else surface
     tail = _TAILS.get(character_kind(surface[-1]), doubts.NO_TAIL)
-    if bare.isalpha():  # nine of ten tokens: letters, with a space or without
-        return _Row(1, 0, not spaced, _head(surface), tail, 0, _abbreviation(bare), _numbering(bare), word=bare.lower())
+    if bare.isalpha():  # three of four tokens: letters, with a space or without
+        word = bare.lower()
+        is_plain = len(bare) > _SHORT and word not in _ABBREVIATIONS and bare not in CAPTIONS
+        meaning = (doubts.NO_ABBREVIATION, doubts.NO_NUMBERING) if is_plain else (_abbreviation(bare), _numbering(bare))
+        return _Row(1, 0, not spaced, _head(surface), tail, doubts.NO_JOINER, *meaning), word
     anchor = _anchor(surface)
     found = units(anchor + surface)
     glues = bool(anchor) and len(found[0].text) > 1
@@ -199,13 +208,13 @@ def _read(surface: str) -> _Row:
         trails=surface[-1] == " ",
     )
     if not words:
-        return row
+        return row, ""
     first, last = found[words[0]].text, found[-1].text
-    row = row._replace(word=(first.removeprefix(anchor) if row.glues else first).lower())
+    word = (first.removeprefix(anchor) if row.glues else first).lower()
     if not tail:
-        return row
+        return row, word
     last = last.removeprefix(anchor) if len(found) == 1 and row.glues else last
-    return row._replace(abbreviation=_abbreviation(last), numbering=_numbering(last))
+    return row._replace(abbreviation=_abbreviation(last), numbering=_numbering(last)), word
 
 
 def _anchor(surface: str) -> str:
@@ -268,7 +277,7 @@ def _pairs(spelt: Sequence[str], special: NDArray[np.bool_]) -> NDArray[np.int64
 def _numbering(word: str) -> int:
     if word in CAPTIONS:
         return doubts.CAPTION
-    likely = len(word) == 1 or (len(word) <= 6 and any(map(str.isdigit, word))) or set(word.lower()) <= set("ivxl")
+    likely = len(word) == 1 or (len(word) <= _SHORT and any(map(str.isdigit, word))) or not word.strip("ivxlIVXL")
     return doubts.NUMBER if likely and unit_flags(word) & sentences.NUMBERING else doubts.NO_NUMBERING
 
 
