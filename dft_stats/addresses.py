@@ -27,7 +27,10 @@ _URL = re.compile(
     rf")",
     re.IGNORECASE,
 )
-_DOTTED = re.compile(r"\.[^\W\d_]{2}|[。．｡][A-Za-z0-9]")
+# Each of these holds one of these, and no white space. A literal that comes first makes for a fast search.
+_SIGNS = tuple(map(re.compile, (r"\.[^\W\d_]{2}", "://", "。", "．", "｡")))
+_WWW = re.compile(rf"www[{_DOTS}]", re.IGNORECASE)
+_SPACE = re.compile(r"\s")
 # HOST:PORT/PATH and NUMBERS/PATH, where a path begins with a letter: "10:30/11:00" and "3.5/4" are none.
 _SERVED = re.compile(
     rf"(?<![\w@./-])(?:[a-z][\w-]*(?:\.[\w-]+)*:\d{{2,5}}|\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?::\d+)?)/(?=[^\W\d]){_REST}",
@@ -44,6 +47,7 @@ _FILE = re.compile(
 )
 _FOLDERS = ("\\", ":/", "~/", "/home/", "/users/", "/Users/")
 
+_AT_SIGNS = "@＠﹫&"
 _AT = re.compile(r"[@＠﹫]|&#0*64;|&#[xX]0*40;|&commat;")
 _NOT_LOCAL = frozenset('@＠﹫<>()[]{},;:"“”«»')
 _SPACED_LOCAL = re.compile(r"[\w.+-]+[ >\n]{1,4}\Z")
@@ -54,12 +58,26 @@ _FOLDER = re.compile(rf":(?=[\w~/.]){_REST}")  # git@host:owner/repository
 
 def urls(text: str) -> Iterator[tuple[int, int]]:
     """(begin, end) of what leads to a place in a network or on a disk. May overlap each other and those of `emails`."""
-    if "://" in text or _DOTTED.search(text) or "www" in text.lower():
-        yield from (match.span() for match in _URL.finditer(text))
+    for begin, end in _where_urls_may_be(text):
+        yield from (match.span() for match in _URL.finditer(text, begin, end))
     if "/" in text and _PORT.search(text):
         yield from (match.span() for match in _SERVED.finditer(text))
     if any(folder in text for folder in _FOLDERS):
         yield from (match.span() for match in _FILE.finditer(text))
+
+
+def _where_urls_may_be(text: str) -> Iterator[tuple[int, int]]:
+    """Runs without white space, in order, that hold a sign of an address."""
+    signs = [*_SIGNS, _WWW] if "www" in text.lower() else _SIGNS
+    behind = 0
+    for sign in sorted(match.start() for pattern in signs for match in pattern.finditer(text)):
+        if sign >= behind:
+            begin = sign
+            while begin > behind and not text[begin - 1].isspace():
+                begin -= 1
+            space = _SPACE.search(text, sign)
+            behind = len(text) if space is None else space.start()
+            yield begin, behind
 
 
 def emails(text: str) -> Iterator[tuple[int, int]]:
@@ -68,7 +86,7 @@ def emails(text: str) -> Iterator[tuple[int, int]]:
     Found from the @, so that a long text without spaces takes no longer. With space behind the @ the host has to have a dot, and only then
     may there be space before it.
     """
-    if text.isascii() and "@" not in text and "&" not in text:
+    if not any(sign in text for sign in _AT_SIGNS):
         return
     least = 0
     for sign in _AT.finditer(text):

@@ -8,6 +8,8 @@ What this cannot see: numbers in words, names that nobody listed, handles, addre
 `docs/privacy.md` lists. The floor on documents stands behind it.
 """
 
+import re
+import string
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,8 @@ from dft_stats.denied import canonical, find
 from dft_stats.text import normalise
 
 EMAIL, URL, DIGIT, NAME = "name@example.com", "https://example.com", "0", "Anonym"
-MASKING = "dft-mask-2"
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+MASKING = "dft-mask-3"
 """Name of what `mask` does; parts that were masked otherwise are not taken for these."""
 KINDS = ("emails", "urls", "digits", "names")
 """What is counted of what was replaced. Beside it, as "names/3", how often each denied name was found, if it was."""
@@ -57,9 +60,10 @@ def mask(text: str, names: tuple[str, ...] = ()) -> tuple[str, dict[str, int]]:
     All are looked for in the text as it is, so that no mask hides another: an address that a name runs into goes with it.
     """
     number = dict.fromkeys(KINDS, 0)
-    digits = [character for character in set(text) if _is_numeral(character)]
-    number["digits"] = sum(map(text.count, digits))
-    masked = text.translate({ord(character): DIGIT for character in digits}) if digits else text
+    masked = text
+    for character in _numerals(text):  # one by one, since `str.translate` is slow where a text is not ASCII
+        number["digits"] += text.count(character)
+        masked = masked.replace(character, DIGIT)
     found = [(begin, end, EMAIL) for begin, end in emails(text)] + [(begin, end, URL) for begin, end in urls(masked)]
     for begin, end, which in find(text, names) if names else ():
         found.append((begin, end, NAME))
@@ -87,6 +91,12 @@ def _apart(found: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
         else:
             spans.append((begin, end, kind))
     return spans
+
+
+def _numerals(text: str) -> list[str]:
+    """The numerals that a text has."""
+    others = () if text.isascii() else set("".join(_NOT_ASCII.findall(text)))
+    return [digit for digit in string.digits if digit in text] + [character for character in others if _is_numeral(character)]
 
 
 @lru_cache(1 << 12)

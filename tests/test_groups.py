@@ -154,6 +154,18 @@ def test_a_profile_to_be_published_tells_no_more(corpus: Path, tmp_path: Path, g
     assert all(0 <= true[key][0] - row[0] <= bound and row[1] >= 5 for key, row in got.items())
 
 
+@pytest.mark.parametrize("group_column", [None, "by"])
+@pytest.mark.parametrize("least", [{}, {"min_count": 9}])
+def test_counted_at_one_go_or_in_parts_it_tells_the_same(
+    corpus: Path, tmp_path: Path, group_column: str | None, least: dict[str, int]
+) -> None:
+    how = {"privacy": "publish", "min_documents": 5, "forget": None, "group_column": group_column, **least}
+    at_once = made(corpus, tmp_path / "at once", **how)
+    assert len(rows(at_once, "ngram_frequency")) > 100
+    assert hashes(at_once) == hashes(made(corpus, tmp_path / "in parts", parts=tmp_path / "parts", **how))
+    assert list((tmp_path / "parts").glob("*/*/shard.json"))
+
+
 def test_tokens_are_exact(corpus: Path, tmp_path: Path) -> None:
     exact, found = (made(corpus, tmp_path / f"{forget}", forget=forget, tokenizer=gpt2_like()) for forget in (None, FORGET))
     for name in ("token_ids", "token_pairs"):

@@ -240,7 +240,7 @@ def _in_memory(shards: Sequence[Shard | Texts], job: Job, keep: Keep) -> tuple[C
                 return None
     read = job.read(texts)
     sample.add(read.texts)
-    part = job.count(read, least=(1, 1) if keep.floor else (keep.min_documents, keep.min_count))
+    part = job.count(read, least=(keep.min_documents, keep.min_count))
     return _counted([part], [Source(part.texts, 0)], [], job, keep), sample, faults, characters
 
 
