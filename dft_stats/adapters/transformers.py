@@ -272,7 +272,7 @@ def _tokenizer(trainer: Any) -> Any:
 def _check(trainer: Any, loss: Any, weight: float) -> None:
     if not isinstance(trainer, Trainer):
         raise TypeError(f"attach is for a transformers.Trainer, not a {type(trainer).__name__}; in another loop call the loss yourself")
-    if _is_of_trl(trainer) and not any(base.__name__ == "SFTTrainer" for base in type(trainer).__mro__):
+    if _is_of_trl(trainer) and not any(base.__name__ in ("SFTTrainer", "UnslothSFTTrainer") for base in type(trainer).__mro__):
         raise TypeError(
             f"{type(trainer).__name__} is a trainer of TRL that learns from rewards or preferences; of TRL, attach takes SFTTrainer."
             " Give a GRPOTrainer or RLOOTrainer `reward_funcs=dft_stats.loss.DistributionReward(compiled)`"
