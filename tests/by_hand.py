@@ -12,39 +12,41 @@ Row = tuple[list[int], list[int]]
 """Tokens of a prompt, and of what is learned."""
 
 
+Steps = Sequence[Sequence[Sequence[Row]]]
+"""Optimizer steps, of micro-batches, of rows."""
+
+
+def steps_of(rows: Sequence[Row], batch: int, pieces: int) -> Steps:
+    """Steps of so many rows each, in their order, cut into so many micro-batches."""
+    size = batch // pieces
+    return [[rows[at : at + size] for at in range(begin, begin + batch, size)] for begin in range(0, len(rows), batch)]
+
+
 def train(
-    model: nn.Module,
-    rows: Sequence[Row],
+    steps: Steps,
     loss: DistributionLoss,
     *,
     weight: float,
-    rate: float,
-    batch: int,
-    pieces: int,
+    optimizer: torch.optim.Optimizer,
     read_prompts: bool,
     logits_of: Callable[[Tensor, Tensor], Tensor],
 ) -> None:
-    """Steps of gradient descent over the rows, in their order.
+    """Train as a trainer should.
 
     Args:
-        model: to train.
-        rows: as many as the steps need.
+        steps: of training.
         loss: with `accumulation_steps` of 0.
         weight: of the loss.
-        rate: of learning.
-        batch: rows of an optimizer step.
-        pieces: that each batch is cut into.
+        optimizer: of the model's parameters.
         read_prompts: whether the loss sees them.
         logits_of: the model's, of ids and mask.
     """
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
-    for begin in range(0, len(rows), batch):
-        items = sum(len(text) for _, text in rows[begin : begin + batch])
-        for at in range(begin, begin + batch, batch // pieces):
-            piece = rows[at : at + batch // pieces]
-            ids = _padded([[*prompt, *text] for prompt, text in piece], 0)
-            labels = _padded([[*([IGNORED] * len(prompt)), *text] for prompt, text in piece], IGNORED)
-            logits = logits_of(ids, _padded([[1] * (len(prompt) + len(text)) for prompt, text in piece], 0))
+    for pieces in steps:
+        items = sum(len(text) for rows in pieces for _, text in rows)
+        for rows in pieces:
+            ids = _padded([[*prompt, *text] for prompt, text in rows], 0)
+            labels = _padded([[*([IGNORED] * len(prompt)), *text] for prompt, text in rows], IGNORED)
+            logits = logits_of(ids, _padded([[1] * (len(prompt) + len(text)) for prompt, text in rows], 0))
             cross_entropy = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
             penalty, _ = loss(logits, labels, input_ids=ids if read_prompts else None, num_items=items)
             (cross_entropy / items + weight * penalty).backward()

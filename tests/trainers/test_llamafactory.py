@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 pytest.importorskip("llamafactory")
@@ -22,7 +23,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 import dft_stats
 from dft_stats.adapters.transformers import NAMES, STATE_FILE
 from dft_stats.loss import DistributionLoss
-from tests.by_hand import distance, train
+from tests.by_hand import distance, steps_of, train
 from tests.causal_models import model
 from tests.profiles import profile_of
 from tests.prose import PARAGRAPHS, documents
@@ -80,8 +81,8 @@ def by_hand(place: Path, weight: float, *, batch: int = 8, pieces: int = 2) -> d
     made = LlamaForCausalLM.from_pretrained(place / "model")
     loss = DistributionLoss(dft_stats.load(str(place / "profile")).compile(gpt2_like()), accumulation_steps=0)
     rows = [(gpt2_like().encode(prompt).ids, gpt2_like().encode(text).ids) for prompt, text in TEXTS]
-    how = {"weight": weight, "rate": RATE, "batch": batch, "pieces": pieces, "read_prompts": True}
-    train(made, rows, loss, logits_of=lambda ids, mask: made(input_ids=ids, attention_mask=mask).logits, **how)
+    how = {"weight": weight, "optimizer": torch.optim.SGD(made.parameters(), lr=RATE), "read_prompts": True}
+    train(steps_of(rows, batch, pieces), loss, logits_of=lambda ids, mask: made(input_ids=ids, attention_mask=mask).logits, **how)
     return made.state_dict()
 
 

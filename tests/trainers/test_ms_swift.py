@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 pytest.importorskip("swift")
@@ -18,7 +19,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 import dft_stats
 from dft_stats.adapters.transformers import NAMES, STATE_FILE
 from dft_stats.loss import DistributionLoss
-from tests.by_hand import distance, train
+from tests.by_hand import distance, steps_of, train
 from tests.causal_models import model
 from tests.profiles import profile_of
 from tests.prose import PARAGRAPHS, documents
@@ -77,8 +78,8 @@ def by_hand(place: Path, weight: float, *, pieces: int = 2) -> dict[str, Tensor]
     loss = DistributionLoss(dft_stats.load(str(place / "profile")).compile(gpt2_like()), accumulation_steps=0)
     encode = gpt2_like().encode
     rows = [(encode(f"### Human:\n{prompt}\n\n### Assistant:\n").ids, [*encode(text).ids, END]) for prompt, text in TEXTS]
-    how = {"weight": weight, "rate": RATE, "batch": 8, "pieces": pieces, "read_prompts": True}
-    train(made, rows, loss, logits_of=lambda ids, mask: made(input_ids=ids, attention_mask=mask).logits, **how)
+    how = {"weight": weight, "optimizer": torch.optim.SGD(made.parameters(), lr=RATE), "read_prompts": True}
+    train(steps_of(rows, 8, pieces), loss, logits_of=lambda ids, mask: made(input_ids=ids, attention_mask=mask).logits, **how)
     return made.state_dict()
 
 

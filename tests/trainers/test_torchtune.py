@@ -16,7 +16,7 @@ from torchtune.models.llama3_2 import llama3_2
 
 import dft_stats
 from dft_stats.loss import TERMS, DistributionLoss
-from tests.by_hand import distance, train
+from tests.by_hand import distance, steps_of, train
 from tests.profiles import profile_of
 from tests.prose import PARAGRAPHS, documents
 from tests.recipes import recipe
@@ -129,8 +129,8 @@ def by_hand(place: Path, weight: float, *, pieces: int = 1) -> dict[str, Tensor]
     model.load_state_dict(torch.load(place / "model" / "model.pt", weights_only=True))
     loss = DistributionLoss(dft_stats.load(str(place / "profile")).compile(gpt2_like()), accumulation_steps=0)
     rows = [(gpt2_like().encode(prompt).ids, [*gpt2_like().encode(text).ids, END]) for prompt, text in TEXTS]
-    how = {"weight": weight, "rate": RATE, "batch": 8, "pieces": pieces, "read_prompts": False}
-    train(model, rows, loss, logits_of=lambda ids, mask: model(ids), **how)
+    how = {"weight": weight, "optimizer": torch.optim.SGD(model.parameters(), lr=RATE), "read_prompts": False}
+    train(steps_of(rows, 8, pieces), loss, logits_of=lambda ids, mask: model(ids), **how)
     return model.state_dict()
 
 
