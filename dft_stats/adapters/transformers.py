@@ -78,7 +78,7 @@ def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float
         ask = return_outputs if headless else True  # outputs with logits cost TRL a second forward
         with caught(trainer.accelerator.unwrap_model(model)) if headless else nullcontext() as found:
             result = plain["compute_loss"](model, inputs, return_outputs=ask, num_items_in_batch=num_items_in_batch)
-        value, outputs = result if ask else (result, None)
+        value, outputs = (result, None) if isinstance(result, Tensor) else result
         predictions = _predictions(outputs if found is None else found)
         if isinstance(predictions, Tensor) and predictions.device != batch.labelled.device:  # of a model that is spread over devices
             batch = callback.read({name: v.to(predictions.device) if isinstance(v, Tensor) else v for name, v in given.items()})

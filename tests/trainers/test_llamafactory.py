@@ -117,3 +117,8 @@ def test_dynamic_fine_tuning_composes(place: Path) -> None:
     start = load_file(place / "model" / "model.safetensors")
     assert distance(none, theirs) < 1e-4 * distance(theirs, start)
     assert distance(both, theirs) > 0.05 * distance(theirs, start)
+
+
+def test_a_loss_that_gives_no_logits_is_not_passed_over(place: Path) -> None:
+    with pytest.raises(AssertionError, match="LogitsMissing"):
+        run(place, WEIGHT, use_asft_loss=True)
