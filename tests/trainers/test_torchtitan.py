@@ -4,6 +4,7 @@ It trains on a GPU alone, and 0.3 calls what torch 2.13 lacks. So here a few fun
 not compiled, and a timeout is not set; all else is its own: configuration, data, model, FSDP, loop, optimizer, checkpoints.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,10 +16,8 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # before its attention is imported
 pytest.importorskip("torchtitan")
-
-import json
+os.environ["TORCHDYNAMO_DISABLE"] = "1"  # before its attention is imported
 
 import torch
 import torch.distributed.checkpoint as dcp
