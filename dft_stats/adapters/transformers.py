@@ -78,7 +78,7 @@ def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float
         ask = return_outputs if headless else True  # outputs with logits cost TRL a second forward
         with caught(trainer.accelerator.unwrap_model(model)) if headless else nullcontext() as found:
             result = plain["compute_loss"](model, inputs, return_outputs=ask, num_items_in_batch=num_items_in_batch)
-        value, outputs = result if ask else (result, None)
+        value, outputs = (result, None) if isinstance(result, Tensor) else result
         predictions = _predictions(outputs if found is None else found)
         if isinstance(predictions, Tensor) and predictions.device != batch.labelled.device:  # of a model that is spread over devices
             batch = callback.read({name: v.to(predictions.device) if isinstance(v, Tensor) else v for name, v in given.items()})
@@ -199,7 +199,7 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
         """The tokens of a micro-batch, as the loss reads them.
 
         Raises:
-            ValueError: it has no labels.
+            ValueError: it has no labels, or others than its tokens'.
         """
         labels = inputs.get("labels")
         if not isinstance(labels, Tensor):
@@ -207,7 +207,12 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
         mask, ids, starts = inputs.get("attention_mask"), inputs.get("input_ids"), document_starts(inputs)
         if _fits(mask, labels):
             labels = labels.masked_fill(mask.to(labels.device) == 0, self.loss.ignore_index)
-        ids = ids.to(labels.device) if _fits(ids, labels) else None
+        if isinstance(ids, Tensor) and ids.shape != labels.shape:
+            raise ValueError(
+                f"labels {list(labels.shape)} are not those of input_ids {list(ids.shape)}, so what they predict cannot be read. If the"
+                " trainer has cut them, let it not: in ms-swift `--use_logits_to_keep false`, and no sequence parallelism"
+            )
+        ids = ids.to(labels.device) if isinstance(ids, Tensor) else None
         return self.loss.read(labels, input_ids=ids, document_starts=starts)
 
     def _of(
@@ -272,7 +277,7 @@ def _tokenizer(trainer: Any) -> Any:
 def _check(trainer: Any, loss: Any, weight: float) -> None:
     if not isinstance(trainer, Trainer):
         raise TypeError(f"attach is for a transformers.Trainer, not a {type(trainer).__name__}; in another loop call the loss yourself")
-    if _is_of_trl(trainer) and not any(base.__name__ == "SFTTrainer" for base in type(trainer).__mro__):
+    if _is_of_trl(trainer) and not any(base.__name__ in ("SFTTrainer", "UnslothSFTTrainer") for base in type(trainer).__mro__):
         raise TypeError(
             f"{type(trainer).__name__} is a trainer of TRL that learns from rewards or preferences; of TRL, attach takes SFTTrainer."
             " Give a GRPOTrainer or RLOOTrainer `reward_funcs=dft_stats.loss.DistributionReward(compiled)`"
