@@ -20,12 +20,14 @@ test-oldest-hub:
 	$(VENV)-oldest-hub/bin/python -m pytest tests/test_hub_push.py tests/test_hub_pull.py tests/test_hub_cli.py tests/test_hub_lock.py tests/test_hub_outage.py
 
 # A trainer that the environment of `make test` does not have, in one of its own: make test-trainer NAME=torchtune, or another of
-# tests/trainers/NAME.txt, which says what is installed. What NAME-alone.txt says is installed after it, without what that asks for.
+# tests/trainers/NAME.txt, which says what is installed, torch too if it has to be another. What NAME-alone.txt says is installed after
+# it, without what that asks for.
 test-trainer:
 	@test -f tests/trainers/$(NAME).txt || { echo 'NAME is one of' $(filter-out %-alone,$(basename $(notdir $(wildcard tests/trainers/*.txt)))); exit 2; }
 	$(PYTHON) -m venv $(TRAINER)
 	$(TRAINER)/bin/python -m pip install --quiet --upgrade pip
-	$(TRAINER)/bin/python -m pip install --quiet --constraint constraints.txt --editable . pytest hypothesis --requirement tests/trainers/$(NAME).txt
+	$(TRAINER)/bin/python -m pip install --quiet $(if $(shell grep ^torch== tests/trainers/$(NAME).txt),,--constraint constraints.txt) \
+		--editable . pytest hypothesis --requirement tests/trainers/$(NAME).txt
 	$(if $(wildcard tests/trainers/$(NAME)-alone.txt),$(TRAINER)/bin/python -m pip install --quiet --no-deps --requirement tests/trainers/$(NAME)-alone.txt)
 	$(TRAINER)/bin/python -m pytest tests/trainers/test_$(subst -,_,$(NAME)).py
 
