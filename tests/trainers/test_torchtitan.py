@@ -32,7 +32,7 @@ from tests.prose import PARAGRAPHS, documents
 from tests.recipes import recipe
 from tests.tokenizers_for_tests import gpt2_like
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 WEIGHT = 2.0
 PROMPTS = ("Tell me:", "What happened at the harbour?", "Go on", "And then, on that evening?")
 TEXTS = [(PROMPTS[i % len(PROMPTS)], text) for i, text in enumerate([*PARAGRAPHS, *documents(30)])]
