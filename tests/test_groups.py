@@ -22,6 +22,7 @@ from dft_stats.build.planned import dry_run
 from dft_stats.build.settings import checked_forget
 from dft_stats.build.shards import plan
 from dft_stats.cli import main
+from dft_stats.errors import CorpusError
 from dft_stats.profile import Profile
 from tests.prose import documents as prose
 from tests.tokenizers_for_tests import gpt2_like
@@ -182,6 +183,19 @@ def test_texts_at_hand_are_grouped_too(tmp_path: Path, monkeypatch: pytest.Monke
     assert found.manifest["undercount"]["documents"] > 1
     assert hashes(found)["surface"] == hashes(exact)["surface"]
     assert found.counts("ngram_frequency").total(3) == exact.counts("ngram_frequency").total(3)
+
+
+def test_texts_at_hand_that_were_grouped_otherwise_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They pass once, so that what has no rows of its own cannot be counted again."""
+    monkeypatch.setattr("dft_stats.build.shards.SHARD_BYTES", SMALL)
+    monkeypatch.setattr("dft_stats.build.job._MOST_CHARACTERS", SMALL)
+    texts, parts = prose(120), tmp_path / "parts"
+    found = made(texts, tmp_path / "one", parts=parts, text_column=None)
+    assert found.manifest["undercount"]["documents"] > 1
+    assert content(made(texts, tmp_path / "two", parts=parts, text_column=None).path) == content(found.path)
+    for number, (own, forget) in enumerate([(texts, 2 * FORGET), (texts, None), ([*texts[:-20], *texts[-10:]][:60], FORGET)]):
+        with pytest.raises(CorpusError, match="or the texts as files"):
+            made(own, tmp_path / f"other {number}", parts=parts, text_column=None, forget=forget)
 
 
 def test_combined_profiles_add_up_their_bounds(tmp_path: Path, corpus: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dft_stats.build.events import Part
 from dft_stats.build.formats import Faults
-from dft_stats.build.groups import Group, add_group, group_rows, make_way, read_group_sample
+from dft_stats.build.groups import Group, add_group, check_rows, group_rows, make_way, read_group_sample
 from dft_stats.build.job import BUFFERS, MEMORY, Job
 from dft_stats.build.merge import Counted, Keep, add_up
 from dft_stats.build.parts import SAMPLE, SHARD, part_folders, read_part, rows_of_part
@@ -155,6 +155,7 @@ def count_shards(
                 yield None
             if adding is not None:
                 adding.result()
+            check_rows(folder, group.members, is_group=group.is_full)
             if not group.is_full:
                 rest.extend(group.members)
                 return

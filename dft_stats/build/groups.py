@@ -29,6 +29,7 @@ from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.sums import Numbers, Source, added
 from dft_stats.counts import WINDOWS
+from dft_stats.errors import CorpusError
 from dft_stats.statistics import NGRAM_FREQUENCY
 
 _FOLDER, _DONE = "groups", "group.json"
@@ -135,6 +136,17 @@ def group_rows(folder: Path, members: Collection[str]) -> Mapping[str, StoredRow
         name: StoredRows(_file(path, name), facts["first"], np.array(facts["left_out"], np.int64).reshape(-1, 2))
         for name, facts in tables.items()
     }
+
+
+def check_rows(folder: Path, members: Collection[str], *, is_group: bool) -> None:
+    """Raise an error if shards have no rows, being in another group on disk: of texts at hand, which cannot be read again, no one knew."""
+    if is_group and (folder / _FOLDER / _key(members)).exists():
+        return
+    if any((folder / key / SHARD).is_file() and not (folder / key / SAMPLE).is_file() for key in members):
+        raise CorpusError(
+            f"{folder.parent} has some of these texts added up with others, or for another size (--forget), and texts that are at hand are "
+            "read once. Give another folder for parts (--parts), or the texts as files"
+        )
 
 
 def read_group_sample(folder: Path, members: Collection[str], sample: Sample) -> None:
