@@ -265,7 +265,7 @@ def test_rows_without_a_text_are_counted_and_told(tmp_path: Path, capsys: pytest
 def test_a_profile_without_a_word_is_not_written(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: dict[str, Any], said: str
 ) -> None:
-    monkeypatch.setattr(Job, "batch_characters", property(lambda job: 5_000))  # too large a corpus to be counted at one go
+    monkeypatch.setattr(Job, "characters_at_once", lambda job, **_: 5_000)  # too large a corpus to be counted at one go
     with pytest.raises(CorpusError, match=said):
         build(corpus, out=tmp_path / "one", name="x", text_column="text", **keep)
     assert not (tmp_path / "one").exists()
