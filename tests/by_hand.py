@@ -6,14 +6,19 @@ import torch
 from torch import Tensor, nn
 
 from dft_stats.loss import DistributionLoss
+from tests.prose import PARAGRAPHS, documents
 
 IGNORED = -100
 Row = tuple[list[int], list[int]]
 """Tokens of a prompt, and of what is learned."""
-
-
 Steps = Sequence[Sequence[Sequence[Row]]]
 """Optimizer steps, of micro-batches, of rows."""
+
+
+def instructions(number: int) -> list[tuple[str, str]]:
+    """Prompts, and what is learned behind each: so many documents beside the paragraphs."""
+    prompts = ("Tell me:", "What happened at the harbour?", "Go on", "And then, on that evening?")
+    return [(prompts[i % len(prompts)], text) for i, text in enumerate([*PARAGRAPHS, *documents(number)])]
 
 
 def steps_of(rows: Sequence[Row], batch: int, pieces: int) -> Steps:

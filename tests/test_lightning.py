@@ -1,6 +1,5 @@
 """The loss in a `LightningModule`, as in docs/trainers.md: it is plain torch on the whole batch, and its state goes with the module's."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tests.prose import documents
 from tests.tokenizers_for_tests import gpt2_like
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning"),  # of Lightning, about what it uses
     pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),
@@ -28,14 +28,6 @@ pytestmark = [
 ]
 WEIGHT, RATE = 0.7, 0.1
 Rows = list[list[int]]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

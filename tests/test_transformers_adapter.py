@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -29,17 +28,9 @@ from tests.profiles import profile_of
 from tests.prose import PARAGRAPHS, documents
 from tests.tokenizers_for_tests import gpt2_like, llama3_like
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 LENGTH = 48
 PAD = 0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """The tensors are tiny, and threads of a busy machine wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

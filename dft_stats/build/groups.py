@@ -133,7 +133,7 @@ def group_rows(folder: Path, members: Collection[str]) -> Mapping[str, StoredRow
     path = folder / _FOLDER / _key(members)
     tables = json.loads((path / _DONE).read_text())["tables"]
     return {
-        name: StoredRows(_file(path, name), facts["first"], np.array(facts["left_out"], np.int64).reshape(-1, 2))
+        name: StoredRows(_file(path, name), np.array(facts["first"], np.uint64), np.array(facts["left_out"], np.int64).reshape(-1, 2))
         for name, facts in tables.items()
     }
 

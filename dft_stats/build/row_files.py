@@ -4,7 +4,7 @@ Keys rise, so that they are written as differences; a place is a part and a unit
 encodings of Parquet are for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,7 +52,7 @@ class StoredRows:
     """A table of rows that `write_rows` wrote."""
 
     path: Path
-    first: Sequence[int]  # key of each row group
+    first: Hashes  # key of each row group
     left_out: Ints  # as of `Rows`
 
     @cached_property
@@ -66,11 +66,10 @@ class StoredRows:
 
     def between(self, first: np.uint64, last: np.uint64) -> Rows:
         """Rows of these keys and of those between them; no singles are kept apart."""
-        starts = np.array(self.first, np.uint64)
-        begin, behind = np.searchsorted(starts, [first, last], side="right")
+        begin, behind = np.searchsorted(self.first, [first, last], side="right")
         table = self._file.read_row_groups(list(range(max(0, begin - 1), behind)), use_threads=False)
-        key = table["key"].to_numpy()
-        own = {name: table[name].to_numpy()[within(key, first, last)] for name in table.column_names}
+        asked = within(table["key"].to_numpy(), first, last)
+        own = {name: table[name].to_numpy()[asked] for name in table.column_names}
         place = (own["part"].astype(np.uint64) << _32) | own["unit"]
         counts = np.column_stack([own[name] for name in COUNTS])
         none = np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty((0, len(WINDOWS)), np.uint16)

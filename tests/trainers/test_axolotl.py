@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from tests.prose import documents
 from tests.recipes import recipe
 from tests.tokenizers_for_tests import gpt2_like
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of Axolotl and what it imports
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]  # of Axolotl and what it imports
 RATE, WEIGHT, BATCH, STEPS = 0.1, 1.0, 8, 2
 TEXTS = [(f"Write number {i}." + " Go on." * (i % 3), text[: 60 + 15 * (i % 7)]) for i, text in enumerate(documents(BATCH * STEPS))]
 OURS = {"trainer_cls": "my_axolotl.Distribution"}
@@ -44,14 +43,6 @@ SETTINGS: dict[str, Any] = {
     **{"save_steps": STEPS, "bf16": False, "fp16": False, "tf32": False, "attn_implementation": "sdpa", "use_tensorboard": False},
     **{"dataset_num_proc": 1, "dataloader_num_workers": 0, "dataset_prepared_path": "prepared"},
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

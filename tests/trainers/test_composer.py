@@ -1,6 +1,6 @@
 """The loss in Composer's `Trainer`, by the algorithm that docs/trainers.md tells: make test-trainer NAME=composer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,9 @@ from tests.prose import documents
 from tests.recipes import recipe
 from tests.tokenizers_for_tests import gpt2_like
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 RATE, BATCH, PROMPT = 0.1, 8, 5
 Rows = list[list[int]]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

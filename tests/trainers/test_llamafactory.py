@@ -18,21 +18,17 @@ from torch import Tensor
 pytest.importorskip("llamafactory")
 
 from safetensors.torch import load_file
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM
 
 import dft_stats
 from dft_stats.adapters.transformers import NAMES, STATE_FILE
 from dft_stats.loss import DistributionLoss
-from tests.by_hand import distance, steps_of, train
-from tests.causal_models import model
-from tests.profiles import profile_of
-from tests.prose import PARAGRAPHS, documents
+from tests.by_hand import distance, instructions, steps_of, train
 from tests.recipes import recipe
 from tests.tokenizers_for_tests import gpt2_like
 
 RATE, WEIGHT = 0.5, 2.0
-PROMPTS = ("Tell me:", "What happened at the harbour?", "Go on", "And then, on that evening?")
-TEXTS = [(PROMPTS[i % len(PROMPTS)], text) for i, text in enumerate([*PARAGRAPHS, *documents(6)])]
+TEXTS = instructions(6)
 SETTINGS = {
     **{"model_name_or_path": "./model", "stage": "sft", "do_train": True, "finetuning_type": "full", "output_dir": "out", "use_cpu": True},
     **{"dataset": "texts", "dataset_dir": ".", "template": "empty", "cutoff_len": 400, "disable_shuffling": True, "report_to": "none"},
@@ -42,21 +38,14 @@ SETTINGS = {
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a model, its tokenizer, texts and a profile of them."""
-    monkeypatch.setenv("DFT_STATS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    model().save_pretrained(tmp_path / "model")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=gpt2_like(), eos_token="<|endoftext|>", pad_token="<|endoftext|>")
-    tokenizer.save_pretrained(tmp_path / "model")
-    (tmp_path / "texts.json").write_text(json.dumps([{"instruction": prompt, "input": "", "output": text} for prompt, text in TEXTS]))
-    (tmp_path / "dataset_info.json").write_text(json.dumps({"texts": {"file_name": "texts.json"}}))
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "modules" / "torchaudio.py").touch()
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "modules"), os.environ.get("PYTHONPATH", "")]))
-    profile_of(documents(60), tmp_path / "profile")
-    return tmp_path
+def place(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """With texts."""
+    (place / "texts.json").write_text(json.dumps([{"instruction": prompt, "input": "", "output": text} for prompt, text in TEXTS]))
+    (place / "dataset_info.json").write_text(json.dumps({"texts": {"file_name": "texts.json"}}))
+    (place / "modules").mkdir()
+    (place / "modules" / "torchaudio.py").touch()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(place / "modules"), os.environ.get("PYTHONPATH", "")]))
+    return place
 
 
 def run(place: Path, weight: float | None, **others: Any) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

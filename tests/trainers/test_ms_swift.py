@@ -14,21 +14,17 @@ from torch import Tensor
 pytest.importorskip("swift")
 
 from safetensors.torch import load_file
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM
 
 import dft_stats
 from dft_stats.adapters.transformers import NAMES, STATE_FILE
 from dft_stats.loss import DistributionLoss
-from tests.by_hand import distance, steps_of, train
-from tests.causal_models import model
-from tests.profiles import profile_of
-from tests.prose import PARAGRAPHS, documents
+from tests.by_hand import distance, instructions, steps_of, train
 from tests.recipes import recipe
 from tests.tokenizers_for_tests import gpt2_like
 
 RATE, WEIGHT, END = 0.5, 2.0, 0
-PROMPTS = ("Tell me:", "What happened at the harbour?", "Go on", "And then, on that evening?")
-TEXTS = [(PROMPTS[i % len(PROMPTS)], text) for i, text in enumerate([*PARAGRAPHS, *documents(6)])]
+TEXTS = instructions(6)
 OURS = ("--external_plugins", "my_swift.py", "--callbacks", "distribution", "--use_logits_to_keep", "false")
 SETTINGS = {
     **{"model": "./model", "model_type": "llama", "template": "default", "system": "", "tuner_type": "full", "check_model": "false"},
@@ -42,18 +38,11 @@ SETTINGS = {
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a model, its tokenizer, texts and a profile of them."""
-    monkeypatch.setenv("DFT_STATS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    model().save_pretrained(tmp_path / "model")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=gpt2_like(), eos_token="<|endoftext|>", pad_token="<|endoftext|>")
-    tokenizer.save_pretrained(tmp_path / "model")
+def place(place: Path) -> Path:
+    """With texts."""
     spoken = [[{"role": "user", "content": prompt}, {"role": "assistant", "content": text}] for prompt, text in TEXTS]
-    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in spoken))
-    profile_of(documents(60), tmp_path / "profile")
-    return tmp_path
+    (place / "texts.jsonl").write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in spoken))
+    return place
 
 
 def swift(place: Path, *given: str, weight: float = WEIGHT) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

@@ -26,16 +26,15 @@ from torch.nn.attention import flex_attention
 
 import dft_stats
 from dft_stats.loss import TERMS, DistributionLoss
-from tests.by_hand import IGNORED, Row, distance, train
+from tests.by_hand import IGNORED, Row, distance, instructions, train
 from tests.profiles import profile_of
-from tests.prose import PARAGRAPHS, documents
+from tests.prose import documents
 from tests.recipes import recipe
 from tests.tokenizers_for_tests import gpt2_like
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 WEIGHT = 2.0
-PROMPTS = ("Tell me:", "What happened at the harbour?", "Go on", "And then, on that evening?")
-TEXTS = [(PROMPTS[i % len(PROMPTS)], text) for i, text in enumerate([*PARAGRAPHS, *documents(30)])]
+TEXTS = instructions(30)
 
 CONFIG = """
 from torchtitan.components.checkpoint import CheckpointManager

@@ -16,17 +16,16 @@ from torchtune.models.llama3_2 import llama3_2
 
 import dft_stats
 from dft_stats.loss import TERMS, DistributionLoss
-from tests.by_hand import distance, steps_of, train
+from tests.by_hand import distance, instructions, steps_of, train
 from tests.profiles import profile_of
-from tests.prose import PARAGRAPHS, documents
+from tests.prose import documents
 from tests.recipes import recipe
 from tests.tokenizers_for_tests import gpt2_like
 
 SIZES = {"vocab_size": 700, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "embed_dim": 32, "max_seq_len": 512}
 SIZES |= {"intermediate_dim": 64, "scale_factor": 1, "tie_word_embeddings": False}
 RATE, WEIGHT, END = 0.5, 2.0, 0
-PROMPTS = ("Tell me:", "What happened at the harbour?", "Go on", "And then, on that evening?")
-TEXTS = [(PROMPTS[i % len(PROMPTS)], text) for i, text in enumerate([*PARAGRAPHS, *documents(6)])]
+TEXTS = instructions(6)
 
 TOKENIZER = '''
 from torchtune.modules.transforms.tokenizers import HuggingFaceBaseTokenizer

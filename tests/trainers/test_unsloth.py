@@ -6,7 +6,6 @@ that it writes and puts in TRL's place, with a model of transformers. Unsloth's 
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,13 @@ from tests.profiles import profile_of
 from tests.prose import documents
 from tests.tokenizers_for_tests import gpt2_like
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"),
+]
 RATE, WEIGHT, BATCH, STEPS = 0.1, 1.0, 8, 2
 TEXTS = [(f"Write number {i}." + " Go on." * (i % 3), text[: 60 + 15 * (i % 7)]) for i, text in enumerate(documents(BATCH * STEPS))]
 PROFILE = 60
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
