@@ -12,6 +12,7 @@ as the text's rule does, but for a few in a thousand (`benchmarks/compile_error.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from dft_stats.measures import expected_entropy_bits, mean_sd
 from dft_stats.statistics.punctuation_rhythm import OPENING
 from dft_stats.text import MARK_CLASS, MARK_CLASSES, WORD, Unit, unit_kind, units
 from dft_stats.token_counts import ENTROPY_WINDOW, as_reading, counted_pairs, counted_reading, counted_tokens, is_counted, window_entropy
-from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces, token_table, vocabulary_size
+from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces, token_table
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -72,12 +73,16 @@ def compile_profile(
     path = cache_folder() / "compiled" / f"{profile.sha256[:32]}-{identity[:32]}-{COMPILER}.npz"
     compiled = _cached(path) if cache else None
     if compiled is None:
-        spelt = surfaces(resolved, vocabulary_size(resolved))
-        table = token_table(spelt, special_ids(resolved))
-        counted = counted_reading(profile, resolved, table)
-        exactness = measure(resolved, probe_texts(profile)) if counted is None else Exactness(1.0, 0.0, "")
-        if exactness.divergence_bits <= MAX_INEXACT_BITS or inexact:
-            compiled = _compile(profile, resolved, identity, exactness, spelt, table, counted)
+        spelt = surfaces(resolved)
+        with ThreadPoolExecutor(1) as beside:  # the tokenizer works without the interpreter, which the table needs all the time
+            made = beside.submit(token_table, spelt, special_ids(resolved))
+            counted = counted_reading(profile, resolved, made.result()) if profile.has_tokens else None
+            exactness = measure(resolved, probe_texts(profile)) if counted is None else Exactness(1.0, 0.0, "")
+            is_taken = exactness.divergence_bits <= MAX_INEXACT_BITS or inexact
+            chunks = encode_profile(profile, resolved, WINDOW) if is_taken and counted is None else None
+            table = made.result()
+        if is_taken:
+            compiled = _compile(profile, resolved, identity, exactness, spelt, table, chunks, counted)
             if cache:
                 compiled.save(path)
     if compiled is None or (compiled.exactness_bits > MAX_INEXACT_BITS and not inexact):
@@ -118,11 +123,13 @@ def _compile(
     exactness: Exactness,
     spelt: Sequence[str],
     table: TokenTable,
+    chunks: Chunks | None,
     counted: Mapping[str, int] | None,
 ) -> CompiledProfile:
+    """From stretches, or from the tokens of the running text if these were counted."""
     own: dict[str, Any]
     if counted is None:
-        chunks = encode_profile(profile, tokenizer, WINDOW)
+        assert chunks is not None
         reading, tokens = read_chunks(chunks, table), chunks.tokens
         own = _token_frequency(profile, chunks, table, spelt) | _ngram_frequency(profile, chunks, table, tokenizer, spelt)
         own |= _entropy(profile, chunks, table, reading)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dft_stats.compiled import CompiledProfile
-from dft_stats.tokenizer import resolve, special_ids, surfaces, vocabulary_size
+from dft_stats.tokenizer import resolve, special_ids, surfaces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -34,7 +34,7 @@ def ids_of(tokenizer: "Tokenizer | Any", words: Iterable[str]) -> dict[str, list
     found = resolve(tokenizer)
     special = set(special_ids(found))
     by_word: dict[str, list[int]] = {}
-    for id, spelt in enumerate(surfaces(found, vocabulary_size(found))):
+    for id, spelt in enumerate(surfaces(found)):
         if id not in special:
             by_word.setdefault(spelt.strip(" \n").lower(), []).append(id)
     return {word: by_word.get(word.lower(), []) for word in words}

@@ -49,6 +49,7 @@ _JOINERS = {
     **dict.fromkeys("'’-‐‑", doubts.JOINS),
 }
 _TYPESET = re.compile(r"[\s\x00-\x1f\x7f`'.-]")  # ASCII that `normalise` may change
+_ROMAN = "ivxlIVXL"
 _CONSONANTS = re.compile("[A-Z][b-df-hj-np-tv-xz]{1,5}")  # "Mfg", "Hwy"
 
 
@@ -119,10 +120,11 @@ def special_ids(tokenizer: "Tokenizer") -> list[int]:
     return sorted(id for id, token in added.items() if token.special or _MARKER.fullmatch(token.content))
 
 
-def surfaces(tokenizer: "Tokenizer", size: int) -> list[str]:
+def surfaces(tokenizer: "Tokenizer") -> list[str]:
     """What each id spells in the middle of a text, leading space included. Bytes of a split character come out as U+FFFD."""
     (anchor,) = tokenizer.encode("a", add_special_tokens=False).ids[-1:]
     known = set(tokenizer.get_vocab(with_added_tokens=True).values())
+    size = max(known) + 1
     alone = tokenizer.decode([anchor], skip_special_tokens=False)
     found: list[str] = []
     for begin in range(0, size, _BATCH):
@@ -184,7 +186,7 @@ def _read(surface: str) -> tuple[_Row, str]:
     tail = _TAILS.get(character_kind(surface[-1]), doubts.NO_TAIL)
     if bare.isalpha():  # three of four tokens: letters, with a space or without
         word = bare.lower()
-        is_plain = len(bare) > _SHORT and word not in _ABBREVIATIONS and bare not in CAPTIONS
+        is_plain = word not in _ABBREVIATIONS and bare not in CAPTIONS and (len(bare) > _SHORT or not _is_likely(bare))
         meaning = (doubts.NO_ABBREVIATION, doubts.NO_NUMBERING) if is_plain else (_abbreviation(bare), _numbering(bare))
         return _Row(1, 0, not spaced, _head(surface), tail, doubts.NO_JOINER, *meaning), word
     anchor = _anchor(surface)
@@ -246,6 +248,11 @@ def _head(surface: str) -> int:
     return head + doubts.SPACED * spaced
 
 
+def _is_likely(word: str) -> bool:
+    """Whether letters alone, in no list, may be an abbreviation or a number by their shape."""
+    return len(word) == 1 or not word.strip(_ROMAN) or _CONSONANTS.fullmatch(word) is not None
+
+
 def _abbreviation(word: str) -> int:
     """What a word, or what stands of it in a token, says of a period behind it."""
     # `unit_flags` is slow, and few words are such as it could call abbreviations.
@@ -277,7 +284,7 @@ def _pairs(spelt: Sequence[str], special: NDArray[np.bool_]) -> NDArray[np.int64
 def _numbering(word: str) -> int:
     if word in CAPTIONS:
         return doubts.CAPTION
-    likely = len(word) == 1 or (len(word) <= _SHORT and any(map(str.isdigit, word))) or not word.strip("ivxlIVXL")
+    likely = len(word) == 1 or (len(word) <= _SHORT and any(map(str.isdigit, word))) or not word.strip(_ROMAN)
     return doubts.NUMBER if likely and unit_flags(word) & sentences.NUMBERING else doubts.NO_NUMBERING
 
 

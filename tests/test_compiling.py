@@ -222,7 +222,7 @@ def test_hazard_and_rhythm_are_those_of_the_counts(profile: Profile) -> None:
 
 def test_words_marks_and_ends_of_known_tokens() -> None:
     tokenizer = resolve(ALL["llama3"](1200))
-    spelt = surfaces(tokenizer, vocabulary_size(tokenizer))
+    spelt = surfaces(tokenizer)
     table = token_table(spelt, special_ids(tokenizer))
     at = {text: id for id, text in reversed(list(enumerate(spelt)))}
     comma, period = MARK_CLASSES.index("comma"), MARK_CLASSES.index("period")
@@ -244,7 +244,7 @@ def test_words_marks_and_ends_of_known_tokens() -> None:
 @pytest.mark.parametrize("kind", ALL)
 def test_pairs_of_tokens_spell_abbreviations_and_captions(kind: str) -> None:
     tokenizer = resolve(ALL[kind]())
-    spelt = surfaces(tokenizer, vocabulary_size(tokenizer))
+    spelt = surfaces(tokenizer)
     pairs = token_table(spelt, special_ids(tokenizer)).pairs
     assert len(pairs) > 100
     assert len(np.unique(pairs[:, :2], axis=0)) == len(pairs)
@@ -258,7 +258,7 @@ def test_pairs_of_tokens_spell_abbreviations_and_captions(kind: str) -> None:
 
 def test_typography_folds_where_the_vocabulary_has_the_plain_token() -> None:
     tokenizer = resolve(ALL["sentencepiece"]())
-    spelt = surfaces(tokenizer, vocabulary_size(tokenizer))
+    spelt = surfaces(tokenizer)
     fold = token_table(spelt, special_ids(tokenizer)).fold
     assert spelt[fold[spelt.index("“")]] == '"'
     assert spelt[fold[spelt.index(",")]] == ","

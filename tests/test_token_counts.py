@@ -36,7 +36,7 @@ from dft_stats.tables import SCHEMAS, logical_sha256
 from dft_stats.text import MARK_CLASSES, Unit, normalise, units
 from dft_stats.token_bigrams import token_bigrams
 from dft_stats.token_counts import READING
-from dft_stats.tokenizer import encoding_fingerprint, fingerprint, resolve, special_ids, surfaces, token_table, vocabulary_size
+from dft_stats.tokenizer import encoding_fingerprint, fingerprint, resolve, special_ids, surfaces, token_table
 from dft_stats.verify import problems
 from tests.prose import documents as prose
 from tests.strategies import corpora
@@ -198,7 +198,7 @@ def test_the_reading_is_that_of_the_streams(kind: str, texts: list[str], tmp_pat
 @pytest.mark.parametrize("kind", JOIN)
 def test_sentences_end_inside_tokens_that_join_words(kind: str, texts: list[str], tmp_path: Path) -> None:
     tokenizer = resolve(JOIN[kind]())
-    spelt = surfaces(tokenizer, vocabulary_size(tokenizer))
+    spelt = surfaces(tokenizer)
     table = token_table(spelt, special_ids(tokenizer))
     inner = [id for id, text in enumerate(spelt) if text.strip().startswith(". T")]
     assert inner

@@ -24,7 +24,7 @@ from dft_stats.adapters.hidden_states import Caught, caught, check_head
 from dft_stats.adapters.settings import LossSettings
 from dft_stats.errors import CompiledProfileError, VocabularyMismatch
 from dft_stats.loss import TERMS, Batch, DistributionLoss, through_head
-from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces, token_table, vocabulary_size
+from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces, token_table
 
 STATE_FILE = "distribution_loss.pt"
 """Name of the loss's state in a checkpoint."""
@@ -307,7 +307,7 @@ def _check_tokenizer(trainer: Any, loss: DistributionLoss) -> None:
     if fingerprint(tokenizer) == loss.identity["tokenizer_sha256"]:
         return
     # Ways of loading one tokenizer differ in what they write down, and somebody may have added a token: what counts is how ids are read.
-    number = loss.reader.read_otherwise(token_table(surfaces(tokenizer, vocabulary_size(tokenizer)), special_ids(tokenizer)))
+    number = loss.reader.read_otherwise(token_table(surfaces(tokenizer), special_ids(tokenizer)))
     if number:
         raise VocabularyMismatch(
             f"the profile was compiled for another tokenizer than the trainer's `processing_class`: it reads {number:,} of"

@@ -21,7 +21,7 @@ from dft_stats.statistics import TOKEN_IDS, TOKEN_PAIRS
 from dft_stats.statistics.surface import PARAGRAPH
 from dft_stats.text import normalise
 from dft_stats.token_counts import READING, read_streams, reader_sha256
-from dft_stats.tokenizer import special_ids, surfaces, token_table, vocabulary_size
+from dft_stats.tokenizer import special_ids, surfaces, token_table
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,7 +40,7 @@ def opened(tokenizer: str) -> "tuple[Tokenizer, TokenTable]":
     from tokenizers import Tokenizer
 
     made = Tokenizer.from_str(tokenizer)
-    return made, token_table(surfaces(made, vocabulary_size(made)), special_ids(made))
+    return made, token_table(surfaces(made), special_ids(made))
 
 
 @lru_cache(maxsize=1)
