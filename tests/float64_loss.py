@@ -155,7 +155,7 @@ class Float64Loss:
 
     made: CompiledProfile
     weights: Mapping[str, float] = field(default_factory=dict)
-    decay: float = 0.9
+    decay: float = 0.0
     dead_zone: float = 1.0
     clip: float = 4.0
     dual_rate: float = 0.0

@@ -162,7 +162,7 @@ def test_a_graph_that_is_kept_gives_the_gradient_again() -> None:
 
 def test_on_a_gpu_a_fault_is_told_at_the_next_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     _, labels = batch()
-    loss = DistributionLoss(handmade())
+    loss = DistributionLoss(handmade(), decay=0.9)
     logits = torch.randn(3, 40, SIZE)
     loss(logits, labels)
     read, before = loss.read(labels), loss.terms["token_frequency"].families["token_frequency"].get_buffer("numerator").clone()

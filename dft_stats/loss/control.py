@@ -12,7 +12,7 @@ class Control:
 
     `dual` grows by `dual_rate * shrink(z)` with every optimizer step, so it finds the strength that holds the rate at the edge of human
     noise against an anchor, whatever the anchor's weight. With `dual_rate` 0 there is the penalty alone, which stops short of that.
-    A high rate swings, since the model answers late: the rates are means over steps, and the optimizer has its own pace. And where the
+    A high rate swings, since the model answers late: the optimizer has its own pace, and rates may be means over steps. And where the
     constraint cannot be met, as with a cross-entropy of text that contradicts the profile, the variables grow to their limit.
     """
 

@@ -39,8 +39,8 @@ class DistributionLoss(nn.Module):
     Each statistic is a rate mu, the profile's is mu*, and `z = (mu - mu*) / (sd * sqrt(window_words / m))` is their distance in standard
     errors of human text of m words. The loss is `sum_f g_f (mu_f - mu*_f)` with the witness g, without gradient: z beyond the dead zone,
     clipped, plus the dual variable of the constraint |z| <= dead_zone (see `Control`), over `sd * sqrt(features)`. So it is linear in
-    the probabilities and adds up over micro-batches and ranks; the rates in g are exponential means over optimizer steps (up to the last
-    one; in the very first step, what of it was seen so far). Its value may be negative; `components` are what to watch.
+    the probabilities and adds up over micro-batches and ranks; the rates in g are those of the optimizer step before (in the very first
+    step, what of it was seen so far), or with `decay` means over steps. Its value may be negative; `components` are what to watch.
 
     In training mode with gradients enabled the running rates are updated. Otherwise nothing is: rates, loss and components are then those
     of the batch alone. With `torch.distributed` initialised, `step` sums over ranks; pass the global `num_items` and sum the gradients.
@@ -58,7 +58,7 @@ class DistributionLoss(nn.Module):
         *,
         weights: Mapping[str, float] | None = None,
         discrepancies: Mapping[str, str] | None = None,
-        decay: float = 0.9,
+        decay: float = 0.0,
         dead_zone: float = 1.0,
         clip: float = 4.0,
         dual_rate: float = 0.0,
@@ -79,7 +79,8 @@ class DistributionLoss(nn.Module):
             discrepancies: which distance of a term's rates says in which proportions they are pulled: "whitened" (each by its z-score,
                 what is left out), "l2" or "jensen_shannon" for token and n-gram frequencies, "cramer" or "wasserstein" for sentence
                 lengths and gaps between marks. How strongly is the same for all.
-            decay: of the running sums, per optimizer step, 0 <= decay < 1.
+            decay: of the running sums, per optimizer step, 0 <= decay < 1; 0: the last step alone steers the next one. Means over more
+                have less noise, and answer late, so that a model that moves fast swings.
             dead_zone: |z| up to which a rate is left alone: human noise.
             clip: most that |z| beyond the dead zone counts.
             dual_rate: growth per optimizer step of the dual variable of each rate that is beyond the dead zone, see `Control`. 0: a
