@@ -12,7 +12,6 @@ as the text's rule does, but for a few in a thousand (`benchmarks/compile_error.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,15 +73,11 @@ def compile_profile(
     compiled = _cached(path) if cache else None
     if compiled is None:
         spelt = surfaces(resolved)
-        with ThreadPoolExecutor(1) as beside:  # the tokenizer works without the interpreter, which the table needs all the time
-            made = beside.submit(token_table, spelt, special_ids(resolved))
-            counted = counted_reading(profile, resolved, made.result()) if profile.has_tokens else None
-            exactness = measure(resolved, probe_texts(profile)) if counted is None else Exactness(1.0, 0.0, "")
-            is_taken = exactness.divergence_bits <= MAX_INEXACT_BITS or inexact
-            chunks = encode_profile(profile, resolved, WINDOW) if is_taken and counted is None else None
-            table = made.result()
-        if is_taken:
-            compiled = _compile(profile, resolved, identity, exactness, spelt, table, chunks, counted)
+        table = token_table(spelt, special_ids(resolved))
+        counted = counted_reading(profile, resolved, table)
+        exactness = measure(resolved, probe_texts(profile)) if counted is None else Exactness(1.0, 0.0, "")
+        if exactness.divergence_bits <= MAX_INEXACT_BITS or inexact:
+            compiled = _compile(profile, resolved, identity, exactness, spelt, table, counted)
             if cache:
                 compiled.save(path)
     if compiled is None or (compiled.exactness_bits > MAX_INEXACT_BITS and not inexact):
@@ -123,13 +118,11 @@ def _compile(
     exactness: Exactness,
     spelt: Sequence[str],
     table: TokenTable,
-    chunks: Chunks | None,
     counted: Mapping[str, int] | None,
 ) -> CompiledProfile:
-    """From stretches, or from the tokens of the running text if these were counted."""
     own: dict[str, Any]
     if counted is None:
-        assert chunks is not None
+        chunks = encode_profile(profile, tokenizer, WINDOW)
         reading, tokens = read_chunks(chunks, table), chunks.tokens
         own = _token_frequency(profile, chunks, table, spelt) | _ngram_frequency(profile, chunks, table, tokenizer, spelt)
         own |= _entropy(profile, chunks, table, reading)

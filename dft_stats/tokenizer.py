@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -186,9 +187,10 @@ def _read(surface: str) -> tuple[_Row, str]:
     tail = _TAILS.get(character_kind(surface[-1]), doubts.NO_TAIL)
     if bare.isalpha():  # three of four tokens: letters, with a space or without
         word = bare.lower()
-        is_plain = word not in _ABBREVIATIONS and bare not in CAPTIONS and (len(bare) > _SHORT or not _is_likely(bare))
-        meaning = (doubts.NO_ABBREVIATION, doubts.NO_NUMBERING) if is_plain else (_abbreviation(bare), _numbering(bare))
-        return _Row(1, 0, not spaced, _head(surface), tail, doubts.NO_JOINER, *meaning), word
+        row = _word(spaced, _head(surface), tail)
+        if word in _ABBREVIATIONS or bare in CAPTIONS or (len(bare) <= _SHORT and _is_likely(bare)):
+            row = row._replace(abbreviation=_abbreviation(bare), numbering=_numbering(bare))
+        return row, word
     anchor = _anchor(surface)
     found = units(anchor + surface)
     glues = bool(anchor) and len(found[0].text) > 1
@@ -219,6 +221,11 @@ def _read(surface: str) -> tuple[_Row, str]:
     return row._replace(abbreviation=_abbreviation(last), numbering=_numbering(last)), word
 
 
+@cache
+def _word(spaced: bool, head: int, tail: int) -> _Row:
+    return _Row(1, 0, not spaced, head, tail)
+
+
 def _anchor(surface: str) -> str:
     """What to imagine in front: nothing before a space, a digit before ",000", otherwise a capital, so that ".S" continues "U"."""
     if surface[0].isspace():
@@ -241,7 +248,7 @@ def _head(surface: str) -> int:
     elif kind == DIGIT:
         head = doubts.GLUED_DIGIT
     elif kind == UPPER:
-        word = re.split("['’]", core)[0]
+        word = core.replace("’", "'").partition("'")[0]
         head = doubts.GLUED_STARTER if word.lower() in STARTERS else doubts.GLUED_CAPITAL
     else:  # a word that is not all in lower case, or has no case, is no small word
         head = doubts.GLUED_LOWER if not spaced or (core[0].islower() and core == core.lower()) else doubts.GLUED_CAPITAL
