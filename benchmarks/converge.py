@@ -44,6 +44,8 @@ ARMS: dict[str, Arm | None] = {
     "the same, with returns": {"returns": 0.3},
     "the same, slow to see": {"decay": 0.8},
     "loss on the text": {"weight": 0.1, "is_forced": True},
+    "loss on the text, at temperature 0.8 alone": {"weight": 0.1, "is_forced": True, "top_p": 1.0},
+    "loss on the text, at temperature 1": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "temperature": 1.0},
     "loss on the text, slow to see": {"weight": 0.1, "is_forced": True, "decay": 0.9},
 }
 

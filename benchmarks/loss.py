@@ -65,7 +65,7 @@ def main() -> None:
     for name, median in medians.items():
         memory = memory_of(given, name, arms[name], inputs)
         spread = (max(seconds[name]) - min(seconds[name])) / median
-        print(f"{name:48} {median * 1e3:9.1f} ms (spread {spread:4.0%})  {median / medians[SAME]:5.2f}  {memory / 1e6:8.0f} MB")
+        print(f"{name:58} {median * 1e3:9.1f} ms (spread {spread:4.0%})  {median / medians[SAME]:5.2f}  {memory / 1e6:8.0f} MB")
 
 
 def prepare(given: argparse.Namespace) -> tuple[dict[str, Arm], tuple[Tensor, Tensor]]:
@@ -80,6 +80,8 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, Arm], tuple[Tensor, Te
     head = nn.Linear(given.width, max(compiled.vocab_size, given.vocabulary), bias=False, device=given.device, dtype=dtype)
     hidden = torch.randn(1, given.tokens, given.width, device=given.device, dtype=dtype, requires_grad=True)
     losses = [DistributionLoss(compiled).to(given.device) for _ in range(4)]
+    warm = DistributionLoss(compiled, temperature=0.8).to(given.device)
+    nucleus = DistributionLoss(compiled, temperature=0.8, top_p=0.95).to(given.device)
     targets = labels[0]
 
     def flat() -> Tensor:
@@ -110,6 +112,8 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, Arm], tuple[Tensor, Te
     arms: dict[str, Arm] = {
         SAME: lambda: chunked(flat(), head, targets, given.chunk_size),
         OURS: ours,
+        f"{OURS}, temperature 0.8": lambda: ours(warm),
+        f"{OURS}, 0.8 and top-p 0.95": lambda: ours(nucleus),
         "all logits, cross-entropy alone": all_logits,
         "all logits, cross-entropy and loss apart": logits_and_loss,
         "all logits, cross-entropy and loss in one pass": logits_in_one_pass,
