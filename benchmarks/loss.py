@@ -80,7 +80,7 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, Arm], tuple[Tensor, Te
     head = nn.Linear(given.width, max(compiled.vocab_size, given.vocabulary), bias=False, device=given.device, dtype=dtype)
     hidden = torch.randn(1, given.tokens, given.width, device=given.device, dtype=dtype, requires_grad=True)
     losses = [DistributionLoss(compiled).to(given.device) for _ in range(4)]
-    warm = DistributionLoss(compiled, temperature=0.8).to(given.device)
+    tempered = DistributionLoss(compiled, temperature=0.8).to(given.device)
     nucleus = DistributionLoss(compiled, temperature=0.8, top_p=0.95).to(given.device)
     targets = labels[0]
 
@@ -112,7 +112,7 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, Arm], tuple[Tensor, Te
     arms: dict[str, Arm] = {
         SAME: lambda: chunked(flat(), head, targets, given.chunk_size),
         OURS: ours,
-        f"{OURS}, temperature 0.8": lambda: ours(warm),
+        f"{OURS}, temperature 0.8": lambda: ours(tempered),
         f"{OURS}, 0.8 and top-p 0.95": lambda: ours(nucleus),
         "all logits, cross-entropy alone": all_logits,
         "all logits, cross-entropy and loss apart": logits_and_loss,
