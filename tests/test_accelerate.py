@@ -73,7 +73,7 @@ class Run:
 
     def __init__(self, compiled: CompiledProfile, kind: str = "llama") -> None:
         self.accelerator = Accelerator(cpu=True)
-        self.loss = warm(DistributionLoss(compiled, accumulation_steps=0), self.accelerator.process_index)
+        self.loss = warm(DistributionLoss(compiled, accumulation_steps=0, decay=0.9), self.accelerator.process_index)
         self.plain = model(kind)
         self.model, self.optimizer = self.accelerator.prepare(self.plain, torch.optim.SGD(self.plain.parameters(), lr=RATE, momentum=0.9))
         self.accelerator.register_for_checkpointing(self.loss)
@@ -102,7 +102,7 @@ class Run:
 
 def by_hand(compiled: CompiledProfile, steps: list[Rows], kind: str = "llama", weight: float = WEIGHT) -> tuple[list[Tensor], Tensor, Any]:
     """Gradients of all steps, weights and rates after them: plain torch, a step in one batch."""
-    module, loss, gradients = model(kind), warm(DistributionLoss(compiled, accumulation_steps=0)), []
+    module, loss, gradients = model(kind), warm(DistributionLoss(compiled, accumulation_steps=0, decay=0.9)), []
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE, momentum=0.9)
     for rows in steps:
         batch = padded(rows)
@@ -181,7 +181,7 @@ def test_accumulate_closes_a_step_where_it_syncs_also_the_short_one_at_the_end(c
     """Five batches by two: Accelerate steps after the second, the fourth and the fifth."""
     rows = [row[:20] for row in chain(*steps)][:20]  # of one length: a mean of means is the mean
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
-    loss = warm(DistributionLoss(compiled, accumulation_steps=0))
+    loss = warm(DistributionLoss(compiled, accumulation_steps=0, decay=0.9))
     plain = model()
     loader = torch.utils.data.DataLoader(rows, batch_size=4, collate_fn=padded)  # type: ignore[arg-type]
     prepared, optimizer, loader = accelerator.prepare(plain, torch.optim.SGD(plain.parameters(), lr=RATE, momentum=0.9), loader)

@@ -39,7 +39,7 @@ def _forget() -> Iterator[None]:
 @pytest.mark.parametrize("step", [of_logits, of_hidden])
 def test_one_graph_and_the_same_numbers(step: Step, is_read: bool) -> None:
     made = torch.compile(step, fullgraph=True, backend="aot_eager")
-    losses = [DistributionLoss(handmade(), dead_zone=0.1, accumulation_steps=2) for _ in range(2)]
+    losses = [DistributionLoss(handmade(), dead_zone=0.1, decay=0.9, accumulation_steps=2) for _ in range(2)]
     heads = [nn.Linear(WIDTH, SIZE) for _ in range(2)]
     heads[1].load_state_dict(heads[0].state_dict())
     for seed in range(6):

@@ -21,7 +21,7 @@ def pair() -> dict[str, DistributionLoss]:
     generator = torch.Generator().manual_seed(9)
     labels = torch.randint(1, SIZE, (8, 60), generator=generator)
     other = measured(handmade(), torch.randn(8, 60, SIZE, generator=generator), labels)
-    return {"a": DistributionLoss(handmade(), dead_zone=0.1), "b": DistributionLoss(other, dead_zone=0.1)}
+    return {"a": DistributionLoss(handmade(), dead_zone=0.1, decay=0.9), "b": DistributionLoss(other, dead_zone=0.1, decay=0.9)}
 
 
 @pytest.mark.parametrize("with_head", [False, True])

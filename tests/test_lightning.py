@@ -66,7 +66,7 @@ class Tuned(lightning.LightningModule):
 
     def __init__(self, compiled: CompiledProfile, kind: str = "llama") -> None:
         super().__init__()
-        self.model, self.distribution_loss = model(kind), warm(DistributionLoss(compiled, accumulation_steps=0))
+        self.model, self.distribution_loss = model(kind), warm(DistributionLoss(compiled, accumulation_steps=0, decay=0.9))
         self.gradients: list[Tensor] = []
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
@@ -123,7 +123,7 @@ def fit(
 
 def by_hand(compiled: CompiledProfile, rows: Rows, size: int, kind: str = "llama") -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
     """Gradients of all steps, weights and rates after them: plain torch, a step in one batch of `size` rows."""
-    module, loss, gradients = model(kind), warm(DistributionLoss(compiled, accumulation_steps=0)), []
+    module, loss, gradients = model(kind), warm(DistributionLoss(compiled, accumulation_steps=0, decay=0.9)), []
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE, momentum=0.9)
     for start in range(0, len(rows), size):
         batch = padded(rows[start : start + size])

@@ -30,7 +30,7 @@ def batch(seed: int, rows: int = 6, length: int = 24) -> tuple[Tensor, Tensor]:
 
 def ready(**options: Any) -> DistributionLoss:
     """A loss whose witness is fixed by a step before; the next step is open."""
-    loss = DistributionLoss(handmade(), accumulation_steps=0, dead_zone=0.1, **options)
+    loss = DistributionLoss(handmade(), accumulation_steps=0, dead_zone=0.1, decay=0.9, **options)
     loss(*batch(0), shifted=True)
     loss.step()
     return loss
@@ -66,7 +66,7 @@ def test_micro_batches_add_up(cuts: list[int]) -> None:
 
 
 def test_an_open_step_that_closes_itself_is_one_that_is_closed() -> None:
-    itself, closed = (DistributionLoss(handmade(), accumulation_steps=n, dead_zone=0.1) for n in (2, 0))
+    itself, closed = (DistributionLoss(handmade(), accumulation_steps=n, dead_zone=0.1, decay=0.9) for n in (2, 0))
     for seed in range(6):
         for loss in (itself, closed):
             slope(loss, *batch(seed))
@@ -128,7 +128,7 @@ def _rank(rank: int, folder: str) -> None:
 
 def ready_alone() -> DistributionLoss:
     """As `ready`, by the first rank's half of the text and the other's."""
-    loss = DistributionLoss(handmade(), accumulation_steps=0, dead_zone=0.1)
+    loss = DistributionLoss(handmade(), accumulation_steps=0, dead_zone=0.1, decay=0.9)
     logits, labels = batch(0)
     if dist.is_initialized():
         mine = slice(0, 3) if dist.get_rank() == 0 else slice(3, 6)
@@ -170,7 +170,7 @@ def test_state_goes_on_where_it_was_saved() -> None:
     file = io.BytesIO()
     torch.save(loss.state_dict(), file)
     file.seek(0)
-    again = DistributionLoss(handmade(), accumulation_steps=0, dead_zone=0.1)
+    again = DistributionLoss(handmade(), accumulation_steps=0, dead_zone=0.1, decay=0.9)
     again.load_state_dict(torch.load(file, weights_only=True))
     for one in (loss, again):
         one(*batch(2), shifted=True)
@@ -187,7 +187,7 @@ def test_the_state_of_another_profile_is_refused() -> None:
 
 
 def test_evaluation_changes_nothing_and_depends_on_the_batch_alone() -> None:
-    loss, fresh = ready(), DistributionLoss(handmade(), dead_zone=0.1).eval()
+    loss, fresh = ready(), DistributionLoss(handmade(), dead_zone=0.1, decay=0.9).eval()
     before = rates(loss)
     loss.eval()
     evaluated = loss(*batch(5), shifted=True)[1]

@@ -42,8 +42,8 @@ def gradient(logits: Tensor) -> Tensor:
         {"dead_zone": 0.0, "decay": 0.5},
         {"dual_rate": 0.3, "dual_limit": 1.0, "decay": 0.5},
         {"dead_zone": 0.5, "clip": 0.7, "decay": 0.0},
-        {"weights": {"entropy": 3.0, "ngram_frequency": 0.25, "token_frequency": 0.0}},
-        {"temperature": 0.7, "top_p": 0.9},
+        {"weights": {"entropy": 3.0, "ngram_frequency": 0.25, "token_frequency": 0.0}, "decay": 0.9},
+        {"temperature": 0.7, "top_p": 0.9, "decay": 0.9},
     ],
 )
 def test_training_is_that_of_the_float64_reference(options: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def batch(seed: int) -> Tensor:
 
 def two_steps(causal: Any, mine: slice, world: int) -> DistributionLoss:
     """Gradients of the second step, whose witness is made of the first. FSDP takes the mean over ranks."""
-    loss = DistributionLoss(compiled("gpt2"), accumulation_steps=0, dead_zone=0.1)
+    loss = DistributionLoss(compiled("gpt2"), accumulation_steps=0, dead_zone=0.1, decay=0.9)
     for step in range(2):
         causal.zero_grad()
         ids = batch(step)
@@ -87,7 +87,7 @@ def test_checkpointed_blocks_and_tied_heads_through_the_head(tied: bool) -> None
         if through:  # the name of it changed in transformers 5
             (getattr(causal, "activation_checkpointing_enable", None) or causal.gradient_checkpointing_enable)()
         causal.train()
-        loss = DistributionLoss(compiled("gpt2"), dead_zone=0.1)
+        loss = DistributionLoss(compiled("gpt2"), dead_zone=0.1, decay=0.9)
         for step in range(2):
             causal.zero_grad()
             ids = batch(step)

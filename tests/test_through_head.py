@@ -48,7 +48,7 @@ def by_logits(
 def test_it_is_the_loss_of_all_logits_at_once(sampling: dict[str, float], chunk_size: int, shifted: bool) -> None:
     """Three optimizer steps of two micro-batches, then one evaluation."""
     head, same = linear(), linear()
-    one, other = (DistributionLoss(handmade(), accumulation_steps=2, dead_zone=0.1, **sampling) for _ in range(2))
+    one, other = (DistributionLoss(handmade(), accumulation_steps=2, dead_zone=0.1, decay=0.9, **sampling) for _ in range(2))
     for seed in range(6):
         hidden, labels = batch(seed)
         again = hidden.detach().clone().requires_grad_()

@@ -241,7 +241,7 @@ def test_weight_0_changes_no_bit(settings: dict[str, Any], compiled: CompiledPro
 def test_every_optimizer_step_closes_one_of_the_loss_also_the_short_one_of_an_epoch(
     compiled: CompiledProfile, texts: list[list[int]], tmp_path: Path
 ) -> None:
-    loss = DistributionLoss(compiled, accumulation_steps=3)
+    loss = DistributionLoss(compiled, accumulation_steps=3, decay=0.9)
     settings = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "max_steps": -1, "num_train_epochs": 2}
     made = attach(trainer(tmp_path, texts[:5], **settings), loss)
     made.train()
@@ -332,7 +332,7 @@ RESUMED = {"learning_rate": 1e-3, "max_steps": 6, "save_strategy": "steps", "sav
 def interrupted(compiled: CompiledProfile, texts: list[list[int]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that stopped after three of six steps."""
     folder = tmp_path_factory.mktemp("interrupted")
-    attach(trainer(folder, texts, callbacks=[StopAt(3)], **RESUMED), DistributionLoss(compiled), weight=0.5).train()
+    attach(trainer(folder, texts, callbacks=[StopAt(3)], **RESUMED), DistributionLoss(compiled, decay=0.9), weight=0.5).train()
     return folder
 
 
@@ -340,7 +340,7 @@ def interrupted(compiled: CompiledProfile, texts: list[list[int]], tmp_path_fact
 def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(
     moved: bool, interrupted: Path, compiled: CompiledProfile, texts: list[list[int]], tmp_path: Path
 ) -> None:
-    whole_loss, loss = DistributionLoss(compiled), DistributionLoss(compiled)
+    whole_loss, loss = DistributionLoss(compiled, decay=0.9), DistributionLoss(compiled, decay=0.9)
     whole = attach(trainer(tmp_path / "whole", texts, **RESUMED), whole_loss, weight=0.5)
     whole.train()
     shutil.copytree(interrupted, tmp_path / "other")

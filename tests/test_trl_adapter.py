@@ -137,10 +137,10 @@ def test_low_rank_adapters_are_trained(compiled: CompiledProfile, tokenizer: Any
 
 def test_it_is_saved_and_resumed(compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
     settings = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
-    whole = DistributionLoss(compiled)
+    whole = DistributionLoss(compiled, decay=0.9)
     attach(sft(tmp_path / "a", tokenizer, **settings), whole).train()
     assert (tmp_path / "a" / "checkpoint-2" / STATE_FILE).is_file()
-    resumed = DistributionLoss(compiled)
+    resumed = DistributionLoss(compiled, decay=0.9)
     attach(sft(tmp_path / "a", tokenizer, **settings), resumed).train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-2"))
     for name, value in whole.state_dict().items():
         if isinstance(value, Tensor):
