@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "trainers.md"
+TEMPERATURE = 0.8
+"""At which the model is to write, as told there."""
 
 
 def recipe(file: str) -> str:

@@ -22,6 +22,7 @@ from dft_stats.loss import DistributionLoss
 from tests.causal_models import IGNORED, KINDS, flat, model, padded, same_direction
 from tests.profiles import profile_of
 from tests.prose import documents
+from tests.recipes import TEMPERATURE
 from tests.tokenizers_for_tests import gpt2_like
 
 WEIGHT, RATE = 0.7, 0.1
@@ -73,7 +74,8 @@ class Run:
 
     def __init__(self, compiled: CompiledProfile, kind: str = "llama") -> None:
         self.accelerator = Accelerator(cpu=True)
-        self.loss = warm(DistributionLoss(compiled, accumulation_steps=0, decay=0.9), self.accelerator.process_index)
+        loss = DistributionLoss(compiled, temperature=TEMPERATURE, accumulation_steps=0, decay=0.9)
+        self.loss = warm(loss, self.accelerator.process_index)
         self.plain = model(kind)
         self.model, self.optimizer = self.accelerator.prepare(self.plain, torch.optim.SGD(self.plain.parameters(), lr=RATE, momentum=0.9))
         self.accelerator.register_for_checkpointing(self.loss)
@@ -102,7 +104,7 @@ class Run:
 
 def by_hand(compiled: CompiledProfile, steps: list[Rows], kind: str = "llama", weight: float = WEIGHT) -> tuple[list[Tensor], Tensor, Any]:
     """Gradients of all steps, weights and rates after them: plain torch, a step in one batch."""
-    module, loss, gradients = model(kind), warm(DistributionLoss(compiled, accumulation_steps=0, decay=0.9)), []
+    module, loss, gradients = model(kind), warm(DistributionLoss(compiled, temperature=TEMPERATURE, accumulation_steps=0, decay=0.9)), []
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE, momentum=0.9)
     for rows in steps:
         batch = padded(rows)
@@ -181,7 +183,7 @@ def test_accumulate_closes_a_step_where_it_syncs_also_the_short_one_at_the_end(c
     """Five batches by two: Accelerate steps after the second, the fourth and the fifth."""
     rows = [row[:20] for row in chain(*steps)][:20]  # of one length: a mean of means is the mean
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
-    loss = warm(DistributionLoss(compiled, accumulation_steps=0, decay=0.9))
+    loss = warm(DistributionLoss(compiled, temperature=TEMPERATURE, accumulation_steps=0, decay=0.9))
     plain = model()
     loader = torch.utils.data.DataLoader(rows, batch_size=4, collate_fn=padded)  # type: ignore[arg-type]
     prepared, optimizer, loader = accelerator.prepare(plain, torch.optim.SGD(plain.parameters(), lr=RATE, momentum=0.9), loader)

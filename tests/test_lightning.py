@@ -17,6 +17,7 @@ from dft_stats.loss import DistributionLoss
 from tests.causal_models import IGNORED, KINDS, flat, model, padded, same_direction
 from tests.profiles import profile_of
 from tests.prose import documents
+from tests.recipes import TEMPERATURE
 from tests.tokenizers_for_tests import gpt2_like
 
 pytestmark = [
@@ -66,7 +67,8 @@ class Tuned(lightning.LightningModule):
 
     def __init__(self, compiled: CompiledProfile, kind: str = "llama") -> None:
         super().__init__()
-        self.model, self.distribution_loss = model(kind), warm(DistributionLoss(compiled, accumulation_steps=0, decay=0.9))
+        self.model = model(kind)
+        self.distribution_loss = warm(DistributionLoss(compiled, temperature=TEMPERATURE, accumulation_steps=0, decay=0.9))
         self.gradients: list[Tensor] = []
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
@@ -123,7 +125,7 @@ def fit(
 
 def by_hand(compiled: CompiledProfile, rows: Rows, size: int, kind: str = "llama") -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
     """Gradients of all steps, weights and rates after them: plain torch, a step in one batch of `size` rows."""
-    module, loss, gradients = model(kind), warm(DistributionLoss(compiled, accumulation_steps=0, decay=0.9)), []
+    module, loss, gradients = model(kind), warm(DistributionLoss(compiled, temperature=TEMPERATURE, accumulation_steps=0, decay=0.9)), []
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE, momentum=0.9)
     for start in range(0, len(rows), size):
         batch = padded(rows[start : start + size])

@@ -47,7 +47,8 @@ def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float
     Args:
         trainer: a `transformers.Trainer` of a causal language model, or a `trl.SFTTrainer`, which builds no logits: there the loss is
             taken from the hidden states of the same forward, through the head.
-        loss: for the profile, compiled for the model's tokenizer; or settings, and the tokenizer is the trainer's `processing_class`.
+        loss: for the profile, compiled for the model's tokenizer, and the temperature at which the model will write; or settings, and the
+            tokenizer is the trainer's `processing_class`.
         weight: of the loss beside the trainer's own, at least 0. None: that of the settings, beside a loss 0.1.
 
     Returns:

@@ -28,7 +28,7 @@ from dft_stats.loss import DistributionLoss
 from tests.causal_models import IGNORED, flat, model, same_direction
 from tests.profiles import profile_of
 from tests.prose import documents
-from tests.recipes import recipe
+from tests.recipes import TEMPERATURE, recipe
 from tests.tokenizers_for_tests import gpt2_like
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]  # of Axolotl and what it imports
@@ -74,7 +74,7 @@ def run(**others: Any) -> Any:
 def by_hand(batches: list[dict[str, Tensor]], pieces: int) -> Tensor:
     """Parameters after steps of so many batches, in plain PyTorch: the mean of the batches, each of which is one of its labels."""
     made = LlamaForCausalLM.from_pretrained("model")
-    loss = DistributionLoss(dft_stats.load("./profile").compile(gpt2_like()), accumulation_steps=0)
+    loss = DistributionLoss(dft_stats.load("./profile").compile(gpt2_like()), temperature=TEMPERATURE, accumulation_steps=0)
     optimizer = torch.optim.SGD(made.parameters(), lr=RATE)
     for number, batch in enumerate(batches):
         inputs = {name: value for name, value in batch.items() if name != "labels"}

@@ -21,7 +21,7 @@ from dft_stats.loss import TERMS, DistributionLoss
 from tests.causal_models import IGNORED, flat, model, padded, same_direction
 from tests.profiles import profile_of
 from tests.prose import documents
-from tests.recipes import recipe
+from tests.recipes import TEMPERATURE, recipe
 from tests.tokenizers_for_tests import gpt2_like
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -120,8 +120,8 @@ def test_micro_batches_are_the_whole_batch(
 ) -> None:
     """By rows, if all have as many labels; by labels in any case."""
     rows, start = uneven if tokens else even, flat(model().parameters())
-    wanted = by_hand(warm(DistributionLoss(compiled, accumulation_steps=0)), rows)
-    loss = warm(DistributionLoss(compiled, accumulation_steps=0))
+    wanted = by_hand(warm(DistributionLoss(compiled, temperature=TEMPERATURE, accumulation_steps=0)), rows)
+    loss = warm(DistributionLoss(compiled, temperature=TEMPERATURE, accumulation_steps=0))
     found, _ = fit(distribution(loss), rows, micro_batch, tokens=tokens)
     assert same_direction(found - start, wanted - start)
     assert int(loss.commits) == 1 + 3
@@ -131,14 +131,14 @@ def test_micro_batches_are_the_whole_batch(
 
 
 def test_its_components_are_logged_once_a_step(distribution: Any, compiled: CompiledProfile, even: Rows) -> None:
-    _, logs = fit(distribution(DistributionLoss(compiled, accumulation_steps=0)), even, 4)
+    _, logs = fit(distribution(DistributionLoss(compiled, temperature=TEMPERATURE, accumulation_steps=0)), even, 4)
     for name in ("dist/loss", *(f"dist/{term}" for term in TERMS)):
         assert len(logs[name]) == 3
     assert logs["dist/token_frequency"][0] > 0
 
 
 def test_a_saved_run_goes_on_as_if_never_interrupted(distribution: Any, compiled: CompiledProfile, even: Rows, tmp_path: Path) -> None:
-    whole, first, resumed = (DistributionLoss(compiled, accumulation_steps=0) for _ in range(3))
+    whole, first, resumed = (DistributionLoss(compiled, temperature=TEMPERATURE, accumulation_steps=0) for _ in range(3))
     wanted, _ = fit(distribution(whole), even, 4)
     fit(distribution(first), even, 4, batches=2, save_folder=str(tmp_path), save_interval="1ba", save_filename="{batch}.pt")
     found, _ = fit(distribution(resumed), even, 4, load_path=str(tmp_path / "2.pt"))

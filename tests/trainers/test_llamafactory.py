@@ -24,7 +24,7 @@ import dft_stats
 from dft_stats.adapters.transformers import NAMES, STATE_FILE
 from dft_stats.loss import DistributionLoss
 from tests.by_hand import distance, instructions, steps_of, train
-from tests.recipes import recipe
+from tests.recipes import TEMPERATURE, recipe
 from tests.tokenizers_for_tests import gpt2_like
 
 RATE, WEIGHT = 0.5, 2.0
@@ -68,7 +68,7 @@ def run(place: Path, weight: float | None, **others: Any) -> tuple[dict[str, Ten
 def by_hand(place: Path, weight: float, *, batch: int = 8, pieces: int = 2) -> dict[str, Tensor]:
     """Parameters after the same steps in plain PyTorch."""
     made = LlamaForCausalLM.from_pretrained(place / "model")
-    loss = DistributionLoss(dft_stats.load(str(place / "profile")).compile(gpt2_like()), accumulation_steps=0)
+    loss = DistributionLoss(dft_stats.load(str(place / "profile")).compile(gpt2_like()), temperature=TEMPERATURE, accumulation_steps=0)
     rows = [(gpt2_like().encode(prompt).ids, gpt2_like().encode(text).ids) for prompt, text in TEXTS]
     how = {"weight": weight, "optimizer": torch.optim.SGD(made.parameters(), lr=RATE), "read_prompts": True}
     train(steps_of(rows, batch, pieces), loss, logits_of=lambda ids, mask: made(input_ids=ids, attention_mask=mask).logits, **how)

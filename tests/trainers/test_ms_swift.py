@@ -20,7 +20,7 @@ import dft_stats
 from dft_stats.adapters.transformers import NAMES, STATE_FILE
 from dft_stats.loss import DistributionLoss
 from tests.by_hand import distance, instructions, steps_of, train
-from tests.recipes import recipe
+from tests.recipes import TEMPERATURE, recipe
 from tests.tokenizers_for_tests import gpt2_like
 
 RATE, WEIGHT, END = 0.5, 2.0, 0
@@ -64,7 +64,7 @@ def swift(place: Path, *given: str, weight: float = WEIGHT) -> tuple[dict[str, T
 def by_hand(place: Path, weight: float, *, pieces: int = 2) -> dict[str, Tensor]:
     """Parameters after the same two steps in plain PyTorch."""
     made = LlamaForCausalLM.from_pretrained(place / "model")
-    loss = DistributionLoss(dft_stats.load(str(place / "profile")).compile(gpt2_like()), accumulation_steps=0)
+    loss = DistributionLoss(dft_stats.load(str(place / "profile")).compile(gpt2_like()), temperature=TEMPERATURE, accumulation_steps=0)
     encode = gpt2_like().encode
     rows = [(encode(f"### Human:\n{prompt}\n\n### Assistant:\n").ids, [*encode(text).ids, END]) for prompt, text in TEXTS]
     how = {"weight": weight, "optimizer": torch.optim.SGD(made.parameters(), lr=RATE), "read_prompts": True}

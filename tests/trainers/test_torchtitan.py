@@ -29,7 +29,7 @@ from dft_stats.loss import TERMS, DistributionLoss
 from tests.by_hand import IGNORED, Row, distance, instructions, train
 from tests.profiles import profile_of
 from tests.prose import documents
-from tests.recipes import recipe
+from tests.recipes import TEMPERATURE, recipe
 from tests.tokenizers_for_tests import gpt2_like
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -213,7 +213,7 @@ def by_hand(place: Path, weight: float) -> dict[str, Tensor]:
     """Parameters after the same two steps, without its trainer and its loss."""
     model = made()
     model.load_state_dict(saved(place / "start"))
-    loss = DistributionLoss(dft_stats.load("./profile").compile(gpt2_like()), accumulation_steps=0)
+    loss = DistributionLoss(dft_stats.load("./profile").compile(gpt2_like()), temperature=TEMPERATURE, accumulation_steps=0)
 
     def logits_of(ids: Tensor, mask: Tensor) -> Tensor:
         positions = torch.arange(ids.shape[1]).expand_as(ids)

@@ -19,7 +19,7 @@ from dft_stats.loss import TERMS, DistributionLoss
 from tests.by_hand import distance, instructions, steps_of, train
 from tests.profiles import profile_of
 from tests.prose import documents
-from tests.recipes import recipe
+from tests.recipes import TEMPERATURE, recipe
 from tests.tokenizers_for_tests import gpt2_like
 
 SIZES = {"vocab_size": 700, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "embed_dim": 32, "max_seq_len": 512}
@@ -126,7 +126,7 @@ def by_hand(place: Path, weight: float, *, pieces: int = 1) -> dict[str, Tensor]
     """Parameters after the same two steps in plain PyTorch."""
     model = llama3_2(**SIZES)
     model.load_state_dict(torch.load(place / "model" / "model.pt", weights_only=True))
-    loss = DistributionLoss(dft_stats.load(str(place / "profile")).compile(gpt2_like()), accumulation_steps=0)
+    loss = DistributionLoss(dft_stats.load(str(place / "profile")).compile(gpt2_like()), temperature=TEMPERATURE, accumulation_steps=0)
     rows = [(gpt2_like().encode(prompt).ids, [*gpt2_like().encode(text).ids, END]) for prompt, text in TEXTS]
     how = {"weight": weight, "optimizer": torch.optim.SGD(model.parameters(), lr=RATE), "read_prompts": False}
     train(steps_of(rows, 8, pieces), loss, logits_of=lambda ids, mask: model(ids), **how)

@@ -26,6 +26,7 @@ from dft_stats.loss import DistributionLoss
 from tests.causal_models import IGNORED, flat, model, same_direction
 from tests.profiles import profile_of
 from tests.prose import documents
+from tests.recipes import TEMPERATURE
 from tests.tokenizers_for_tests import gpt2_like
 
 pytestmark = [
@@ -53,7 +54,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> CompiledProfile:
 
 def loss_of(compiled: CompiledProfile) -> DistributionLoss:
     """With a step behind it: the witness of the very first is made of what was seen so far, and so depends on how it is cut."""
-    loss = DistributionLoss(compiled)
+    loss = DistributionLoss(compiled, temperature=TEMPERATURE)
     ids = torch.randint(1, 600, (4, 40), generator=torch.Generator().manual_seed(0))
     loss(torch.zeros(4, 40, 700, requires_grad=True), ids)
     return loss
