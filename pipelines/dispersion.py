@@ -94,7 +94,7 @@ def _richest(texts: Iterable[str], numbers: dict[int, NDArray[np.uint64]]) -> di
     for batch in batched(iter(texts), BATCH_CHARACTERS):
         units = read_units(batch, RULE)
         owner = np.cumsum((units.flags & OPENS) > 0)
-        for n, hashes, counted in ngrams(units, max(numbers)):
+        for n, hashes, counted, _ in ngrams(units, max(numbers)):
             own, order = numbers[n], orders[n]
             place = np.minimum(np.searchsorted(own, hashes, sorter=order), max(len(own) - 1, 0))
             row = order[place]

@@ -170,7 +170,7 @@ def shingles(texts: Sequence[str], *, share: float = 1.0) -> tuple[NDArray[np.in
         share: of the n-grams, those whose scrambled numbers are lowest; the same ones in every text.
     """
     units = read_units(texts, RULE)
-    for _, hashes, counted in ngrams(units, ORDER):  # noqa: B007  # the last ones are those of 5-grams
+    for _, hashes, counted, _ in ngrams(units, ORDER):  # noqa: B007  # the last ones are those of 5-grams
         pass
     owner = np.cumsum((units.flags & OPENS) > 0) - 1
     if share < 1:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dft_stats.build.engine import LEAST_MEMORY, count_corpus
 from dft_stats.build.merge import Counted, Keep
-from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED
+from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED, scan
 from dft_stats.build.shapes import flags_of
 from dft_stats.build.stale import drop_stale_kernels
 from dft_stats.build.units import read_units
@@ -76,6 +76,18 @@ def test_units_and_sentences_are_those_of_the_reference(text: str) -> None:
         (unit.text, unit.kind, int(unit.space), int(unit.break_before), number) for unit, number in reference
     ]
     assert np.flatnonzero(found.flags & OPENS).tolist() == [0][: len(reference)]
+
+
+@given(corpora)
+@example(["The caté. The cat"])
+def test_characters_that_turn_up_later_change_nothing(corpus: list[str]) -> None:
+    known = scan(corpus)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dft_stats.build.scan._KINDS", np.full(0x110000, 255, np.uint8))
+        patch.setattr("dft_stats.build.scan._GROUP", 1)  # text by text
+        found = scan(corpus)
+    assert all(np.array_equal(a, b) for a, b in zip(found[:2], known[:2], strict=True))
+    assert found[2].equals(known[2])
 
 
 def test_flags_of_words_are_those_of_the_reference() -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dft_stats.build.events import STREAM_FLAGS, ngrams, number_blocks, stretches
 from dft_stats.build.formats import Signed
 from dft_stats.build.hashing import mix
-from dft_stats.build.places import STRETCH, texts_at
+from dft_stats.build.places import STRETCH, Places, texts_at
 from dft_stats.build.scan import ENDS, OPENS
 from dft_stats.build.units import Units, read_units
 from dft_stats.build.windows import read_windows
@@ -134,11 +134,12 @@ def _events(units: Units, max_order: int) -> Iterator[tuple[str, dict[str, objec
 
     def texts(name: str, at: Ints, hashes: NDArray[np.uint64], size: int) -> tuple[str, dict[str, object], Ints]:
         _, where, index = np.unique(mix(hashes[at]), return_index=True, return_inverse=True)
-        spelt = texts_at(units.vocabulary, stream, at[where].astype(np.uint32), size)
+        places = Places(units.vocabulary, stream, at[where].astype(np.uint32), np.arange(len(where)))
+        spelt = texts_at([places], len(where), size)
         totals.append((name, document[at]))
         return name, {"key": pl.Series(spelt.cast(pa.large_string())).gather(index.reshape(-1))}, document[at]
 
-    for n, hashes, counted in ngrams(units, max_order):
+    for n, hashes, counted, _ in ngrams(units, max_order):
         yield texts(TOKEN_FREQUENCY.name if n == 1 else f"{NGRAM_FREQUENCY.name}/{n}", np.flatnonzero(counted), hashes, n)
     hashes, counted = stretches(units)
     yield texts(SURFACE.name, np.flatnonzero(counted), hashes, STRETCH)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -99,15 +100,12 @@ _BYTES_A_UNIT = 7 * 32  # of rows: a key that occurs twice takes 60 bytes, one t
 def _texts(units: Units, windows: Windows, buffers: Buffers, max_order: int, least: tuple[int, int]) -> dict[str, Rows]:
     single = np.zeros(len(units.id), np.bool_)
     found = {TOKEN_FREQUENCY.name: _types(units, windows, single)}
-    repeats = np.ones(len(units.id), np.bool_)
-    for n, hashes, counted in ngrams(units, max_order):
-        name = f"{NGRAM_FREQUENCY.name}/{n}"
-        if n > 1 and max(least) == 1:
-            found[name] = tally(hashes, counted, windows, buffers)
-        elif n > 1:
-            once = _grow(counted, single, repeats)
-            rows = tally(hashes, repeats, windows, buffers, single=single, least=least)
-            found[name] = replace(rows, left_out=np.concatenate([rows.left_out, [[1, once]] if once else rows.left_out[:0]]))
+    drops = max(least) > 1  # then an n-gram is not looked at where the (n - 1)-gram that it begins or ends with occurs once
+    for n, hashes, counted, once in ngrams(units, max_order, single if drops else None):
+        if n > 1:
+            rows = tally(hashes, counted, windows, buffers, single=single if drops else None, least=least)
+            more = [[1, once]] if once else rows.left_out[:0]
+            found[f"{NGRAM_FREQUENCY.name}/{n}"] = replace(rows, left_out=np.concatenate([rows.left_out, more]))
     found[SURFACE.name] = tally(*stretches(units, hashes, counted), windows, buffers)
     return found
 
@@ -116,7 +114,7 @@ def stretches(units: Units, hashes: Hashes | None = None, counted: NDArray[np.bo
     """(number of the stretch that begins with each unit, whether one does), in arrays that are given or in new ones."""
     hashes = np.empty(len(units.id), np.uint64) if hashes is None else hashes
     counted = np.empty(len(units.id), np.bool_) if counted is None else counted
-    _stretches(units.id, units.flags, units.numbers, units.factors, _spaced(units)[0], hashes, counted)
+    _stretches(units.id, units.flags, _spaced(units), hashes, counted)
     return hashes, counted
 
 
@@ -132,36 +130,33 @@ def _types(units: Units, windows: Windows, single: NDArray[np.bool_]) -> Rows:
     return Rows(keys[many], unit[many].astype(np.uint32), counts[many], keys[once], unit[once].astype(np.uint32), words)
 
 
-@njit(cache=True, nogil=True)
-def _grow(counted: NDArray[np.bool_], single: NDArray[np.bool_], repeats: NDArray[np.bool_]) -> int:
-    """How many n-grams occur once because the (n - 1)-gram that they begin or end with does; `repeats` is set for the others.
+def ngrams(units: Units, max_order: int, single: NDArray[np.bool_] | None = None) -> Iterator[tuple[int, Hashes, NDArray[np.bool_], int]]:
+    """(n, number of the n-gram that begins with each unit, whether there is one that may occur twice, how many cannot), for n = 1 and up.
 
-    `single` says of each (n - 1)-gram whether it occurs once, and afterwards the same of n-grams, as far as it is known yet.
+    Args:
+        units: of a batch.
+        max_order: the last n.
+        single: (units,), set where the n-gram of the n before is known to occur once; if None, all may occur twice. Of longer n-grams it
+            then says what follows from shorter ones.
+
+    The arrays are used again.
     """
-    found = 0
-    for i in range(counted.size):
-        repeats[i] = False
-        if counted[i]:
-            single[i] = single[i] or single[i + 1]
-            found += single[i]
-            repeats[i] = not single[i]
-    return found
-
-
-def ngrams(units: Units, max_order: int) -> Iterator[tuple[int, Hashes, NDArray[np.bool_]]]:
-    """(n, number of the n-gram that begins with each unit, whether there is one), for n = 1 and up. The arrays are used again."""
     hashes, counted = units.numbers[units.id], np.ones(len(units.id), np.bool_)
-    yield 1, hashes, counted
-    spaced, spaced_factors = _spaced(units)
+    yield 1, hashes, counted, 0
+    repeats = counted if single is None else np.empty_like(counted)
+    none, numbers = np.empty(0, np.bool_), _spaced(units)
     for n in range(2, max_order + 1):
-        _lengthen(n, units.id, units.flags, units.numbers, units.factors, spaced, spaced_factors, hashes, counted)
-        yield n, hashes, counted
+        once = _lengthen(n, units.id, units.flags, numbers, hashes, counted, none if single is None else single, repeats)
+        yield n, hashes, repeats, once
 
 
-def _spaced(units: Units) -> tuple[Hashes, Hashes]:
-    """(number, factor) of each type with a space before it."""
+def _spaced(units: Units) -> Hashes:
+    """(types, 2, 2): number and factor of each type, as it is and with a space before it; they are looked up together."""
     (space,), (factor,) = hash_texts(np.frombuffer(b" ", np.uint8), np.array([0, 1]))
-    return units.factors * space + units.numbers, units.factors * factor
+    found = np.empty((len(units.numbers), 2, 2), np.uint64)
+    found[:, 0, 0], found[:, 0, 1] = units.numbers, units.factors
+    found[:, 1, 0], found[:, 1, 1] = units.factors * space + units.numbers, units.factors * factor
+    return found
 
 
 @njit(cache=True, nogil=True)
@@ -170,43 +165,44 @@ def _lengthen(
     ids: NDArray[np.int32],
     flags: NDArray[np.uint8],
     numbers: Hashes,
-    factors: Hashes,
-    spaced: Hashes,
-    spaced_factors: Hashes,
     hashes: Hashes,
     counted: NDArray[np.bool_],
-) -> None:
-    """Numbers of the n-grams that begin with each unit, from those of the (n - 1)-grams; not counted where a sentence ends before n."""
+    single: NDArray[np.bool_],
+    repeats: NDArray[np.bool_],
+) -> int:
+    """Numbers of the n-grams that begin with each unit, from those of the (n - 1)-grams; not counted where a sentence ends before n.
+
+    If `single` has a size, `repeats` is set where an n-gram may occur twice, and their numbers alone are written. Returns how many cannot.
+    """
+    once = 0
     for i in range(ids.size):
-        if counted[i]:
-            last = i + n - 1
-            if last >= ids.size or flags[last - 1] & ENDS:
-                counted[i] = False
-            elif flags[last] & SPACED:
-                hashes[i] = hashes[i] * spaced_factors[ids[last]] + spaced[ids[last]]
-            else:
-                hashes[i] = hashes[i] * factors[ids[last]] + numbers[ids[last]]
+        last = i + n - 1
+        if counted[i] and (last >= ids.size or flags[last - 1] & ENDS):
+            counted[i] = False
+        is_asked = counted[i]
+        if single.size:
+            if is_asked and (single[i] or single[i + 1]):
+                single[i], is_asked = True, False
+                once += 1
+            repeats[i] = is_asked
+        if is_asked:
+            own = numbers[ids[last], flags[last] & SPACED]
+            hashes[i] = hashes[i] * own[1] + own[0]
+    return once
 
 
 @njit(cache=True, nogil=True)
-def _stretches(
-    ids: NDArray[np.int32],
-    flags: NDArray[np.uint8],
-    numbers: Hashes,
-    factors: Hashes,
-    spaced: Hashes,
-    hashes: Hashes,
-    counted: NDArray[np.bool_],
-) -> None:
+def _stretches(ids: NDArray[np.int32], flags: NDArray[np.uint8], numbers: Hashes, hashes: Hashes, counted: NDArray[np.bool_]) -> None:
     """Numbers of the stretches without white space, at their first units: see `dft_stats.statistics.surface`."""
     first, number = 0, np.uint64(0)
     for i in range(ids.size):
         if i == 0 or flags[i] & (SPACED | BROKEN | OPENS):
             if i:
                 hashes[first] = feed_byte(feed_byte(number, 10), 10) if flags[i] & BROKEN and not flags[i] & OPENS else number
-            first, number, counted[i] = i, spaced[ids[i]] if flags[i] & SPACED else numbers[ids[i]], True
+            first, number, counted[i] = i, numbers[ids[i], flags[i] & SPACED, 0], True
         else:
-            number, counted[i] = number * factors[ids[i]] + numbers[ids[i]], False
+            own = numbers[ids[i], 0]
+            number, counted[i] = number * own[1] + own[0], False
     if ids.size:
         hashes[first] = number
 
@@ -261,7 +257,8 @@ def rows_of(statistic: Statistic, blocks: Blocks, windows: Windows, names: Mappi
     for keys, at in blocks:
         packed = np.zeros(len(at), np.uint64)
         for column, size in zip(keys, sizes, strict=True):
-            packed = packed * np.uint64(size) + (column + 1).astype(np.uint64)
+            packed *= np.uint64(size)
+            packed += (column + 1).astype(np.uint64)
         if most <= _MOST_TYPES:
             number, _, added = tally_types(packed.astype(np.int32), at, most, windows)
             found.append(number.astype(np.uint64))
@@ -292,16 +289,21 @@ def sentence_lengths(units: Units, windows: Windows) -> tuple[Integers, Integers
 _Events = tuple[Blocks, Mapping[str, pa.Array]]
 
 
+def _repeated(value: int, like: NDArray[Any]) -> Integers:
+    """A column of one value, that takes no memory."""
+    return np.broadcast_to(np.int64(value), like.shape)
+
+
 def _sentence_length(units: Units, windows: Windows) -> _Events:
     first, words, size = sentence_lengths(units, windows)
     document = windows.document[windows.of_unit[first]]
     pair = np.flatnonzero(document[1:] == document[:-1])
-    none = np.full(len(first), NO_NEXT)
     at = first.astype(np.int32)
+    none = _repeated(NO_NEXT, at)
     blocks = [
-        ([np.full(len(pair), 0), words[pair], words[pair + 1]], at[pair]),
-        ([np.full(len(first), 1), size, none], at),
-        ([np.full(len(first), 2), words, none], at),
+        ([_repeated(0, pair), words[pair], words[pair + 1]], at[pair]),
+        ([_repeated(1, at), size, none], at),
+        ([_repeated(2, at), words, none], at),
     ]
     return blocks, {"series": pa.array(["pairs", "units", "words"])}
 
@@ -336,9 +338,9 @@ def _marks(
 
 def _punctuation_rhythm(units: Units, windows: Windows) -> _Events:
     at, previous, gap, mark = marks(units, windows)
-    nothing, no_gap = np.full(len(at), len(MARK_CLASSES) + 1), np.full(len(at), NO_GAP)
     places = at.astype(np.int32)
-    blocks = [([np.full(len(at), 0), previous, gap, mark], places), ([np.full(len(at), 1), nothing, no_gap, mark], places)]
+    nothing, no_gap = _repeated(len(MARK_CLASSES) + 1, at), _repeated(NO_GAP, at)
+    blocks = [([_repeated(0, at), previous, gap, mark], places), ([_repeated(1, at), nothing, no_gap, mark], places)]
     spelt = pa.array([*MARK_CLASSES, OPENING, ""])
     return blocks, {"series": pa.array(["gaps", "marks"]), "previous": spelt, "mark": spelt}
 
@@ -347,11 +349,12 @@ def entropies(units: Units, windows: Windows) -> dict[int, tuple[Integers, Integ
     """By words of a window: (first unit, types, entropy in centibits) of each full window."""
     lowered = _lowered(units.vocabulary).dictionary_encode()
     kind_of = lowered.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    steps = np.diff([0, *map(scaled_c_log_c, range(1, max(WINDOW_WORDS) + 1))])
+    seen = np.zeros((len(lowered.dictionary), len(WINDOW_WORDS)), np.int64)
+    rows, number = _surplus(units.id, units.kind, units.flags, kind_of, np.array(WINDOW_WORDS), steps, seen)
     found = {}
-    for window in WINDOW_WORDS:
-        c_log_c = np.array([0, *map(scaled_c_log_c, range(1, window + 1))], np.int64)
-        number = np.zeros(len(lowered.dictionary), np.int32)
-        first, types, surplus = _surplus(units.id, units.kind, units.flags, kind_of, window, c_log_c, number)
+    for window, of_size, size in zip(WINDOW_WORDS, rows, number, strict=True):
+        first, types, surplus = of_size[:, :size]
         found[window] = first, types, 100 * (scaled_c_log_c(window) - surplus) // (window * BITS)
     return found
 
@@ -365,7 +368,7 @@ def _lowered(texts: pa.LargeStringArray) -> pa.LargeStringArray:
 
 def _entropy(units: Units, windows: Windows) -> _Events:
     blocks = [
-        ([np.full(len(first), window), types, centibits], first.astype(np.int32))
+        ([_repeated(window, first), types, centibits], first.astype(np.int32))
         for window, (first, types, centibits) in entropies(units, windows).items()
     ]
     return blocks, {}
@@ -377,42 +380,44 @@ def _surplus(
     kind: NDArray[np.int8],
     flags: NDArray[np.uint8],
     kind_of: NDArray[np.int32],
-    window: int,
-    c_log_c: Integers,
-    number: NDArray[np.int32],
-) -> tuple[Integers, Integers, Integers]:
-    """Of each full window inside a document: its first unit, its number of types, and the sum of c log c.
+    windows: Integers,
+    steps: Integers,
+    seen: Integers,
+) -> tuple[Integers, Integers]:
+    """(sizes, 3, most): first unit, types, and sum of c log c of each full window inside a document; (sizes,): how many there are.
 
     Args:
         ids: (units,).
         kind: (units,).
         flags: (units,).
         kind_of: (types,): lower-cased type.
-        window: words.
-        c_log_c: (window + 1,).
-        number: zeros by lower-cased type, as they are afterwards.
+        windows: (sizes,), words.
+        steps: (largest window,): by how much c log c grows if a type occurs once more than so many times.
+        seen: zeros (lower-cased types, sizes): becomes the window in which each was seen last, times one more than the largest, plus how
+            often it was; so no window has to be wiped.
     """
-    most = ids.size // window
-    first, types, surplus = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
-    own = np.empty(window, np.int32)
-    found = words = begin = 0
+    sizes, base = windows.size, steps.size + 1
+    found = np.empty((sizes, 3, ids.size // windows.min() + 1), np.int64)
+    number, words, begin = np.zeros(sizes, np.int64), np.zeros(sizes, np.int64), np.zeros(sizes, np.int64)
+    different, total, serial = np.zeros(sizes, np.int64), np.zeros(sizes, np.int64), np.full(sizes, base)
     for i in range(ids.size):
         if flags[i] & OPENS:
-            words = 0
-        if kind[i] == WORD:
-            if words == 0:
-                begin = i
-            own[words] = kind_of[ids[i]]
-            words += 1
-        if words == window:
-            for type_ in own:
-                number[type_] += 1
-            different = total = 0
-            for type_ in own:
-                if number[type_]:
-                    different += 1
-                    total += c_log_c[number[type_]]
-                    number[type_] = 0
-            first[found], types[found], surplus[found] = begin, different, total
-            found, words = found + 1, 0
-    return first[:found], types[:found], surplus[:found]
+            words[:], different[:], total[:] = 0, 0, 0
+            serial += base
+        if kind[i] != WORD:
+            continue
+        own = seen[kind_of[ids[i]]]
+        for w in range(sizes):
+            if words[w] == 0:
+                begin[w] = i
+            before = max(own[w] - serial[w], 0)
+            own[w] = serial[w] + before + 1
+            different[w] += before == 0
+            total[w] += steps[before]
+            words[w] += 1
+            if words[w] == windows[w]:
+                found[w, 0, number[w]], found[w, 1, number[w]], found[w, 2, number[w]] = begin[w], different[w], total[w]
+                number[w] += 1
+                words[w] = different[w] = total[w] = 0
+                serial[w] += base
+    return found, number

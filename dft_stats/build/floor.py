@@ -6,7 +6,7 @@ Two disjoint samples of `words` words each are drawn, document by document, neve
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import log2
+from math import isnan, log2, nan
 
 import numpy as np
 import pyarrow as pa
@@ -125,7 +125,7 @@ def read_events(texts: Sequence[str], kept: Mapping[str, Counts], segmenter: Seg
     windows = read_windows(units)
     begins = _openings(units, texts, segmenter, typography)
     found = {}
-    for n, hashes, counted in ngrams(units, max(COMPARED_ORDERS)):
+    for n, hashes, counted, _ in ngrams(units, max(COMPARED_ORDERS)):
         at = np.flatnonzero(counted)
         if n == 1 or n in COMPARED_ORDERS:
             name = TOKEN_FREQUENCY.name if n == 1 else f"{NGRAM_FREQUENCY.name}/{n}"
@@ -148,18 +148,19 @@ def discrepancies_of(events: Mapping[str, Events], reference: Integers, other: I
     found: dict[str, float] = {}
     orders = []
     for name, own in events.items():
-        a, b = own.of(reference), own.of(other)
-        if not len(a) or not len(b):
+        if own.cells:
+            value = _jensen_shannon_bits(own.value, own.begins, reference, other, *own.counts)
+            if isnan(value):
+                continue
+            if "/" in name:
+                orders.append(value)
+            else:
+                found[name] = value
             continue
-        if not own.cells:
+        a, b = own.of(reference), own.of(other)
+        if len(a) and len(b):
             scale = 100 if name.startswith("entropy") else 1
             found[name] = wasserstein_1(a / scale, np.ones(len(a)), b / scale, np.ones(len(b)))
-            continue
-        value = _jensen_shannon_bits(a, b, *own.counts)
-        if "/" in name:
-            orders.append(value)
-        else:
-            found[name] = value
     if orders:
         found[NGRAM_FREQUENCY.name] = float(np.mean(orders))
     return found
@@ -225,17 +226,39 @@ def _cells(values: Hashes, kept: Hashes, is_pruned: bool) -> tuple[Integers, int
 
 
 @njit(cache=True, nogil=True)
-def _jensen_shannon_bits(a: Integers, b: Integers, count_a: Integers, count_b: Integers) -> float:
-    """`measures.jensen_shannon_bits` of events given as cells. `count_a`, `count_b`: zeros by cell, and zeros again afterwards."""
-    for cell in a:
-        count_a[cell] += 1
-    for cell in b:
-        count_b[cell] += 1
+def _jensen_shannon_bits(
+    cell: Integers, begins: Integers, reference: Integers, other: Integers, count_a: Integers, count_b: Integers
+) -> float:
+    """`measures.jensen_shannon_bits` of the events of two lists of excerpts, each given as its cell; NaN if one has none.
+
+    Args:
+        cell: (events,).
+        begins: (excerpts + 1,).
+        reference: excerpts.
+        other: excerpts.
+        count_a: zeros by cell, and zeros again afterwards.
+        count_b: the same.
+    """
+    size_a = size_b = 0
+    for excerpt in reference:
+        size_a += begins[excerpt + 1] - begins[excerpt]
+        for i in range(begins[excerpt], begins[excerpt + 1]):
+            count_a[cell[i]] += 1
+    for excerpt in other:
+        size_b += begins[excerpt + 1] - begins[excerpt]
+        for i in range(begins[excerpt], begins[excerpt + 1]):
+            count_b[cell[i]] += 1
     total = 0.0
-    for own in (a, b):
-        for cell in own:
-            if count_a[cell] or count_b[cell]:  # a cell is looked at once
-                p, q = count_a[cell] / a.size, count_b[cell] / b.size
-                total += (p * log2(2 * p / (p + q)) if p else 0.0) + (q * log2(2 * q / (p + q)) if q else 0.0)
-                count_a[cell] = count_b[cell] = 0
-    return max(0.0, total / 2)
+    for own in (reference, other):
+        for excerpt in own:
+            for i in range(begins[excerpt], begins[excerpt + 1]):
+                a, b = count_a[cell[i]], count_b[cell[i]]  # a cell is looked at once: then both are 0
+                count_a[cell[i]] = count_b[cell[i]] = 0
+                if a and b:
+                    p, q = a / size_a, b / size_b
+                    total += p * log2(2 * p / (p + q)) + q * log2(2 * q / (p + q))
+                elif a:
+                    total += a / size_a
+                elif b:
+                    total += b / size_b
+    return max(0.0, total / 2) if size_a and size_b else nan

@@ -16,6 +16,7 @@ import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numba import njit
 from numpy.typing import NDArray
 
 from dft_stats.build.events import Part, owned
@@ -86,7 +87,7 @@ class _Found:
     """One table, an n-gram order being one."""
 
     text: pa.LargeStringArray  # (kept,), rising
-    counts: Ints  # (kept, 6)
+    counts: Ints  # (6, kept)
     total: int  # of all rows, kept or not
     types: int
     spectrum: Mapping[int, int]  # count -> number of rows that were not kept
@@ -159,7 +160,7 @@ class _Room:
 
 def _find(name: str, parts: Sequence[Part], sources: Sequence[Source], keep: Keep, memory: int, room: _Room) -> _Found:
     """One table, sorted by text."""
-    chosen: list[tuple[NDArray[np.uint64], Ints]] = []
+    chosen: list[tuple[NDArray[np.uint64], Numbers]] = []
     spectrum: dict[int, int] = {}
     total = types = singles = 0
     for count, number in (pair for source in sources for pair in source.texts[name].left_out.tolist()):
@@ -169,9 +170,11 @@ def _find(name: str, parts: Sequence[Part], sources: Sequence[Source], keep: Kee
         singles += dropped
         total, types = total + int(counts[:, 0].sum()), types + len(counts)
         keeps = keep.keeps(name, counts) & ~_is_refused(name, parts, places, counts, keep)
-        chosen.append((places[keeps], counts[keeps].astype(np.int64, copy=False)))
-        _note(spectrum, counts[~keeps, 0])
-        room.take(name, int(keeps.sum()))
+        if len(sources) > 1 or not keeps.all():  # of several sources these are views, which keep what they are of
+            _note(spectrum, counts[~keeps, 0])
+            places, counts = places[keeps], counts[keeps]
+        chosen.append((places, counts))
+        room.take(name, len(places))
     if singles:
         spectrum[1] = spectrum.get(1, 0) + singles
         total, types = total + singles, types + singles
@@ -183,7 +186,17 @@ def _find(name: str, parts: Sequence[Part], sources: Sequence[Source], keep: Kee
         _note(spectrum, kept[~best, 0])
         place, kept = place[best], kept[best]
     text, order = sorted_by_text(parts, place, units)
-    return _Found(text, kept[order], total, types, spectrum)
+    return _Found(text, _columns(kept, order), total, types, spectrum)
+
+
+@njit(cache=True, nogil=True)
+def _columns(counts: Numbers, order: Ints) -> Ints:
+    """(6, rows): rows in an order, column by column."""
+    found = np.empty((len(COUNTS), order.size), np.int64)
+    for i in range(order.size):
+        for column in range(len(COUNTS)):
+            found[column, i] = counts[order[i], column]
+    return found
 
 
 def _units(name: str) -> int:
@@ -265,7 +278,7 @@ def _counts(statistic: Statistic, found: Mapping[str, _Found]) -> Counts:
     for name, rows in found.items():
         group = [int(name.partition("/")[2])] if "/" in name else []
         keys = [pa.repeat(pa.scalar(n, pa.int8()), len(rows.text)) for n in group]
-        numbers = [pa.array(column) for column in np.ascontiguousarray(rows.counts.T)]
+        numbers = [pa.array(column) for column in rows.counts]
         tables.append(pa.table([*keys, rows.text.cast(pa.string()), *numbers], schema=schema(statistic)))
         totals += [[*group, rows.total, rows.types]] if rows.types or not group else []
         spectrum += [[*group, *row] for row in sorted(rows.spectrum.items())]

@@ -37,8 +37,9 @@ def normalised(texts: Sequence[str], *, typography: str = "fold") -> tuple[Codes
     if hard.any():
         codes, begins = _codes([normalise(text, typography=typography) if hard[i] else text for i, text in enumerate(texts)])
     out, ends = np.empty(3 * len(codes) // 2 + 16, np.uint32), np.zeros(len(texts) + 1, np.int64)
-    spare = np.empty(max(int(np.diff(begins).max(initial=0)), 1), np.uint32)
-    _normalise(codes, begins, hard, typography == "fold", _TRAITS, _STRAIGHT, spare, out, ends)
+    longest = max(int(np.diff(begins).max(initial=0)), 1)
+    spare, breaks = np.empty(longest, np.uint32), np.empty(longest, np.int64)
+    _normalise(codes, begins, hard, typography == "fold", _TRAITS, _STRAIGHT, spare, breaks, out, ends)
     return out[: ends[-1]], ends
 
 
@@ -96,10 +97,14 @@ def _normalise(
     traits: Bytes,
     straight: Codes,
     spare: Codes,
+    breaks: Ints,
     out: Codes,
     ends: Ints,
 ) -> None:
-    """Normalise the texts that are not yet into `out`, one behind the other; `ends[i + 1]` is where text i ends. `spare`: for one text."""
+    """Normalise the texts that are not yet into `out`, one behind the other; `ends[i + 1]` is where text i ends.
+
+    `spare`, `breaks`: to work in, for one text.
+    """
     to = 0
     for text in range(is_done.size):
         if is_done[text]:
@@ -107,47 +112,45 @@ def _normalise(
                 out[to] = codes[i]
                 to += 1
         else:
-            size = _white_space(codes, begins[text], begins[text + 1], traits, spare)
-            _unwrap(spare, size, traits)
+            size, found = _white_space(codes, begins[text], begins[text + 1], traits, spare, breaks)
+            _unwrap(spare, size, breaks[:found], traits)
             to = _fold(spare, size, folds, traits, straight, out, to)
         ends[text + 1] = to
 
 
 @njit(cache=True, nogil=True)
-def _white_space(codes: Codes, begin: int, end: int, traits: Bytes, out: Codes) -> int:
-    """One space for each run of blanks, none at the ends of lines; every break a newline. Returns the size."""
-    to, spaced = 0, False
+def _white_space(codes: Codes, begin: int, end: int, traits: Bytes, out: Codes, breaks: Ints) -> tuple[int, int]:
+    """One space for each run of blanks, none at the ends of lines; every break a newline. Returns (size, how many `breaks` there are).
+
+    Blanks are no branch of their own: there are many, and where they stand cannot be foretold.
+    """
+    to, found, after_white = 0, 0, True
     for i in range(begin, end):
         code = codes[i]
         trait = traits[code]
-        if trait & _WHITE == 0:
-            if spaced:
-                if to and out[to - 1] != _NEWLINE:
-                    out[to] = _SPACE
-                    to += 1
-                spaced = False
-            out[to] = code
-            to += 1
-        elif trait & _BLANK:
-            spaced = True
-        else:
-            spaced = False
+        if trait & _BREAK:
+            to -= to > 0 and out[to - 1] == _SPACE
+            after_white = True
             if code != _RETURN or i + 1 == end or codes[i + 1] != _NEWLINE:
-                out[to] = _NEWLINE
-                to += 1
-    return to
+                out[to], breaks[found] = _NEWLINE, to
+                to, found = to + 1, found + 1
+        else:
+            is_blank = trait & _BLANK != 0
+            out[to] = _SPACE if is_blank else code
+            to += not (is_blank and after_white)
+            after_white = is_blank
+    return to - (to > 0 and out[to - 1] == _SPACE), found
 
 
 @njit(cache=True, nogil=True)
-def _unwrap(codes: Codes, size: int, traits: Bytes) -> None:
+def _unwrap(codes: Codes, size: int, breaks: Ints, traits: Bytes) -> None:
     """Soft newlines become spaces, as `dft_stats.text.unwrap` has it; no line has white space at its ends."""
     line = 0
-    for i in range(size):
-        if codes[i] == _NEWLINE:
-            length, line = i - line, i + 1
-            goes_on = SHORTEST_LINE <= length <= LONGEST_LINE and line < size and codes[line] != _NEWLINE
-            if goes_on and not _is_list_item(codes, line, size, traits):
-                codes[i] = _SPACE
+    for i in breaks:
+        length, line = i - line, i + 1
+        goes_on = SHORTEST_LINE <= length <= LONGEST_LINE and line < size and codes[line] != _NEWLINE
+        if goes_on and not _is_list_item(codes, line, size, traits):
+            codes[i] = _SPACE
 
 
 @njit(cache=True, nogil=True)
@@ -164,21 +167,21 @@ def _is_list_item(codes: Codes, i: int, size: int, traits: Bytes) -> bool:
 @njit(cache=True, nogil=True)
 def _fold(codes: Codes, size: int, folds: bool, traits: Bytes, straight: Codes, out: Codes, to: int) -> int:
     """Typography as `dft_stats.text.normalise` folds it, and a blank line for each run of newlines."""
-    first, i, broken = to, 0, False
+    first, i = to, 0
+    special = _BREAK | _FOLDED if folds else _BREAK
     while i < size:
         code = codes[i]
-        if code == _NEWLINE:
-            broken = True
-            i += 1
-            continue
-        if broken and to > first:
-            out[to] = out[to + 1] = _NEWLINE
-            to += 2
-        broken = False
-        if not folds or traits[code] & _FOLDED == 0:
+        if traits[code] & special == 0:
             out[to] = code
             to += 1
             i += 1
+            continue
+        if code == _NEWLINE:
+            while i < size and codes[i] == _NEWLINE:
+                i += 1
+            if to > first and i < size:
+                out[to] = out[to + 1] = _NEWLINE
+                to += 2
             continue
         plain = straight[code]
         if plain in (_QUOTE, _TICK):

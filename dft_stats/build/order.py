@@ -13,76 +13,81 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dft_stats.build.events import STREAM_FLAGS, Part
-from dft_stats.build.places import texts_at
+from dft_stats.build.places import Places, texts_at
 from dft_stats.build.radix import Ints
 from dft_stats.build.scan import SPACED
 
-Places = NDArray[np.uint64]  # part << 32 | unit of its stream
+Numbers = NDArray[np.uint64]  # of places: part << 32 | unit of its stream
 
 _32 = np.uint64(32)
-_UNITS_A_KEY, _BITS = 3, 21  # a unit of a key: its rank, above whether no space stands before it
 
 
-def spelt(parts: Sequence[Part], place: Places, units: int) -> pa.LargeStringArray:
-    """Texts that begin at places, in their order.
+def spelt(parts: Sequence[Part], place: Numbers, units: int, to: Ints | None = None) -> pa.LargeStringArray:
+    """Texts that begin at places.
 
     Args:
         parts: where they lie.
         place: (rows,); those that rise are read from end to end, others here and there.
         units: of each text, as `texts_at` takes them.
+        to: (rows,): which text each place becomes; their order is that of the places if None.
     """
     order, bounds = _by_part(parts, place)
-    found = [
-        texts_at(part.vocabulary, part.stream, place[order[bounds[i] : bounds[i + 1]]].astype(np.uint32), units)
-        for i, part in enumerate(parts)
-        if bounds[i] < bounds[i + 1]
-    ]
-    texts = pa.chunked_array(found, pa.large_string()).combine_chunks()
-    if len(found) < 2 or (order[1:] > order[:-1]).all():
-        return texts
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    return texts.take(pa.array(back))
+    whose = order if to is None else to[order]
+    bounded = zip(parts, map(slice, bounds[:-1], bounds[1:]), strict=True)
+    own = [Places(part.vocabulary, part.stream, place[order[rows]].astype(np.uint32), whose[rows]) for part, rows in bounded]
+    return texts_at([places for places in own if len(places.at)], len(place), units)
 
 
-def sorted_by_text(parts: Sequence[Part], place: Places, units: int) -> tuple[pa.LargeStringArray, Ints]:
+def sorted_by_text(parts: Sequence[Part], place: Numbers, units: int) -> tuple[pa.LargeStringArray, Ints]:
     """(texts, rising; row of each). Arguments as of `spelt`."""
-    order = np.argsort(place)
+    order = _order(place, int(place.max(initial=0)).bit_length())
     place = place[order]
-    texts = spelt(parts, place, units)
+    to = np.arange(len(place))
     if units > 1:
         ranked = _by_rank(parts, place, units)
-        texts, order = texts.take(pa.array(ranked)), order[ranked]
+        order, to[ranked] = order[ranked], np.arange(len(place))
+    texts = spelt(parts, place, units, to)
     exact = pl.Series(texts).arg_sort().to_numpy()
     if np.array_equal(exact, np.arange(len(exact))):
         return texts, order
     return texts.take(pa.array(exact)), order[exact]
 
 
-def _by_part(parts: Sequence[Part], place: Places) -> tuple[Ints, Ints]:
+def _order(values: NDArray[np.uint64], bits: int) -> Ints:
+    """Stable `np.argsort` of numbers of so many bits: where there is room for it each carries its index, for sorting numbers is faster."""
+    index_bits = len(values).bit_length()
+    if bits + index_bits > 64:
+        return np.argsort(values, kind="stable")
+    packed = (values << np.uint64(index_bits)) | np.arange(len(values), dtype=np.uint64)
+    packed.sort()
+    return (packed & np.uint64((1 << index_bits) - 1)).astype(np.int64)
+
+
+def _by_part(parts: Sequence[Part], place: Numbers) -> tuple[Ints, Ints]:
     """(rows by part, where the rows of each part begin (parts + 1,))."""
     owner = (place >> _32).astype(np.int64)
     order = np.argsort(owner, kind="stable") if len(parts) > 1 else np.arange(len(place))
     return order, np.searchsorted(owner[order], np.arange(len(parts) + 1))
 
 
-def _by_rank(parts: Sequence[Part], place: Places, units: int) -> Ints:
+def _by_rank(parts: Sequence[Part], place: Numbers, units: int) -> Ints:
     """Rows by the ranks of their units. `place`: rising."""
     bounds = np.searchsorted(place, np.arange(len(parts) + 1, dtype=np.uint64) << _32)
     own = [place[bounds[i] : bounds[i + 1]].astype(np.uint32) for i in range(len(parts))]
     used = [_used(part.stream, at, units, np.zeros(len(part.vocabulary), np.bool_)) for part, at in zip(parts, own, strict=True)]
     texts = pa.chunked_array([part.vocabulary.filter(pa.array(mask)) for part, mask in zip(parts, used, strict=True)], pa.large_string())
     ranks = pl.Series(texts).rank("dense").to_numpy().astype(np.uint64)
-    lost = np.uint64(max(0, int(ranks.max(initial=0)).bit_length() - _BITS + 1))  # of too many units the neighbours count as one
-    keys, begin = np.zeros((-(-units // _UNITS_A_KEY), len(place)), np.uint64), 0
+    bits = int(ranks.max(initial=0)).bit_length() + 1  # of a unit: its rank, above whether no space stands before it
+    units_a_key = max(1, (64 - len(place).bit_length()) // bits)
+    keys, begin = np.zeros((-(-units // units_a_key), len(place)), np.uint64), 0
     for i, part in enumerate(parts):
         of_type = np.zeros(len(part.vocabulary), np.uint64)
-        of_type[used[i]] = ranks[begin : begin + int(used[i].sum())] >> lost
+        of_type[used[i]] = ranks[begin : begin + int(used[i].sum())]
         begin += int(used[i].sum())
-        _write_keys(part.stream, own[i], units, of_type, keys[:, bounds[i] : bounds[i + 1]])
-    found = np.argsort(keys[-1])
+        _write_keys(part.stream, own[i], units, of_type, units_a_key, bits, keys[:, bounds[i] : bounds[i + 1]])
+    found = _order(keys[-1], units_a_key * bits)
     for key in keys[-2::-1]:
-        found = found[np.argsort(key[found], kind="stable")]
+        found = found[_order(key[found], units_a_key * bits)]
     return found
 
 
@@ -96,11 +101,17 @@ def _used(stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int, used: 
 
 @njit(cache=True, nogil=True)
 def _write_keys(
-    stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int, ranks: NDArray[np.uint64], keys: NDArray[np.uint64]
+    stream: NDArray[np.uint32],
+    at: NDArray[np.uint32],
+    units: int,
+    ranks: NDArray[np.uint64],
+    units_a_key: int,
+    bits: int,
+    keys: NDArray[np.uint64],
 ) -> None:
     for row in range(at.size):
         for i in range(units):
             unit = stream[np.int64(at[row]) + i]
             unspaced = np.uint64(i > 0 and not unit & SPACED)
-            key = keys[i // _UNITS_A_KEY, row] << np.uint64(_BITS)
-            keys[i // _UNITS_A_KEY, row] = key | (unspaced << np.uint64(_BITS - 1)) | ranks[unit >> STREAM_FLAGS]
+            key = keys[i // units_a_key, row] << np.uint64(bits)
+            keys[i // units_a_key, row] = key | (unspaced << np.uint64(bits - 1)) | ranks[unit >> STREAM_FLAGS]

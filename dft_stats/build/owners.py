@@ -76,7 +76,7 @@ def _units(part: Part) -> Units:
 
 
 def _texts(units: Units, names: Collection[str], longest: int) -> Iterator[tuple[str, Hashes, NDArray[np.bool_]]]:
-    for n, hashes, counted in ngrams(units, longest):
+    for n, hashes, counted, _ in ngrams(units, longest):
         name = TOKEN_FREQUENCY.name if n == 1 else f"{NGRAM_FREQUENCY.name}/{n}"
         if name in names:
             yield name, hashes, counted

@@ -1,5 +1,8 @@
 """Places of a part spelt out: the texts of its units, n-grams and stretches."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import pyarrow as pa
 from numba import njit
@@ -17,23 +20,39 @@ Ints = NDArray[np.int64]
 assert PARAGRAPH == "\n\n"
 
 
-def texts_at(vocabulary: pa.LargeStringArray, stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int) -> pa.LargeStringArray:
+class Places(NamedTuple):
+    """Where texts begin in a part."""
+
+    vocabulary: pa.LargeStringArray  # (types,)
+    stream: NDArray[np.uint32]  # (units,), see `events.Part`
+    at: NDArray[np.uint32]  # (places,): first unit of each; those that rise are read from end to end, others here and there
+    to: Ints  # (places,): which of all texts each is
+
+
+def texts_at(places: Sequence[Places], texts: int, units: int) -> pa.LargeStringArray:
     """Texts of `units` units each, or of the `STRETCH` that begins there.
 
     Args:
-        vocabulary: (types,).
-        stream: (units,), see `events.Part`.
-        at: (texts,): first unit of each.
-        units: how many units a text has.
+        places: of so many `texts`, in one part or in several.
+        texts: how many there are.
+        units: of a text.
     """
-    _, offsets, data = vocabulary.buffers()
-    starts = np.frombuffer(offsets, np.int64)[vocabulary.offset : vocabulary.offset + len(vocabulary) + 1]
-    letters = np.frombuffer(data or b"", np.uint8)
-    ends = np.zeros(len(at) + 1, np.int64)
-    _measure(starts, stream, at, units, ends)
-    spelt = np.empty(ends[-1], np.uint8)
-    _write(starts, letters, stream, at, units, ends, spelt)
-    return pa.LargeStringArray.from_buffers(len(at), pa.py_buffer(ends), pa.py_buffer(spelt))
+    ends = np.zeros(texts + 1, np.int64)
+    read = [
+        (
+            np.frombuffer(own.vocabulary.buffers()[1], np.int64)[own.vocabulary.offset : own.vocabulary.offset + len(own.vocabulary) + 1],
+            np.frombuffer(own.vocabulary.buffers()[2] or b"", np.uint8),
+            *own[1:],
+        )
+        for own in places
+    ]
+    for starts, _, stream, at, to in read:
+        _measure(starts, stream, at, units, to, ends[1:])
+    np.cumsum(ends, out=ends)
+    letters = np.empty(ends[-1], np.uint8)
+    for starts, data, stream, at, to in read:
+        _write(starts, data, stream, at, units, to, ends, letters)
+    return pa.LargeStringArray.from_buffers(texts, pa.py_buffer(ends), pa.py_buffer(letters))
 
 
 @njit(cache=True, nogil=True)
@@ -44,7 +63,7 @@ def _goes_on(stream: NDArray[np.uint32], i: int, first: int, units: int) -> bool
 
 
 @njit(cache=True, nogil=True)
-def _measure(starts: Ints, stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int, ends: Ints) -> None:
+def _measure(starts: Ints, stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int, to: Ints, sizes: Ints) -> None:
     for row in range(at.size):
         first = i = np.int64(at[row])
         size = 0
@@ -55,23 +74,25 @@ def _measure(starts: Ints, stream: NDArray[np.uint32], at: NDArray[np.uint32], u
             i += 1
         if not units and i < stream.size and stream[i] & BROKEN and not stream[i] & OPENS:
             size += 2
-        ends[row + 1] = ends[row] + size
+        sizes[to[row]] = size
 
 
 @njit(cache=True, nogil=True)
-def _write(starts: Ints, letters: Bytes, stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int, ends: Ints, spelt: Bytes) -> None:
+def _write(
+    starts: Ints, data: Bytes, stream: NDArray[np.uint32], at: NDArray[np.uint32], units: int, to: Ints, ends: Ints, letters: Bytes
+) -> None:
     for row in range(at.size):
         first = i = np.int64(at[row])
-        to = ends[row]
+        place, end = ends[to[row]], ends[to[row] + 1]
         while _goes_on(stream, i, first, units):
             if stream[i] & SPACED and (i > first or not units):
-                spelt[to] = 32
-                to += 1
+                letters[place] = 32
+                place += 1
             type_ = np.int64(stream[i] >> STREAM_FLAGS)
             for j in range(starts[type_], starts[type_ + 1]):
-                spelt[to] = letters[j]
-                to += 1
+                letters[place] = data[j]
+                place += 1
             i += 1
-        while to < ends[row + 1]:
-            spelt[to] = 10
-            to += 1
+        while place < end:
+            letters[place] = 10
+            place += 1

@@ -25,7 +25,7 @@ _JOINS[ord(".")] = _PERIOD
 _JOINS[[ord(c) for c in DIGIT_JOINERS]] = _DIGIT_JOINER
 
 
-_GROUP = 1 << 18  # characters that are looked at together: their codes stay in the cache
+_GROUP = 1 << 15  # characters that are looked at together: their codes stay in the cache
 
 
 def scan(texts: Sequence[str], *, typography: str = "fold") -> tuple[NDArray[np.int32], NDArray[np.uint8], pa.LargeStringArray]:
@@ -38,10 +38,10 @@ def scan(texts: Sequence[str], *, typography: str = "fold") -> tuple[NDArray[np.
         codes, begins = normalised(group, typography=typography)
         if units + len(codes) > len(ids):
             ids, flags = (np.concatenate([array, np.empty(len(array) // 2 + len(codes), array.dtype)]) for array in (ids, flags))
-        while (found := _scan(codes, begins, _KINDS, _JOINS, ids, flags, units, known, letters, *table.arrays))[0] < 0:
-            if found[0] == _UNSEEN:
-                _learn(codes)
-            table = table.resized(known, 4 if found[0] == _FULL else 1)
+        if not _are_known(codes, _KINDS):
+            _learn(codes)
+        while (found := _scan(codes, begins, _KINDS, _JOINS, ids, flags, units, known, letters, *table.arrays))[0] == _FULL:
+            table = table.four_times(known)
         units, known, letters = found
     offsets = table.ends[: known + 1]
     return ids[:units], flags[:units], pa.LargeStringArray.from_buffers(known, pa.py_buffer(offsets), pa.py_buffer(table.letters))
@@ -60,6 +60,14 @@ def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
         yield group
 
 
+@njit(cache=True, nogil=True)
+def _are_known(codes: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> bool:
+    largest = np.uint8(0)
+    for code in codes:
+        largest = max(largest, kinds[code])
+    return largest != _UNKNOWN
+
+
 def _learn(codes: NDArray[np.uint32]) -> None:
     fresh = codes[_KINDS[codes] == _UNKNOWN]
     for code in set(fresh.tolist()):
@@ -71,40 +79,40 @@ class _Table:
     """Types by the numbers of their texts: open addressing. A type is one more than its index where 0 says that a slot is free."""
 
     capacity: int  # a power of 2, four times the types that fit
-    slots: Hashes = field(init=False)
-    owners: NDArray[np.int32] = field(init=False)
+    slots: Hashes = field(init=False)  # (capacity, 2): number and type, looked up together
     ends: NDArray[np.int64] = field(init=False)  # (types + 1,): of their letters
     letters: NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.slots, self.owners = np.zeros(self.capacity, np.uint64), np.zeros(self.capacity, np.int32)
+        self.slots = np.zeros((self.capacity, 2), np.uint64)
         self.ends, self.letters = np.zeros(self.capacity // 4 + 1, np.int64), np.empty(8 * self.capacity, np.uint8)
 
     @property
-    def arrays(self) -> tuple[Hashes, NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
+    def arrays(self) -> tuple[Hashes, NDArray[np.int64], NDArray[np.uint8]]:
         """As the kernel takes them."""
-        return self.slots, self.owners, self.ends, self.letters
+        return self.slots, self.ends, self.letters
 
-    def resized(self, known: int, times: int) -> "_Table":
+    def four_times(self, known: int) -> "_Table":
         """So many times as large, with the first `known` types."""
-        made = _Table(times * self.capacity)
+        made = _Table(4 * self.capacity)
         made.ends[: known + 1] = self.ends[: known + 1]
         made.letters[: self.ends[known]] = self.letters[: self.ends[known]]
-        chosen = (self.owners > 0) & (self.owners <= known)
-        _enter(self.slots[chosen], self.owners[chosen], made.slots, made.owners)
+        _enter(self.slots, known, made.slots)
         return made
 
 
 @njit(cache=True, nogil=True)
-def _enter(numbers: Hashes, types: NDArray[np.int32], slots: Hashes, owners: NDArray[np.int32]) -> None:
-    for i in range(numbers.size):
-        place = np.int64((numbers[i] ^ (numbers[i] >> np.uint64(32))) & np.uint64(slots.size - 1))
-        while owners[place]:
-            place = (place + 1) & (slots.size - 1)
-        slots[place], owners[place] = numbers[i], types[i]
+def _enter(slots: Hashes, known: int, larger: Hashes) -> None:
+    for i in range(len(slots)):
+        number, type_ = slots[i]
+        if 0 < type_ <= known:
+            place = np.int64((number ^ (number >> np.uint64(32))) & np.uint64(len(larger) - 1))
+            while larger[place, 1]:
+                place = (place + 1) & (len(larger) - 1)
+            larger[place, 0], larger[place, 1] = number, type_
 
 
-_FULL, _UNSEEN = -1, -2
+_FULL = -1
 
 
 @njit(cache=True, nogil=True)
@@ -119,23 +127,20 @@ def _scan(
     types: int,
     used: int,
     slots: Hashes,
-    owners: NDArray[np.int32],
     ends: NDArray[np.int64],
     letters: NDArray[np.uint8],
 ) -> tuple[int, int, int]:
     """Go on behind `found` units, `types` types and `used` letters; returns these three.
 
-    Or `_FULL` if the table is, `_UNSEEN` if the kind of a character is not known yet.
+    Or `_FULL` if the table is.
     """
-    capacity = slots.size
+    capacity = len(slots)
     for document in range(begins.size - 1):
         i, behind = begins[document], begins[document + 1]
         flag = BROKEN | OPENS
         while i < behind:
             code = codes[i]
             kind = kinds[code]
-            if kind == _UNKNOWN:
-                return _UNSEEN, 0, 0
             if kind in (SPACE, NEWLINE):
                 if kind == NEWLINE:
                     flag |= BROKEN
@@ -177,16 +182,16 @@ def _scan(
                     code = codes[i]
                     kind = kinds[code]
             place = np.int64((number ^ (number >> np.uint64(32))) & np.uint64(capacity - 1))
-            while owners[place] and slots[place] != number:
+            while slots[place, 1] and slots[place, 0] != number:
                 place = (place + 1) & (capacity - 1)
-            if not owners[place]:
+            if not slots[place, 1]:
                 if types + 1 >= ends.size or used + 4 * (i - begin) > letters.size:
                     return _FULL, 0, 0
                 for j in range(begin, i):
                     used = write_utf8(letters, used, codes[j])
                 types += 1
-                slots[place], owners[place], ends[types] = number, types, used
-            ids[found], flags[found] = owners[place] - 1, flag
+                slots[place, 0], slots[place, 1], ends[types] = number, types, used
+            ids[found], flags[found] = np.int64(slots[place, 1]) - 1, flag
             found += 1
             flag = 0
     return found, types, used

@@ -369,10 +369,11 @@ def _cut(
         for j in range(i + 1, min(i + LONGEST, size)):
             number = feed_byte(number, lower[codes[begin + j]])
             place = place_of(slots, _finish(number))
-            if slots[place]:
-                cost = best[i] + COST - log2(counts[place] + 1)
-                if cost < best[j + 1]:
-                    best[j + 1], back[j + 1] = cost, i
+            if not slots[place]:
+                break  # nor is a longer piece known: of a known one its beginning is
+            cost = best[i] + COST - log2(counts[place] + 1)
+            if cost < best[j + 1]:
+                best[j + 1], back[j + 1] = cost, i
         if best[i] + COST < best[i + 1]:
             best[i + 1], back[i + 1] = best[i] + COST, i
     number_of_pieces, i = 0, size

@@ -137,10 +137,10 @@ def tally(
         _scatter(hashes, counted, _EACH if at is None else at, windows.of_unit, *digit, first, pairs, own)
         sort_parts(pairs, own, bits)
         found = pairs[: own[-1]]
-        repeated, singles = _runs(found)
-        key, unit = buffers.take((repeated,), np.uint64), buffers.take((repeated,), np.uint32)
-        counts, room = buffers.take((repeated, len(COUNTS)), dtype), np.empty(len(found) // _FEW, np.int64)
-        rows, left_out, fits = _add_up(found, windows.facts, *least, key, unit, counts, few, room)
+        most = _repeated(found) if max(least) == 1 else len(found) // max(least)  # rows; what is not needed is never touched
+        key, unit = buffers.take((most,), np.uint64), buffers.take((most,), np.uint32)
+        counts, room = buffers.take((most, len(COUNTS)), dtype), np.empty(len(found) // _FEW, np.int64)
+        rows, singles, left_out, fits = _add_up(found, windows.facts, *least, key, unit, counts, few, room)
         if not fits:
             return tally(hashes, counted, windows, buffers, at=at, single=single, least=least, dtype=np.int64)
         if single is not None:
@@ -265,15 +265,12 @@ def _add_up_types(
 
 
 @njit(cache=True, nogil=True)
-def _runs(pairs: Pairs) -> tuple[int, int]:
-    """How many keys occur more than once, and how many once."""
-    repeated = singles = 0
-    for i in range(len(pairs)):
-        if i == 0 or pairs[i, 0] != pairs[i - 1, 0]:
-            is_single = i + 1 == len(pairs) or pairs[i + 1, 0] != pairs[i, 0]
-            singles += is_single
-            repeated += not is_single
-    return repeated, singles
+def _repeated(pairs: Pairs) -> int:
+    """How many keys occur more than once."""
+    found = 0
+    for i in range(1, len(pairs)):
+        found += pairs[i, 0] == pairs[i - 1, 0] and (i == 1 or pairs[i - 2, 0] != pairs[i, 0])
+    return found
 
 
 @njit(cache=True, nogil=True)
@@ -287,20 +284,31 @@ def _add_up(
     out: Ints,
     few: Ints,
     many: Ints,
-) -> tuple[int, int, bool]:
+) -> tuple[int, int, int, bool]:
     """Rows of keys that occur more than once go to `out_*`; the others move to the front of `pairs`.
 
-    A row of less than the least is counted in `few` by its count, or its count is written to `many`. Returns the numbers of rows and of
-    counts in `many`, and whether all moments fit into `out`.
+    A row of less than the least is counted in `few` by its count, or its count is written to `many`. Returns the numbers of rows, of keys
+    that occur once, and of counts in `many`, and whether all moments fit into `out`.
     """
     events, fits = len(pairs), True
+    least = max(least_documents, least_count)
     i = rows = singles = left_out = 0
     while i < events:
-        own = pairs[i, 0]
-        if i + 1 == events or pairs[i + 1, 0] != own:
+        own, behind = pairs[i, 0], i + 1
+        while behind < events and pairs[behind, 0] == own:
+            behind += 1
+        if behind == i + 1:
             pairs[singles, 0], pairs[singles, 1] = own, pairs[i, 1]
             singles += 1
-            i += 1
+            i = behind
+            continue
+        if behind - i < least:  # no look at its places
+            if behind - i < few.size:
+                few[behind - i] += 1
+            else:
+                many[left_out] = behind - i
+                left_out += 1
+            i = behind
             continue
         window = np.int64(pairs[i, 1] >> _32)
         wide, text, small_words, large_words = (
@@ -309,11 +317,11 @@ def _add_up(
             facts[window, WORDS],
             facts[window, LARGE_WORDS],
         )
-        count, documents, in_window, in_wide = 0, 1, 0, 0
+        count, documents, in_window, in_wide = behind - i, 1, 0, 0
         square = cross = wide_square = wide_cross = 0
         out_key[rows], out_unit[rows] = own, np.uint32(pairs[i, 1] & _LOW)
-        while i < events and pairs[i, 0] == own:
-            here = np.int64(pairs[i, 1] >> _32)
+        for event in range(i, behind):
+            here = np.int64(pairs[event, 1] >> _32)
             if here != window:
                 square += in_window * in_window
                 cross += in_window * small_words
@@ -325,9 +333,8 @@ def _add_up(
                 window, small_words, in_window = here, facts[here, WORDS], 0
             in_window += 1
             in_wide += 1
-            count += 1
-            i += 1
-        if documents < least_documents or count < least_count:
+        i = behind
+        if documents < least_documents:
             if count < few.size:
                 few[count] += 1
             else:
@@ -340,7 +347,7 @@ def _add_up(
         out[rows, 4], out[rows, 5] = wide_square, wide_cross
         fits &= max(wide_square, wide_cross) < _MOST or out.itemsize == 8
         rows += 1
-    return rows, left_out, fits
+    return rows, singles, left_out, fits
 
 
 @njit(cache=True, nogil=True)
