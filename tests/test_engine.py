@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dft_stats.build.engine import LEAST_MEMORY, count_corpus
+from dft_stats.build.events import Part
+from dft_stats.build.job import Job
 from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED, scan
 from dft_stats.build.shapes import flags_of
 from dft_stats.build.stale import drop_stale_kernels
+from dft_stats.build.threads import threads
 from dft_stats.build.units import read_units
 from dft_stats.counts import Counts, count, exposure, prune
 from dft_stats.demo.documents import documentation_texts
@@ -146,6 +150,32 @@ def test_real_documents_are_counted_as_the_reference_counts_them() -> None:
 def test_processes_do_not_matter() -> None:
     corpus = prose(40)
     assert_equal(count_corpus([corpus[:10], corpus[10:11], corpus[11:]], workers=2), corpus)
+
+
+@given(corpora, st.integers(2, 4), st.sampled_from([(1, 1), (2, 1), (1, 3)]))
+def test_threads_do_not_matter(corpus: list[str], number: int, least: tuple[int, int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:  # as many parts, and stretches of them, as a large corpus has
+        patch.setattr("dft_stats.build.radix._PART", 4)
+        patch.setattr("dft_stats.build.tally._AT_ONCE", 16)
+        with threads(number) as hands:
+            assert_same(Job().count(corpus, least=least, threads=hands), Job().count(corpus, least=least))
+
+
+def test_threads_do_not_matter_to_real_documents() -> None:
+    corpus = sorted(documentation_texts(), key=len)[:60]
+    with threads(3) as hands:
+        assert_same(Job().count(corpus, threads=hands), Job().count(corpus))
+
+
+def assert_same(found: Part, expected: Part) -> None:
+    assert found.exposure == expected.exposure
+    assert found.vocabulary.equals(expected.vocabulary)
+    assert np.array_equal(found.stream, expected.stream)
+    assert {name: table.equals(expected.numbers[name]) for name, table in found.numbers.items()} == dict.fromkeys(expected.numbers, True)
+    assert found.texts.keys() == expected.texts.keys()
+    for name, rows in found.texts.items():
+        for field in fields(rows):
+            assert np.array_equal(getattr(rows, field.name), getattr(expected.texts[name], field.name)), (name, field.name)
 
 
 def test_another_segmenter() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dft_stats.build.features import features_of
-from dft_stats.build.floor import discrepancies_of, draw, human_floor, read_events
+from dft_stats.build.floor import discrepancies_of, draw, human_floor, read_events, room_of
 from dft_stats.build.sample import EXCERPT_WORDS, EXCERPTS_A_DOCUMENT, Sample, excerpts
 from dft_stats.compare import discrepancies
 from dft_stats.counts import COUNTS, Counts, count, of_table, prune, schema
@@ -122,7 +122,7 @@ def test_discrepancies_are_those_of_the_counts(least: int) -> None:
     events = read_events(texts, kept, RULE, "fold")
     a, b = np.array([0, 3, 9, 4, 11]), np.array([1, 2, 8, 21, 20])
     sides = [{name: pooled(table, kept[name]) for name, table in counted([texts[i] for i in side]).items()} for side in (a, b)]
-    expected, found = discrepancies(*sides), discrepancies_of(events, a, b)
+    expected, found = discrepancies(*sides), discrepancies_of(events, a, b, room_of(events))
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-12), name

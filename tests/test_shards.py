@@ -31,6 +31,8 @@ from tests.prose import documents as prose
 
 SMALL = 5_000
 """Bytes of a shard in these tests."""
+NOT_AT_ONE_GO = "from dft_stats.build.job import Job; from dft_stats.cli import main; Job.characters_at_once = lambda job, **_: 1"
+"""For a program: count even a small corpus in shards, in processes."""
 
 
 @pytest.fixture
@@ -62,10 +64,8 @@ def build_command(corpus: Path, out: Path, *more: str) -> list[str]:
 
 
 def run(*arguments: Any) -> "subprocess.Popen[str]":
-    """The command line in a process of its own, with shards as small as those of these tests."""
-    program = (
-        f"import sys, dft_stats.build.shards as s; s.SHARD_BYTES = {SMALL}; from dft_stats.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
+    """The command line in a process of its own, with shards as small as those of these tests, and nothing counted at one go."""
+    program = f"import sys, dft_stats.build.shards as s; s.SHARD_BYTES = {SMALL}; {NOT_AT_ONE_GO}; sys.exit(main(sys.argv[1:]))"
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -84,6 +84,10 @@ def test_the_result_depends_on_no_way_of_counting(corpus: Path, tmp_path: Path, 
     expected = hashes(build(corpus, privacy="none", out=tmp_path / "one", name="x", text_column="text", min_documents=2))
     again = hashes(build(files[::-1], privacy="none", out=tmp_path / "two", name="x", text_column="text", min_documents=2, workers=2))
     assert again == expected
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "characters_at_once", lambda job, **_: 1)
+        processes = build(files, privacy="none", out=tmp_path / "processes", name="x", text_column="text", min_documents=2, workers=2)
+    assert hashes(processes) == expected
     monkeypatch.setattr("dft_stats.build.shards.SHARD_BYTES", 10**9)
     assert hashes(build(corpus, privacy="none", out=tmp_path / "three", name="x", text_column="text", min_documents=2)) == expected
     texts = [text for shard in shards_of(corpus) for batch in shard.batches("text", 10**6, Faults()) for text in batch]
@@ -198,7 +202,7 @@ def test_a_disk_that_is_full_is_said(corpus: Path, tmp_path: Path) -> None:
     program = (
         "import resource, sys, dft_stats.build.shards as s; s.SHARD_BYTES = 5000\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
-        "from dft_stats.cli import main; sys.exit(main(sys.argv[1:]))"
+        f"{NOT_AT_ONE_GO}; sys.exit(main(sys.argv[1:]))"
     )
     command = build_command(corpus, tmp_path / "out", "--workers", "2")
     found = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=False)

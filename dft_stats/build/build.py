@@ -4,7 +4,6 @@ import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from dft_stats.build.noisy import LONGEST, noisy
 from dft_stats.build.privacy import asked, budget_of, said_of_names
 from dft_stats.build.settings import as_bytes, checked_forget, parts_beside, resolve_segmenter, runner_of, tokenizer_text
 from dft_stats.build.shards import Shard, Texts, plan
+from dft_stats.build.threads import threads
 from dft_stats.build.tokens import opened
 from dft_stats.build.withheld import withheld
 from dft_stats.document_embedding import STORED
@@ -207,10 +207,10 @@ def build(
     for fault, (number, first) in faults.found.items():
         tell(f"left out: {fault}: {number:,} (the first: {first})")
 
-    with ThreadPoolExecutor(workers) as pool:
-        drawn = pool.submit(human_floor, sample.excerpts(), counted.counts, job.segmenter, typography=typography, progress=tell)
-        features = pool.submit(features_of, sample.documents(), job.segmenter, typography=typography).result()
-        floor = drawn.result()
+    with threads(workers) as hands:
+        described = hands.start(features_of, sample.documents(), job.segmenter, typography=typography)
+        floor = human_floor(sample.excerpts(), counted.counts, job.segmenter, typography=typography, progress=tell, threads=hands)
+        features = described()
     means: dict[str, Any] = {}
     if private.floor:  # the sample does not know whose a document is, so that a mean over groups of them cannot be promised
         means = {STORED: [] if private.group_column is not None else stored_embeddings(features)}

@@ -25,6 +25,7 @@ from dft_stats.build.parts import SAMPLE, SHARD, part_folders, read_part, rows_o
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.sums import Source
+from dft_stats.build.threads import threads
 from dft_stats.build.token_sums import with_tokens
 from dft_stats.errors import CorpusError
 from dft_stats.masking import Masks
@@ -166,14 +167,15 @@ def count_shards(
             if is_alone:
                 adding.result()
 
-    if workers == 1 and run is run_here and not keep_parts and keep.forget is None and not folder.exists():
+    is_threaded = workers == 1 or job.is_threaded
+    if is_threaded and run is run_here and not keep_parts and keep.forget is None and not folder.exists():
         most, waiting = job.characters_at_once(drops_singles=keep.drops_singles), list[Shard | Texts]()
         for shard in passing:
             waiting.append(shard)
             if (len(waiting) > 1 and isinstance(shard, Texts)) or sum(shard.size for shard in waiting) > most:
                 break
         else:
-            found = _in_memory(waiting, job, keep)
+            found = _in_memory(waiting, job, keep, workers)
             if found is not None:
                 counted, characters = len(waiting), found[3]
                 tell()
@@ -228,7 +230,7 @@ def count_corpus(
         return count_shards(shards, job, Path(folder), keep=keep, workers=workers, progress=progress)[0]
 
 
-def _in_memory(shards: Sequence[Shard | Texts], job: Job, keep: Keep) -> tuple[Counted, Sample, Faults, int] | None:
+def _in_memory(shards: Sequence[Shard | Texts], job: Job, keep: Keep, workers: int) -> tuple[Counted, Sample, Faults, int] | None:
     """A corpus of one batch, and its characters; None if there are more."""
     faults, sample = job.faults(), Sample()
     texts: list[str] = []
@@ -240,13 +242,15 @@ def _in_memory(shards: Sequence[Shard | Texts], job: Job, keep: Keep) -> tuple[C
             if characters > job.characters_at_once(drops_singles=keep.drops_singles) and len(texts) > 1:
                 return None
     read = job.read(texts)
-    sample.add(read.texts)
-    part = job.count(read, least=(keep.min_documents, keep.min_count))
-    return _counted([part], [Source(part.texts, 0)], [], job, keep), sample, faults, characters
+    with threads(workers) as hands:
+        sampled = hands.start(sample.add, read.texts)
+        part = job.count(read, least=(keep.min_documents, keep.min_count), threads=hands)
+        sampled()
+    return _counted([part], [Source(part.texts, 0)], [], job, keep, workers), sample, faults, characters
 
 
 def _added_up(
-    folder: Path, groups: Sequence[Sequence[str]], rest: Sequence[str], job: Job, keep: Keep, threads: int
+    folder: Path, groups: Sequence[Sequence[str]], rest: Sequence[str], job: Job, keep: Keep, workers: int
 ) -> tuple[Counted, Sample, Faults]:
     """Groups, and shards that are in none. What is in a group is read as its rows and as the other tables of its members."""
     sample, faults = Sample(), Faults()
@@ -270,13 +274,13 @@ def _added_up(
     if not folders:
         part = job.count([])
         return _counted([part], [Source(part.texts, 0)], [], job, keep), sample, faults
-    counted = _counted([read_part(part) for part in folders], sources, folders, job, keep, threads)
+    counted = _counted([read_part(part) for part in folders], sources, folders, job, keep, workers)
     # A row that is kept was not forgotten in one of them.
     return replace(counted, undercount=max(0, len(groups) + bool(rest) - 1)), sample, faults
 
 
-def _counted(parts: Sequence[Part], sources: Sequence[Source], folders: Sequence[Path], job: Job, keep: Keep, threads: int = 1) -> Counted:
-    counted = add_up(parts, sources, folders, keep, job.memory, threads=threads)
+def _counted(parts: Sequence[Part], sources: Sequence[Source], folders: Sequence[Path], job: Job, keep: Keep, workers: int = 1) -> Counted:
+    counted = add_up(parts, sources, folders, keep, job.memory, threads=workers)
     return with_tokens(counted, parts, folders, keep, job.memory) if job.tokenizer is not None else counted
 
 

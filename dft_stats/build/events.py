@@ -1,6 +1,6 @@
 """The definitions in `dft_stats.statistics` as events for `tally`: from the units of a batch to its part of a profile."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dft_stats.build.hashing import Hashes, feed_byte, hash_texts, mix, unmix
 from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED
 from dft_stats.build.tally import Buffers, Rows, tally, tally_types
+from dft_stats.build.threads import ALONE, Threads
 from dft_stats.build.units import Units
 from dft_stats.build.windows import Windows, exposure, read_windows
 from dft_stats.counts import COUNTS, Exposure, schema
@@ -55,6 +56,7 @@ def count_units(
     buffers: Buffers | None = None,
     with_owners: bool = False,
     owners: NDArray[np.int64] | None = None,
+    threads: Threads = ALONE,
 ) -> Part:
     """Count everything in a batch.
 
@@ -65,22 +67,15 @@ def count_units(
         buffers: to work in. The rows of the part lie there until they are used again.
         with_owners: say who has which rows of numbers, too.
         owners: (documents with a unit,), whose each is; None: each document is its own.
+        threads: to count with.
     """
     windows, buffers = read_windows(units), buffers or Buffers()
     buffers.reset(_BYTES_A_UNIT * len(units.id))
-    numbers = {}
-    for statistic, blocks, names in number_blocks(units, windows):
-        numbers[statistic.name] = rows_of(statistic, blocks, windows, names)
-        if with_owners:
-            numbers[owned(statistic.name)] = owners_of_rows(statistic, blocks, windows, names, owners)
-    return Part(
-        exposure(units, windows),
-        units.vocabulary,
-        _stream(units.id, units.flags),
-        _texts(units, windows, buffers, max_order, least),
-        numbers,
-        owners,
-    )
+    numbers = [threads.start(_numbers, *own, units, windows, owners, with_owners=with_owners) for own in _NUMBERS]
+    stream = threads.start(_stream, units.id, units.flags)
+    texts = _texts(units, windows, buffers, max_order, least, threads)
+    tables = {name: table for own in numbers for name, table in own().items()}
+    return Part(exposure(units, windows), units.vocabulary, stream(), texts, tables, owners)
 
 
 @njit(cache=True, nogil=True)
@@ -97,16 +92,18 @@ def _stream(ids: NDArray[np.int32], flags: NDArray[np.uint8]) -> NDArray[np.uint
 _BYTES_A_UNIT = 7 * 32  # of rows: a key that occurs twice takes 60 bytes, one that occurs once 16
 
 
-def _texts(units: Units, windows: Windows, buffers: Buffers, max_order: int, least: tuple[int, int]) -> dict[str, Rows]:
+def _texts(
+    units: Units, windows: Windows, buffers: Buffers, max_order: int, least: tuple[int, int], threads: Threads = ALONE
+) -> dict[str, Rows]:
     single = np.zeros(len(units.id), np.bool_)
     found = {TOKEN_FREQUENCY.name: _types(units, windows, single)}
     drops = max(least) > 1  # then an n-gram is not looked at where the (n - 1)-gram that it begins or ends with occurs once
-    for n, hashes, counted, once in ngrams(units, max_order, single if drops else None):
+    for n, hashes, counted, once in ngrams(units, max_order, single if drops else None, threads):
         if n > 1:
-            rows = tally(hashes, counted, windows, buffers, single=single if drops else None, least=least)
+            rows = tally(hashes, counted, windows, buffers, single=single if drops else None, least=least, threads=threads)
             more = [[1, once]] if once else rows.left_out[:0]
             found[f"{NGRAM_FREQUENCY.name}/{n}"] = replace(rows, left_out=np.concatenate([rows.left_out, more]))
-    found[SURFACE.name] = tally(*stretches(units, hashes, counted), windows, buffers)
+    found[SURFACE.name] = tally(*stretches(units, hashes, counted), windows, buffers, threads=threads)
     return found
 
 
@@ -130,7 +127,9 @@ def _types(units: Units, windows: Windows, single: NDArray[np.bool_]) -> Rows:
     return Rows(keys[many], unit[many].astype(np.uint32), counts[many], keys[once], unit[once].astype(np.uint32), words)
 
 
-def ngrams(units: Units, max_order: int, single: NDArray[np.bool_] | None = None) -> Iterator[tuple[int, Hashes, NDArray[np.bool_], int]]:
+def ngrams(
+    units: Units, max_order: int, single: NDArray[np.bool_] | None = None, threads: Threads = ALONE
+) -> Iterator[tuple[int, Hashes, NDArray[np.bool_], int]]:
     """(n, number of the n-gram that begins with each unit, whether there is one that may occur twice, how many cannot), for n = 1 and up.
 
     Args:
@@ -138,16 +137,22 @@ def ngrams(units: Units, max_order: int, single: NDArray[np.bool_] | None = None
         max_order: the last n.
         single: (units,), set where the n-gram of the n before is known to occur once; if None, all may occur twice. Of longer n-grams it
             then says what follows from shorter ones.
+        threads: each takes a stretch of the units.
 
     The arrays are used again.
     """
     hashes, counted = units.numbers[units.id], np.ones(len(units.id), np.bool_)
     yield 1, hashes, counted, 0
     repeats = counted if single is None else np.empty_like(counted)
-    none, numbers = np.empty(0, np.bool_), _spaced(units)
+    is_single, numbers, cuts = np.empty(0, np.bool_) if single is None else single, _spaced(units), threads.cuts(len(units.id))
     for n in range(2, max_order + 1):
-        once = _lengthen(n, units.id, units.flags, numbers, hashes, counted, none if single is None else single, repeats)
-        yield n, hashes, repeats, once
+        edges = [single is not None and end < len(single) and bool(single[end]) for _, end in cuts]  # before another thread changes it
+
+        def lengthen(i: int, n: int = n, edges: Sequence[bool] = edges) -> int:
+            once: int = _lengthen(n, *cuts[i], edges[i], units.id, units.flags, numbers, hashes, counted, is_single, repeats)
+            return once
+
+        yield n, hashes, repeats, sum(threads.each(lengthen, range(len(cuts))))
 
 
 def _spaced(units: Units) -> Hashes:
@@ -162,6 +167,9 @@ def _spaced(units: Units) -> Hashes:
 @njit(cache=True, nogil=True)
 def _lengthen(
     n: int,
+    begin: int,
+    end: int,
+    edge: bool,
     ids: NDArray[np.int32],
     flags: NDArray[np.uint8],
     numbers: Hashes,
@@ -170,18 +178,19 @@ def _lengthen(
     single: NDArray[np.bool_],
     repeats: NDArray[np.bool_],
 ) -> int:
-    """Numbers of the n-grams that begin with each unit, from those of the (n - 1)-grams; not counted where a sentence ends before n.
+    """Numbers of the n-grams that begin with units `begin` to `end`, from those of the (n - 1)-grams; none where a sentence ends before n.
 
-    If `single` has a size, `repeats` is set where an n-gram may occur twice, and their numbers alone are written. Returns how many cannot.
+    `edge`: whether the (n - 1)-gram that begins behind them is known to occur once. If `single` has a size, `repeats` is set where an
+    n-gram may occur twice, and their numbers alone are written. Returns how many cannot.
     """
     once = 0
-    for i in range(ids.size):
+    for i in range(begin, end):
         last = i + n - 1
         if counted[i] and (last >= ids.size or flags[last - 1] & ENDS):
             counted[i] = False
         is_asked = counted[i]
         if single.size:
-            if is_asked and (single[i] or single[i + 1]):
+            if is_asked and (single[i] or (edge if i + 1 == end else single[i + 1])):
                 single[i], is_asked = True, False
                 once += 1
             repeats[i] = is_asked
@@ -214,13 +223,29 @@ _MOST_TYPES = 1 << 17
 
 
 Blocks = Sequence[tuple[Columns, NDArray[np.int32]]]
+_Events = tuple[Blocks, Mapping[str, pa.Array]]
 
 
 def number_blocks(units: Units, windows: Windows) -> Iterator[tuple[Statistic, Blocks, Mapping[str, pa.Array]]]:
     """The statistics of numbers, with their events as `rows_of` takes them."""
-    yield SENTENCE_LENGTH, *_sentence_length(units, windows)
-    yield PUNCTUATION_RHYTHM, *_punctuation_rhythm(units, windows)
-    yield ENTROPY, *_entropy(units, windows)
+    for statistic, events in _NUMBERS:
+        yield statistic, *events(units, windows)
+
+
+def _numbers(
+    statistic: Statistic,
+    events: Callable[[Units, Windows], _Events],
+    units: Units,
+    windows: Windows,
+    owners: NDArray[np.int64] | None,
+    *,
+    with_owners: bool,
+) -> dict[str, pa.Table]:
+    blocks, names = events(units, windows)
+    found = {statistic.name: rows_of(statistic, blocks, windows, names)}
+    if with_owners:
+        found[owned(statistic.name)] = owners_of_rows(statistic, blocks, windows, names, owners)
+    return found
 
 
 def owners_of_rows(
@@ -284,9 +309,6 @@ def sentence_lengths(units: Units, windows: Windows) -> tuple[Integers, Integers
     words, size = (windows.words_before[ends + 1] - windows.words_before[first]).astype(np.int64), ends + 1 - first
     chosen = words > 0
     return first[chosen], words[chosen], size[chosen]
-
-
-_Events = tuple[Blocks, Mapping[str, pa.Array]]
 
 
 def _repeated(value: int, like: NDArray[Any]) -> Integers:
@@ -421,3 +443,7 @@ def _surplus(
                 words[w] = different[w] = total[w] = 0
                 serial[w] += base
     return found, number
+
+
+_NUMBERS = ((SENTENCE_LENGTH, _sentence_length), (PUNCTUATION_RHYTHM, _punctuation_rhythm), (ENTROPY, _entropy))
+"""How the events of each statistic of numbers are found."""

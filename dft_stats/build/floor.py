@@ -5,8 +5,9 @@ Two disjoint samples of `words` words each are drawn, document by document, neve
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isnan, log2, nan
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from dft_stats.build.events import entropies, marks, ngrams, sentence_lengths
 from dft_stats.build.hashing import Hashes, hash_texts, mix
 from dft_stats.build.sample import Excerpt
 from dft_stats.build.scan import OPENS
+from dft_stats.build.threads import ALONE, Threads
 from dft_stats.build.units import Units, read_units
 from dft_stats.build.windows import read_windows
 from dft_stats.compare import COMPARED_ORDERS, LONG, LONGEST_GAP, SHORT
@@ -40,10 +42,6 @@ class Events:
     value: Integers  # (events,): number of the cell, or the value itself where values are ordered
     begins: Integers  # (excerpts + 1,)
     cells: int  # 0 where values are ordered
-    counts: tuple[Integers, Integers] = field(init=False)  # (cells,) of two samples, zeros between uses
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "counts", (np.zeros(self.cells, np.int64), np.zeros(self.cells, np.int64)))
 
     def of(self, excerpts: Integers) -> Integers:
         """Values of some excerpts."""
@@ -59,6 +57,7 @@ def human_floor(
     *,
     typography: str = "fold",
     progress: Callable[[str], None] | None = None,
+    threads: Threads = ALONE,
 ) -> pa.Table:
     """Rows (statistic, words, mean, sd) of the discrepancy of two samples, over repeated draws.
 
@@ -68,6 +67,7 @@ def human_floor(
         segmenter: of the profile.
         typography: of the profile.
         progress: told when it begins.
+        threads: to draw with.
     """
     documents = np.array(sorted({excerpt.document for excerpt in excerpts}))
     words = np.array([excerpt.text.count(" ") + 1 for excerpt in excerpts])
@@ -77,24 +77,26 @@ def human_floor(
         progress(f"human-human floor: samples of {len(excerpts):,} excerpts")
     owner = np.searchsorted(documents, [excerpt.document for excerpt in excerpts])
     events = read_events([excerpt.text for excerpt in excerpts], kept, segmenter, typography)
-    rows = []
-    for size in SIZES:
-        if 2.2 * size > words.sum():
-            break
-        repeats = int(np.clip(BUDGET_WORDS // (2 * size), 2, MAX_REPEATS))
-        found: dict[str, list[float]] = {}
-        for repeat in range(repeats):
-            halves = draw(owner, words, size, seed=(size, repeat))
-            if halves is None:
-                break
-            for statistic, value in discrepancies_of(events, *halves).items():
-                found.setdefault(statistic, []).append(value)
-        rows += [
-            {"statistic": statistic, "words": size, "mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}
-            for statistic, values in sorted(found.items())
-            if len(values) >= 2
-        ]
+    sizes = [size for size in SIZES if 2.2 * size <= words.sum()]
+    rows = [row for own in threads.each(lambda size: _of_size(size, events, owner, words), sizes) for row in own]
     return pa.Table.from_pylist(rows, schema=FLOOR_SCHEMA)
+
+
+def _of_size(size: int, events: Mapping[str, Events], owner: Integers, words: Integers) -> list[dict[str, Any]]:
+    """Rows of samples of `size` words. Others as in `draw`."""
+    room = room_of(events)
+    found: dict[str, list[float]] = {}
+    for repeat in range(int(np.clip(BUDGET_WORDS // (2 * size), 2, MAX_REPEATS))):
+        halves = draw(owner, words, size, seed=(size, repeat))
+        if halves is None:
+            break
+        for statistic, value in discrepancies_of(events, *halves, room).items():
+            found.setdefault(statistic, []).append(value)
+    return [
+        {"statistic": statistic, "words": size, "mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}
+        for statistic, values in sorted(found.items())
+        if len(values) >= 2
+    ]
 
 
 def draw(owner: Integers, words: Integers, size: int, *, seed: tuple[int, int]) -> tuple[Integers, Integers] | None:
@@ -143,13 +145,20 @@ def read_events(texts: Sequence[str], kept: Mapping[str, Counts], segmenter: Seg
     return found
 
 
-def discrepancies_of(events: Mapping[str, Events], reference: Integers, other: Integers) -> dict[str, float]:
-    """`dft_stats.compare.discrepancies` of the counts of two lists of excerpts."""
+def room_of(events: Mapping[str, Events]) -> dict[str, tuple[Integers, Integers]]:
+    """For one thread to count in: by name two arrays of zeros, by cell."""
+    return {name: (np.zeros(own.cells, np.int64), np.zeros(own.cells, np.int64)) for name, own in events.items()}
+
+
+def discrepancies_of(
+    events: Mapping[str, Events], reference: Integers, other: Integers, room: Mapping[str, tuple[Integers, Integers]]
+) -> dict[str, float]:
+    """`dft_stats.compare.discrepancies` of the counts of two lists of excerpts. `room`: from `room_of`."""
     found: dict[str, float] = {}
     orders = []
     for name, own in events.items():
         if own.cells:
-            value = _jensen_shannon_bits(own.value, own.begins, reference, other, *own.counts)
+            value = _jensen_shannon_bits(own.value, own.begins, reference, other, *room[name])
             if isnan(value):
                 continue
             if "/" in name:

@@ -16,6 +16,7 @@ from dft_stats.build.parts import FORMAT, SAMPLE, SHARD, Draft, write_part
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.tally import Buffers
+from dft_stats.build.threads import ALONE, Threads
 from dft_stats.build.tokens import count_tokens, identity
 from dft_stats.build.units import read_units
 from dft_stats.masking import MASKING, Masks
@@ -66,6 +67,11 @@ class Job:
         """Units of the rule follow from a text: one that is not empty has some. Of another segmenter other units may make it once more."""
         return self.segmenter.identity == RULE.identity
 
+    @property
+    def is_threaded(self) -> bool:
+        """Whether nearly all of counting is done by kernels, so that threads do as well as processes."""
+        return self.tokenizer is None and self._is_rule
+
     def characters_at_once(self, *, drops_singles: bool) -> int:
         """Of a corpus that is counted as one batch and never touches the disk."""
         if self.tokenizer is not None or not (drops_singles and self._is_rule):
@@ -86,13 +92,20 @@ class Job:
         ]
         return Batch(masked, number, np.array(whose, np.int64))
 
-    def count(self, given: "Sequence[str] | Batch", *, least: tuple[int, int] = (1, 1), buffers: Buffers | None = None) -> Part:
-        """Count a batch. `least`, `buffers`: see `count_units`."""
+    def count(
+        self,
+        given: "Sequence[str] | Batch",
+        *,
+        least: tuple[int, int] = (1, 1),
+        buffers: Buffers | None = None,
+        threads: Threads = ALONE,
+    ) -> Part:
+        """Count a batch. `least`, `buffers`, `threads`: see `count_units`."""
         batch = given if isinstance(given, Batch) else self.read(given)
         texts, is_masked = batch.texts, self.masks is not None
-        units = read_units(texts, self.segmenter, typography=self.typography)
-        least = least if self._is_rule else (1, 1)
-        part = count_units(units, max_order=self.max_order, least=least, buffers=buffers, with_owners=is_masked, owners=batch.owners)
+        units = read_units(texts, self.segmenter, typography=self.typography, threads=threads)
+        how: dict[str, Any] = {"least": least if self._is_rule else (1, 1), "buffers": buffers, "threads": threads}
+        part = count_units(units, max_order=self.max_order, with_owners=is_masked, owners=batch.owners, **how)
         part = replace(part, masked=batch.masked)
         if self.tokenizer is None:
             return part

@@ -6,7 +6,8 @@ of equal keys are added up. Sorting is stable, so that a run is in the order of 
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from dft_stats.build.hashing import Hashes, mix
 from dft_stats.build.radix import Ints, Pairs, part_bits, sort_parts
+from dft_stats.build.threads import ALONE, Threads
 from dft_stats.build.windows import DOCUMENT, IN_LARGE, LARGE_WORDS, WORDS, Windows
 from dft_stats.counts import COUNTS
 
@@ -72,6 +74,7 @@ class Buffers:
     """
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self.release()
 
     def release(self) -> None:
@@ -93,11 +96,12 @@ class Buffers:
     def take(self, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
         """An array, from the shared room as long as there is some."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        begin = -(-self._taken // 64) * 64
-        if begin + size > len(self._room):
-            return np.empty(shape, dtype)
-        self._taken = begin + size
-        return self._room[begin : self._taken].view(dtype).reshape(shape)
+        with self._lock:
+            begin = -(-self._taken // 64) * 64
+            if begin + size > len(self._room):
+                return np.empty(shape, dtype)
+            self._taken = begin + size
+        return self._room[begin : begin + size].view(dtype).reshape(shape)
 
 
 def tally(
@@ -110,6 +114,7 @@ def tally(
     single: Flags | None = None,
     least: tuple[int, int] = (1, 1),
     dtype: type[np.generic] = np.uint32,
+    threads: Threads = ALONE,
 ) -> Rows:
     """Add up events by key.
 
@@ -122,44 +127,83 @@ def tally(
         single: (units,), set where the key of the event occurs once; None if of no interest.
         least: (documents, count) of a row that is returned; of the others only it is counted how many there are.
         dtype: of the counts; where they do not fit, they are int64.
+        threads: each puts a stretch of the events into parts, and then adds up a stretch of the parts.
     """
-    events = int(np.count_nonzero(counted))
+    cuts = threads.cuts(len(hashes))
+    events = sum(threads.each(lambda cut: int(np.count_nonzero(counted[slice(*cut)])), cuts))
     bits = part_bits(events)
-    begins = np.zeros((1 << bits) + 1, np.int64)
     digit = np.uint64(min(64 - bits, 63)), np.uint64((1 << bits) - 1)
-    _measure(hashes, counted, *digit, begins)
-    stretches = _stretches_of_parts(begins)
+    sizes = np.zeros((len(cuts), 1 << bits), np.int64)
+    threads.each(lambda i: _measure(hashes, counted, *cuts[i], *digit, sizes[i]), range(len(cuts)))
+    begins = np.concatenate([[0], np.cumsum(sizes.sum(0))])
+    following = begins[:-1] + np.cumsum(sizes, 0) - sizes  # (cuts, parts): in each part what is of a cut stands behind that of those before
+    stretches = _stretches_of_parts(begins, _AT_ONCE)
     pairs = buffers.pairs(int(max(begins[behind] - begins[first] for first, behind in stretches)))
-    few, many = np.zeros(_FEW, np.int64), [np.zeros(0, np.int64)]  # of what is left out: how many rows by count, and counts
-    pieces = []
+    pieces = list[_Piece]()
     for first, behind in stretches:
-        own = begins[first : behind + 1] - begins[first]
-        _scatter(hashes, counted, _EACH if at is None else at, windows.of_unit, *digit, first, pairs, own)
-        sort_parts(pairs, own, bits)
-        found = pairs[: own[-1]]
-        most = _repeated(found) if max(least) == 1 else len(found) // max(least)  # rows; what is not needed is never touched
-        key, unit = buffers.take((most,), np.uint64), buffers.take((most,), np.uint32)
-        counts, room = buffers.take((most, len(COUNTS)), dtype), np.empty(len(found) // _FEW, np.int64)
-        rows, singles, left_out, fits = _add_up(found, windows.facts, *least, key, unit, counts, few, room)
-        if not fits:
-            return tally(hashes, counted, windows, buffers, at=at, single=single, least=least, dtype=np.int64)
-        if single is not None:
-            _mark(found[:singles], single)
-        if max(least) > 1:
-            few[1] += singles
-            singles = 0
-        single_key, single_unit = buffers.take((singles,), np.uint64), buffers.take((singles,), np.uint32)
-        words = buffers.take((singles, 2), np.uint16)
-        _split(found[:singles], windows.facts, single_key, single_unit, words)
-        pieces.append((key[:rows], unit[:rows], counts[:rows], single_key, single_unit, words))
-        many.append(room[:left_out])
-    high, number = np.unique(np.concatenate(many), return_counts=True)
-    low = np.flatnonzero(few)
-    spectrum = np.concatenate([np.column_stack([low, few[low]]), np.column_stack([high, number])])
+        own, to = begins[first : behind + 1] - begins[first], following[:, first:behind] - begins[first]
+
+        def put(i: int, to: Ints = to, first: int = first) -> None:
+            _scatter(hashes, counted, *cuts[i], _EACH if at is None else at, windows.of_unit, *digit, first, pairs, to[i])
+
+        def add_up(parts: tuple[int, int], own: Ints = own) -> _Piece | None:
+            bounds = own[parts[0] : parts[1] + 1]
+            found = pairs[bounds[0] : bounds[-1]]
+            sort_parts(found, bounds - bounds[0], bits)
+            return _piece(found, windows, buffers, single, least, dtype)
+
+        threads.each(put, range(len(cuts)))
+        for piece in threads.each(add_up, _stretches_of_parts(own, int(own[-1]) // threads.number + 1)):
+            if piece is None:
+                return tally(hashes, counted, windows, buffers, at=at, single=single, least=least, dtype=np.int64, threads=threads)
+            pieces.append(piece)
+    spectrum = _spectrum(np.sum([piece.few for piece in pieces], 0), np.concatenate([piece.many for piece in pieces]))
     if len(pieces) == 1:
-        return Rows(*pieces[0], spectrum)
-    key, unit, counts, single_key, single_unit, words = map(np.concatenate, zip(*pieces, strict=True))
+        return Rows(*pieces[0][:6], spectrum)
+    key, unit, counts, single_key, single_unit, words = (np.concatenate(arrays) for arrays in zip(*(p[:6] for p in pieces), strict=True))
     return Rows(key, unit, counts, single_key, single_unit, words, spectrum)
+
+
+class _Piece(NamedTuple):
+    """Rows of some parts: the first six arrays are those of `Rows`."""
+
+    key: Hashes
+    unit: Units32
+    counts: NDArray[Any]
+    single_key: Hashes
+    single_unit: Units32
+    single_words: NDArray[np.uint16]
+    few: Ints  # of what is left out: how many rows by count
+    many: Ints  # and the counts that are too large for that
+
+
+def _piece(
+    found: Pairs, windows: Windows, buffers: Buffers, single: Flags | None, least: tuple[int, int], dtype: type[np.generic]
+) -> _Piece | None:
+    """Rows of sorted pairs; None if they do not fit into `dtype`."""
+    most = _repeated(found) if max(least) == 1 else len(found) // max(least)  # rows; what is not needed is never touched
+    key, unit = buffers.take((most,), np.uint64), buffers.take((most,), np.uint32)
+    counts, many = buffers.take((most, len(COUNTS)), dtype), np.empty(len(found) // _FEW, np.int64)
+    few = np.zeros(_FEW, np.int64)
+    rows, singles, left_out, fits = _add_up(found, windows.facts, *least, key, unit, counts, few, many)
+    if not fits:
+        return None
+    if single is not None:
+        _mark(found[:singles], single)
+    if max(least) > 1:
+        few[1] += singles
+        singles = 0
+    single_key, single_unit = buffers.take((singles,), np.uint64), buffers.take((singles,), np.uint32)
+    words = buffers.take((singles, 2), np.uint16)
+    _split(found[:singles], windows.facts, single_key, single_unit, words)
+    return _Piece(key[:rows], unit[:rows], counts[:rows], single_key, single_unit, words, few, many[:left_out])
+
+
+def _spectrum(few: Ints, many: Ints) -> Ints:
+    """(counts, 2): count, and how many rows have it."""
+    high, number = np.unique(many, return_counts=True)
+    low = np.flatnonzero(few)
+    return np.concatenate([np.column_stack([low, few[low]]), np.column_stack([high, number])])
 
 
 def tally_types(types: NDArray[np.int32], at: NDArray[np.int32] | None, number: int, windows: Windows) -> tuple[Ints, Ints, Ints]:
@@ -180,45 +224,43 @@ def tally_types(types: NDArray[np.int32], at: NDArray[np.int32] | None, number: 
 _EACH = np.empty(0, np.int32)
 
 
-def _stretches_of_parts(begins: Ints) -> list[tuple[int, int]]:
-    """(first, behind) of stretches of parts, of `_AT_ONCE` events or of one part each."""
+def _stretches_of_parts(begins: Ints, most: int) -> list[tuple[int, int]]:
+    """(first, behind) of stretches of parts, of `most` events or of one part each."""
     stretches, first, parts = [], 0, len(begins) - 1
     while first < parts:
-        behind = max(first + 1, int(np.searchsorted(begins, begins[first] + _AT_ONCE, side="right")) - 1)
+        behind = max(first + 1, int(np.searchsorted(begins, begins[first] + most, side="right")) - 1)
         stretches.append((first, min(behind, parts)))
         first = behind
     return stretches
 
 
 @njit(cache=True, nogil=True)
-def _measure(hashes: Hashes, counted: Flags, shift: np.uint64, last: np.uint64, begins: Ints) -> None:
-    """Where each part begins. `shift`, `last`: bits of the key that say the part."""
-    for i in range(hashes.size):
-        begins[np.int64((mix(hashes[i]) >> shift) & last) + 1] += counted[i]
-    for part in range(begins.size - 1):
-        begins[part + 1] += begins[part]
+def _measure(hashes: Hashes, counted: Flags, begin: int, end: int, shift: np.uint64, last: np.uint64, sizes: Ints) -> None:
+    """How many events from `begin` to `end` each part has. `shift`, `last`: bits of the key that say the part."""
+    for i in range(begin, end):
+        sizes[np.int64((mix(hashes[i]) >> shift) & last)] += counted[i]
 
 
 @njit(cache=True, nogil=True)
 def _scatter(
     hashes: Hashes,
     counted: Flags,
+    begin: int,
+    end: int,
     at: NDArray[np.int32],
     window: NDArray[np.int32],
     shift: np.uint64,
     last: np.uint64,
     first: int,
     pairs: Pairs,
-    begins: Ints,
+    following: Ints,
 ) -> None:
-    """Keys and places of the parts from `first` on that `begins` is of, part by part. `shift`, `last`: see `_measure`."""
-    behind = begins.size - 1
-    following = begins.copy()
-    for i in range(hashes.size):
+    """Keys and places of events of the parts from `first` on, each to where `following` says of its part. Others: see `_measure`."""
+    for i in range(begin, end):
         if counted[i]:
             key = mix(hashes[i])
             part = np.int64((key >> shift) & last) - first
-            if 0 <= part < behind:
+            if 0 <= part < following.size:
                 to = following[part]
                 unit = np.int64(at[i]) if at.size else i
                 pairs[to, 0] = key

@@ -5,6 +5,7 @@ The rule segmenter has a compiled form; any other one is asked text by text and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from dft_stats.build.hashing import Hashes, hash_texts
 from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED, scan
 from dft_stats.build.shapes import flags_of
+from dft_stats.build.threads import ALONE, Threads
 from dft_stats.sentences import KIND_SHIFT, RULE, TERMINATOR, Segmenter, sentence_end
 from dft_stats.text import WORD, normalise
 
@@ -34,10 +36,11 @@ class Units:
     flags: Bytes  # (units,): SPACED, BROKEN, OPENS, ENDS
 
 
-def read_units(texts: Sequence[str], segmenter: Segmenter, *, typography: str = "fold") -> Units:
-    """Normalise and segment a batch of texts."""
+def read_units(texts: Sequence[str], segmenter: Segmenter, *, typography: str = "fold", threads: Threads = ALONE) -> Units:
+    """Normalise and segment a batch of texts; by the rule in `threads`."""
     if segmenter.identity == RULE.identity:
-        return _read_by_rule(texts, typography)
+        shares = [texts[begin:end] for begin, end in _shares(texts, threads)]
+        return _joined(threads.each(lambda share: _read_by_rule(share, typography), shares))
     return _read_by([normalise(text, typography=typography) for text in texts], segmenter)
 
 
@@ -48,6 +51,28 @@ def _units(documents: int, vocabulary: pa.LargeStringArray, ids: NDArray[np.int3
 
 
 # --- by rule ----------------------------------------------------------------------------------------------------------------------
+
+
+_SHARES = 2  # of the texts for each thread: what else has been started takes its time as well
+
+
+def _shares(texts: Sequence[str], threads: Threads) -> list[tuple[int, int]]:
+    if threads.number == 1:
+        return [(0, len(texts))]
+    size = np.cumsum([0, *map(len, texts)])
+    bounds = [int(np.searchsorted(size, begin)) for begin, _ in threads.cuts(int(size[-1]), _SHARES)]
+    return list(pairwise([*bounds, len(texts)]))
+
+
+def _joined(shares: Sequence[Units]) -> Units:
+    """Units of all texts, as if they had been read at one go."""
+    if len(shares) == 1:
+        return shares[0]
+    types = pa.concat_arrays([share.vocabulary for share in shares]).dictionary_encode()
+    type_of, begins = types.indices.to_numpy(), np.cumsum([0, *(len(share.vocabulary) for share in shares)])
+    ids = [type_of[begin:end][share.id] for share, (begin, end) in zip(shares, pairwise(begins), strict=True)]
+    kind, flags = (np.concatenate([getattr(share, name) for share in shares]) for name in ("kind", "flags"))
+    return _units(sum(share.documents for share in shares), types.dictionary, np.concatenate(ids), kind, flags)
 
 
 def _read_by_rule(texts: Sequence[str], typography: str) -> Units:
