@@ -8,19 +8,19 @@ What this cannot see: numbers in words, names that nobody listed, handles, addre
 `docs/privacy.md` lists. The floor on documents stands behind it.
 """
 
-import re
 import string
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from dft_stats.addresses import emails, urls
 from dft_stats.denied import canonical, find
 from dft_stats.text import normalise
 
 EMAIL, URL, DIGIT, NAME = "name@example.com", "https://example.com", "0", "Anonym"
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 MASKING = "dft-mask-3"
 """Name of what `mask` does; parts that were masked otherwise are not taken for these."""
 KINDS = ("emails", "urls", "digits", "names")
@@ -38,10 +38,14 @@ class Masks:
 
     def apply(self, texts: Sequence[str], *, typography: str = "fold") -> tuple[list[str], dict[str, int]]:
         """Texts, normalised and masked, and how much was replaced, by `KINDS`."""
+        return self.apply_to_normalised([normalise(text, typography=typography) for text in texts])
+
+    def apply_to_normalised(self, texts: Sequence[str]) -> tuple[list[str], dict[str, int]]:
+        """The same of texts that are normalised."""
         total = dict.fromkeys(KINDS, 0)
         found = []
         for text in texts:
-            masked, number = mask(normalise(text, typography=typography), self.names)
+            masked, number = mask(text, self.names)
             found.append(masked)
             for kind, more in number.items():
                 total[kind] = total.get(kind, 0) + more
@@ -95,7 +99,8 @@ def _apart(found: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
 
 def _numerals(text: str) -> list[str]:
     """The numerals that a text has."""
-    others = () if text.isascii() else set("".join(_NOT_ASCII.findall(text)))
+    codes = np.frombuffer(b"" if text.isascii() else text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    others = map(chr, set(codes[codes > 127].tolist()))
     return [digit for digit in string.digits if digit in text] + [character for character in others if _is_numeral(character)]
 
 

@@ -88,7 +88,7 @@ def test_characters_that_turn_up_later_change_nothing(corpus: list[str]) -> None
     known = scan(corpus)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dft_stats.build.scan._KINDS", np.full(0x110000, 255, np.uint8))
-        patch.setattr("dft_stats.build.scan._GROUP", 1)  # text by text
+        patch.setattr("dft_stats.build.normalise._GROUP", 1)  # text by text
         found = scan(corpus)
     assert all(np.array_equal(a, b) for a, b in zip(found[:2], known[:2], strict=True))
     assert found[2].equals(known[2])

@@ -1,19 +1,21 @@
 """The table `spelling` and `surface` together are the text, and tell no more than enough documents say."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dft_stats.build import spelling as compiled
+from dft_stats.build import told_parts
 from dft_stats.chunks import encode_stretches, join
 from dft_stats.counts import Counts, count, exposure, prune
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.sentences import documents
-from dft_stats.spelling import SCHEMA, Known, Spelling, opened, runs, spell
+from dft_stats.spelling import SCHEMA, Known, Spelling, in_told_parts, opened, runs, spell
 from dft_stats.statistics import SURFACE, TOKEN_FREQUENCY
 from dft_stats.tokenizer import resolve, vocabulary_size
 from tests.prose import documents as prose
@@ -121,3 +123,15 @@ def test_pruned_with_spelling_compiles_to_the_same_tokens(kind: str, counted: tu
     everything = frequency(np.ones(len(surface.table), bool), 1)
     assert np.abs(frequency(kept(surface), 1) - everything).sum() < 1e-12
     assert jensen_shannon_bits(everything, frequency(kept(surface), 2)) < 0.002
+
+
+@given(st.lists(st.tuples(st.text("ab é\n0", min_size=1, max_size=9), st.booleans()), max_size=12, unique_by=lambda row: row[0]))
+@example([(" abc\n\n", False), (" a", True), ("bc\n\n", True), (" ab", True), ("c\n\n", True)])
+def test_parts_that_may_be_told_are_those_of_the_reference(rows: list[tuple[str, bool]]) -> None:
+    texts, is_told = [text for text, _ in rows], np.array([own for _, own in rows], np.bool_)
+    told = {text for text, own in rows if own}
+    expected = [[text] if text in told else in_told_parts(text, told) for text in texts]
+    parts, begins, found = told_parts.in_told_parts(pa.array(texts, pa.large_string()), is_told)
+    spelt = parts.to_pylist()
+    assert len(set(spelt)) == len(spelt)
+    assert [[spelt[i] for i in found[begin:end]] for begin, end in pairwise(begins)] == expected

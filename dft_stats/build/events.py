@@ -259,7 +259,8 @@ def owners_of_rows(
     packed = np.zeros(len(document), np.uint64)
     for column, size in zip(columns, sizes, strict=True):
         packed = packed * np.uint64(size) + (column + 1).astype(np.uint64)
-    packed = np.unique(packed)
+    packed.sort()  # `np.unique` of so many numbers takes forty times as long
+    packed = packed[np.flatnonzero(np.diff(packed, prepend=~packed[:1]))]
     unpacked = []
     for size in reversed(sizes):
         unpacked.append((packed % np.uint64(size)).astype(np.int64) - 1)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dft_stats.build.events import Part, count_units
 from dft_stats.build.formats import Faults, Signed
+from dft_stats.build.normalise import normalised_texts
 from dft_stats.build.parts import FORMAT, SAMPLE, SHARD, Draft, write_part
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
@@ -82,7 +83,7 @@ class Job:
         """Texts as they are counted, sampled and kept."""
         if self.masks is None:
             return Batch(texts)
-        masked, number = self.masks.apply(texts, typography=self.typography)
+        masked, number = self.masks.apply_to_normalised(normalised_texts(texts, typography=self.typography))
         if self.group_column is None:
             return Batch(masked, number)
         whose = [

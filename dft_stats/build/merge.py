@@ -23,7 +23,7 @@ from dft_stats.build.events import Part, owned
 from dft_stats.build.guarded_spelling import guarded
 from dft_stats.build.hashing import Hashes
 from dft_stats.build.order import sorted_by_text, spelt
-from dft_stats.build.owners import Wanted, keys_of, owners_of
+from dft_stats.build.owners import keys_of, owners_of
 from dft_stats.build.parts import number_files
 from dft_stats.build.places import STRETCH
 from dft_stats.build.pooling import coarse_spectrum, owner_rows, pooled
@@ -237,8 +237,8 @@ def _refused(parts: Sequence[Part], sources: Sequence[Source], keep: Keep, memor
         found = [np.zeros(0, np.uint64)]
         for _, places, counts, _ in added(name, sources, memory, drops_singles=keep.floor > 1):
             found.append(keys_of(spelt(parts, places[counts[:, 1] >= keep.floor], _units(name))))
-        wanted[name] = Wanted.each(np.concatenate(found))
-    return {name: np.sort(wanted[name].keys[number < keep.floor]) for name, number in owners_of(wanted, parts, keep.floor).items()}
+        wanted[name] = np.concatenate(found)
+    return {name: np.sort(wanted[name][number < keep.floor]) for name, number in owners_of(wanted, parts, keep.floor).items()}
 
 
 def _is_refused(name: str, parts: Sequence[Part], places: NDArray[np.uint64], counts: Numbers, keep: Keep) -> NDArray[np.bool_]:

@@ -4,7 +4,8 @@ Texts that may not be in NFC, or have lone surrogates, are few; `text.normalise`
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -41,6 +42,33 @@ def normalised(texts: Sequence[str], *, typography: str = "fold") -> tuple[Codes
     spare, breaks = np.empty(longest, np.uint32), np.empty(longest, np.int64)
     _normalise(codes, begins, hard, typography == "fold", _TRAITS, _STRAIGHT, spare, breaks, out, ends)
     return out[: ends[-1]], ends
+
+
+def normalised_texts(texts: Sequence[str], *, typography: str = "fold") -> list[str]:
+    """`normalise` of each."""
+    found: list[str] = []
+    for group in groups(texts):
+        codes, ends = normalised(group, typography=typography)
+        letters = codes.tobytes().decode("utf-32-le")
+        found += [letters[begin:end] for begin, end in pairwise(ends.tolist())]
+    return found
+
+
+_GROUP = 1 << 15  # characters that are looked at together: their codes stay in the cache
+
+
+def groups(texts: Sequence[str]) -> Iterator[list[str]]:
+    """All texts, in groups of so many characters."""
+    group: list[str] = []
+    size = 0
+    for text in texts:
+        group.append(text)
+        size += len(text)
+        if size >= _GROUP:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _codes(texts: Sequence[str]) -> tuple[Codes, Ints]:

@@ -6,7 +6,6 @@ whatever the corpus.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -22,21 +21,6 @@ from dft_stats.statistics import NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Texts of one table, and the rows that each of them counts for."""
-
-    keys: Hashes  # (texts,), distinct, see `keys_of`
-    begins: Ints  # (texts + 1,), in `rows`
-    rows: Ints
-    size: int  # number of rows
-
-    @classmethod
-    def each(cls, keys: Hashes) -> "Wanted":
-        """Every text is a row of its own."""
-        return cls(keys, np.arange(len(keys) + 1), np.arange(len(keys)), len(keys))
-
-
 def keys_of(texts: pa.LargeStringArray) -> Hashes:
     """The keys by which the rows of parts are known."""
     _, offsets, letters = texts.buffers()
@@ -44,25 +28,42 @@ def keys_of(texts: pa.LargeStringArray) -> Hashes:
     return np.asarray(mix(hash_texts(np.frombuffer(letters or b"", np.uint8), ends)[0]), np.uint64)
 
 
-def owners_of(wanted: Mapping[str, Wanted], parts: Sequence[Part], most: int) -> dict[str, Ints]:
-    """How many owners each row has, counted up to `most`, by table.
+def owners_of(wanted: Mapping[str, Hashes], parts: Sequence[Part], most: int) -> dict[str, Ints]:
+    """How many owners each text has, counted up to `most`, by table. Arguments as of `first_owners`."""
+    return {name: number for name, (_, number) in first_owners(wanted, parts, most).items()}
+
+
+def first_owners(wanted: Mapping[str, Hashes], parts: Sequence[Part], most: int) -> dict[str, tuple[Ints, Ints]]:
+    """The first owners of each text (texts, most), and how many of them there are (texts,), by table.
 
     Args:
-        wanted: by name of the table, as parts have them ("ngram_frequency/2").
+        wanted: distinct keys of texts, see `keys_of`, by name of the table, as parts have them ("ngram_frequency/2").
         parts: all of the corpus.
         most: where counting stops.
     """
-    places = {name: _places(own.keys) for name, own in wanted.items()}
-    seen = {name: np.zeros((own.size, most), np.int64) for name, own in wanted.items()}
-    number = {name: np.zeros(own.size, np.int64) for name, own in wanted.items()}
+    places = {name: _places(keys) for name, keys in wanted.items()}
+    found = {name: (np.zeros((len(keys), most), np.int64), np.zeros(len(keys), np.int64)) for name, keys in wanted.items()}
     longest = max((int(name.partition("/")[2] or 1) for name in wanted), default=1)
     for i, part in enumerate(parts):
         units = _units(part)
         documents = int(((units.flags & OPENS) > 0).sum())
         owners = (np.arange(documents) + (i << 32)) if part.owners is None else part.owners
         for name, hashes, counted in _texts(units, wanted.keys(), longest):
-            own = wanted[name]
-            _note(hashes, counted, units.flags, owners, *places[name], own.begins, own.rows, seen[name], number[name])
+            _note(hashes, counted, units.flags, owners, *places[name], *found[name])
+    return found
+
+
+def owners_of_rows(first: tuple[Ints, Ints], begins: Ints, rows: Ints, size: int) -> Ints:
+    """How many owners each of `size` rows has that several texts count for, counted up to as many as are known of a text.
+
+    Args:
+        first: of the texts, from `first_owners`.
+        begins: (texts + 1,), where the rows of each text begin in `rows`.
+        rows: that it counts for.
+        size: number of rows.
+    """
+    seen, number = np.zeros((size, first[0].shape[1]), np.int64), np.zeros(size, np.int64)
+    _share(*first, begins, rows, seen, number)
     return number
 
 
@@ -107,27 +108,33 @@ def _note(
     owners: Ints,
     slots: Hashes,
     index: NDArray[np.int32],
-    begins: Ints,
-    rows: Ints,
     seen: Ints,
     number: Ints,
 ) -> None:
     document = -1
     for i in range(hashes.size):
         document += flags[i] & OPENS != 0
-        if not counted[i]:
-            continue
-        place = place_of(slots, mix(hashes[i]))
-        if not slots[place]:
-            continue
-        own = index[place]
-        for j in range(begins[own], begins[own + 1]):
-            row = rows[j]
-            known, size = False, number[row]
-            if size == seen.shape[1]:
-                continue
-            for k in range(size):
-                known |= seen[row, k] == owners[document]
-            if not known:
-                seen[row, size] = owners[document]
-                number[row] = size + 1
+        if counted[i]:
+            place = place_of(slots, mix(hashes[i]))
+            if slots[place]:
+                _meet(owners[document], seen, number, index[place])
+
+
+@njit(cache=True, nogil=True)
+def _share(first: Ints, known: Ints, begins: Ints, rows: Ints, seen: Ints, number: Ints) -> None:
+    for text in range(known.size):
+        for j in range(begins[text], begins[text + 1]):
+            for k in range(known[text]):
+                _meet(first[text, k], seen, number, rows[j])
+
+
+@njit(cache=True, nogil=True)
+def _meet(owner: int, seen: Ints, number: Ints, row: int) -> None:
+    """Take note of an owner of a row, unless there are as many as there is room for."""
+    size = number[row]
+    if size < seen.shape[1]:
+        for k in range(size):
+            if seen[row, k] == owner:
+                return
+        seen[row, size] = owner
+        number[row] = size + 1

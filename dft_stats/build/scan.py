@@ -1,6 +1,6 @@
 """Characters to units: `dft_stats.text.units` as one pass over the normalised code points of a batch, compiled."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dft_stats.build.hashing import Hashes, feed
-from dft_stats.build.normalise import normalised
+from dft_stats.build.normalise import groups, normalised
 from dft_stats.text import DIGIT, DIGIT_JOINERS, EXTEND, JOINERS, LETTER, NEWLINE, SPACE, UPPER, character_kind
 
 SPACED, BROKEN, OPENS, ENDS = 1, 2, 4, 8
@@ -25,16 +25,13 @@ _JOINS[ord(".")] = _PERIOD
 _JOINS[[ord(c) for c in DIGIT_JOINERS]] = _DIGIT_JOINER
 
 
-_GROUP = 1 << 15  # characters that are looked at together: their codes stay in the cache
-
-
 def scan(texts: Sequence[str], *, typography: str = "fold") -> tuple[NDArray[np.int32], NDArray[np.uint8], pa.LargeStringArray]:
     """Units of documents, normalised: (type of each, flags of each, texts of the types in the order in which they turn up)."""
     size = sum(map(len, texts)) // 3 + 1024
     ids, flags = np.empty(size, np.int32), np.empty(size, np.uint8)
     table = _Table(1 << 14)
     units = known = letters = 0
-    for group in _groups(texts):
+    for group in groups(texts):
         codes, begins = normalised(group, typography=typography)
         if units + len(codes) > len(ids):
             ids, flags = (np.concatenate([array, np.empty(len(array) // 2 + len(codes), array.dtype)]) for array in (ids, flags))
@@ -45,19 +42,6 @@ def scan(texts: Sequence[str], *, typography: str = "fold") -> tuple[NDArray[np.
         units, known, letters = found
     offsets = table.ends[: known + 1]
     return ids[:units], flags[:units], pa.LargeStringArray.from_buffers(known, pa.py_buffer(offsets), pa.py_buffer(table.letters))
-
-
-def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
-    group: list[str] = []
-    size = 0
-    for text in texts:
-        group.append(text)
-        size += len(text)
-        if size >= _GROUP:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
 
 
 @njit(cache=True, nogil=True)

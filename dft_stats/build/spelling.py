@@ -1,11 +1,7 @@
-"""`dft_stats.spelling.Spelling`, compiled: the same rows of the same stretches.
-
-Texts are known by 64-bit numbers, as in `hashing`, here of their code points.
-"""
+"""`dft_stats.spelling.Spelling`, compiled: the same rows of the same stretches."""
 
 from collections.abc import Iterator
 from math import log2
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,46 +9,14 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from dft_stats.build.hashing import Hashes, feed_byte, mix, place_of
-from dft_stats.build.scan import write_utf8
+from dft_stats.build.hashing import feed_byte, place_of
+from dft_stats.build.numbered_texts import SEED, Arrays, Bytes, Codes, Ints, Table, chunks, count_text, decode, finish, number_of, with_room
 from dft_stats.spelling import COST, DIGITS, LONGEST, SCHEMA, lowered
 
 _MARK, _LETTER, _DIGIT, _COMBINING, _UNKNOWN = range(5)
 _CLASSES = np.full(0x110000, _UNKNOWN, np.uint8)  # filled as characters turn up
 _LOWER = np.arange(0x110000, dtype=np.uint32)
-_CHUNK = 1 << 15  # bytes that are looked at together
 _SPACE, _NEWLINE = 32, 10
-_SEED = np.uint64(1)
-
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
-Codes = NDArray[np.uint32]
-Arrays = tuple[Hashes, Ints, NDArray[np.int32], Ints]  # slots, counts, notes, used: of a `_Table`
-
-
-class _Table:
-    """Numbers of texts, each with a count and a note: open addressing; the number 0 is a free slot."""
-
-    def __init__(self, capacity: int = 1 << 12) -> None:
-        self.slots = np.zeros(capacity, np.uint64)  # a power of 2
-        self.counts = np.zeros(capacity, np.int64)
-        self.notes = np.zeros(capacity, np.int32)
-        self.used = np.zeros(1, np.int64)
-
-    def reserve(self, more: int) -> None:
-        """Make room for so many."""
-        capacity = len(self.slots)
-        while capacity < 2 * (self.used[0] + more):
-            capacity *= 2
-        if capacity > len(self.slots):
-            larger = _Table(capacity)
-            _move(self.arrays, larger.arrays)
-            self.slots, self.counts, self.notes = larger.slots, larger.counts, larger.notes
-
-    @property
-    def arrays(self) -> Arrays:
-        """As the kernels take them."""
-        return self.slots, self.counts, self.notes, self.used
 
 
 class Spelling:
@@ -62,12 +26,12 @@ class Spelling:
         """`is_whole`: no stretch is cut. `is_recorded`: `recorded` is to say which rows each stretch went to."""
         self._is_whole, self._is_recorded = is_whole, is_recorded
         self._record: list[tuple[Ints, NDArray[np.int32]]] = []  # of each chunk: where the rows of each stretch begin, and the rows
-        self._words, self._marks, self._pieces, self._rows = _Table(), _Table(), _Table(), _Table()
+        self._words, self._marks, self._pieces, self._rows = Table(), Table(), Table(), Table()
         self._letters, self._ends = np.empty(1 << 16, np.uint8), np.zeros(1 << 12, np.int64)
 
     def know(self, texts: pa.LargeStringArray) -> None:
         """Take note of stretches and units that enough documents have."""
-        for data, ends in _chunks(texts):
+        for data, ends in _learnt(texts):
             self._words.reserve(len(data) + len(ends))
             self._marks.reserve(len(data) + len(ends))
             self._pieces.reserve(LONGEST * len(data))
@@ -83,13 +47,13 @@ class Spelling:
         """
         whole = np.ones_like(is_told) if self._is_whole else is_told
         begin = 0
-        for data, ends in _chunks(stretches):
+        for data, ends in _learnt(stretches):
             rows = slice(begin, begin + len(ends) - 1)
             most = len(data) + 2 * len(ends)  # bytes of all rows together, and so of their parts
             self._rows.reserve(most)
             known = int(self._rows.used[0])
-            self._ends = _with_room(self._ends, known + most + 1)
-            self._letters = _with_room(self._letters, int(self._ends[known]) + most)
+            self._ends = with_room(self._ends, known + most + 1)
+            self._letters = with_room(self._letters, int(self._ends[known]) + most)
             tables = self._words.arrays, self._marks.arrays, self._pieces.arrays, self._rows.arrays
             size = len(ends) - 1
             record = (np.zeros(size + 1, np.int64), np.zeros(most, np.int32)) if self._is_recorded else _NO_RECORD
@@ -129,18 +93,11 @@ def sorted_table(texts: pa.Array, count: Ints) -> pa.Table:
     return found.to_arrow().cast(SCHEMA).combine_chunks()
 
 
-def _chunks(texts: pa.LargeStringArray) -> Iterator[tuple[Bytes, Ints]]:
-    """(UTF-8, where each text begins in it and the last one ends) of the texts, some at a time; their characters are known."""
-    _, offsets, letters = texts.buffers()
-    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1] if len(texts) else np.zeros(1, np.int64)
-    data = np.frombuffer(letters or b"", np.uint8)
-    first = 0
-    while first < len(texts):
-        last = max(int(np.searchsorted(ends, ends[first] + _CHUNK, side="right")) - 1, first + 1)
-        own = data[ends[first] : ends[last]]
-        _learn(own)
-        yield own, ends[first : last + 1] - ends[first]
-        first = last
+def _learnt(texts: pa.LargeStringArray) -> Iterator[tuple[Bytes, Ints]]:
+    """As `chunks`; their characters are known."""
+    for data, ends in chunks(texts):
+        _learn(data)
+        yield data, ends
 
 
 def _learn(data: Bytes) -> None:
@@ -158,65 +115,15 @@ def _learn(data: Bytes) -> None:
                 _LOWER[code] = ord(lowered(character))
 
 
-def _with_room(values: NDArray[Any], size: int) -> NDArray[Any]:
-    return values if size <= len(values) else np.concatenate([values, np.zeros(max(size, 2 * len(values)) - len(values), values.dtype)])
-
-
 # --- kernels ----------------------------------------------------------------------------------------------------------------------
 
 
 @njit(cache=True, nogil=True)
-def _move(table: Arrays, larger: Arrays) -> None:
-    slots, counts, notes, _ = table
-    new_slots, new_counts, new_notes, _ = larger
-    for i in range(slots.size):
-        if slots[i]:
-            place = place_of(new_slots, slots[i])
-            new_slots[place], new_counts[place], new_notes[place] = slots[i], counts[i], notes[i]
-
-
-@njit(cache=True, nogil=True)
-def _decode(data: Bytes, begin: int, behind: int, codes: Codes, at: int) -> int:
-    """UTF-8 to code points; returns where they end."""
-    i = begin
-    while i < behind:
-        first = np.uint32(data[i])
-        if first < 0x80:
-            code, size = first, 1
-        elif first < 0xE0:
-            code, size = first & np.uint32(31), 2
-        elif first < 0xF0:
-            code, size = first & np.uint32(15), 3
-        else:
-            code, size = first & np.uint32(7), 4
-        for j in range(1, size):
-            code = (code << np.uint32(6)) | (np.uint32(data[i + j]) & np.uint32(63))
-        codes[at] = code
-        at += 1
-        i += size
-    return at
-
-
-@njit(cache=True, nogil=True)
-def _finish(number: np.uint64) -> np.uint64:
-    mixed = np.uint64(mix(number))
-    return mixed if mixed else _SEED
-
-
-@njit(cache=True, nogil=True)
-def _number(codes: Codes, begin: int, end: int) -> np.uint64:
-    number = _SEED
-    for i in range(begin, end):
-        number = feed_byte(number, codes[i])
-    return np.uint64(_finish(number))
-
-
-@njit(cache=True, nogil=True)
 def _lower_number(codes: Codes, begin: int, end: int, lower: Codes) -> np.uint64:
-    number = _SEED
+    number = SEED
     for i in range(begin, end):
         number = feed_byte(number, lower[codes[i]])
-    return np.uint64(_finish(number))
+    return np.uint64(finish(number))
 
 
 @njit(cache=True, nogil=True)
@@ -248,10 +155,10 @@ def _strip(codes: Codes, begin: int, end: int) -> tuple[int, int]:
 def _know(data: Bytes, ends: Ints, classes: Bytes, lower: Codes, words: Arrays, marks: Arrays, pieces: Arrays) -> None:
     codes = np.empty(data.size, np.uint32)
     for row in range(ends.size - 1):
-        i, end = _strip(codes, 0, _decode(data, ends[row], ends[row + 1], codes, 0))
+        i, end = _strip(codes, 0, decode(data, ends[row], ends[row + 1], codes, 0))
         while i < end:
             word, behind = _run(codes, classes, i, end)
-            number = _number(codes, i, word)
+            number = number_of(codes, i, word)
             place = place_of(marks[0], number)
             if not marks[0][place]:
                 marks[0][place] = number
@@ -270,10 +177,10 @@ def _know(data: Bytes, ends: Ints, classes: Bytes, lower: Codes, words: Arrays, 
 def _know_pieces(codes: Codes, begin: int, end: int, lower: Codes, word: np.int32, pieces: Arrays) -> None:
     slots, counts, notes, used = pieces
     for i in range(begin, end - 1):
-        number = feed_byte(_SEED, lower[codes[i]])
+        number = feed_byte(SEED, lower[codes[i]])
         for j in range(i + 1, min(i + LONGEST, end)):
             number = feed_byte(number, lower[codes[j]])
-            key = _finish(number)
+            key = finish(number)
             place = place_of(slots, key)
             if not slots[place]:
                 slots[place] = key
@@ -309,9 +216,9 @@ def _add(
     codes[0] = codes[1] = _NEWLINE
     for row in range(ends.size - 1):
         first = 2 if data[ends[row]] == _SPACE else 0
-        size = _decode(data, ends[row], ends[row + 1], codes, 2)
+        size = decode(data, ends[row], ends[row + 1], codes, 2)
         if whole[row]:
-            own = _count(codes, first, size, count[row], rows, letters, row_ends)
+            own = count_text(codes, first, size, count[row], rows, letters, row_ends)
             if record.size:
                 record[noted] = own
                 noted += 1
@@ -321,7 +228,7 @@ def _add(
         found = 0
         while i < end:
             word, behind = _run(codes, classes, i, end)
-            is_known = marks[0][place_of(marks[0], _number(codes, i, word))] != 0
+            is_known = marks[0][place_of(marks[0], number_of(codes, i, word))] != 0
             for j in range(i, word):
                 if j == i or not is_known:
                     cuts[found] = j
@@ -346,7 +253,7 @@ def _add(
         if found:
             cuts[0] = first
         for j in range(found):
-            own = _count(codes, cuts[j], cuts[j + 1], count[row], rows, letters, row_ends)
+            own = count_text(codes, cuts[j], cuts[j + 1], count[row], rows, letters, row_ends)
             if record.size:
                 record[noted] = own
                 noted += 1
@@ -365,10 +272,10 @@ def _cut(
     best[1 : size + 1] = np.inf
     # From each begin forwards, so that the number of a piece follows from that of the one before; of equal sums the first begin stays.
     for i in range(size):
-        number = feed_byte(_SEED, lower[codes[begin + i]])
+        number = feed_byte(SEED, lower[codes[begin + i]])
         for j in range(i + 1, min(i + LONGEST, size)):
             number = feed_byte(number, lower[codes[begin + j]])
-            place = place_of(slots, _finish(number))
+            place = place_of(slots, finish(number))
             if not slots[place]:
                 break  # nor is a longer piece known: of a known one its beginning is
             cost = best[i] + COST - log2(counts[place] + 1)
@@ -386,21 +293,3 @@ def _cut(
         at -= 1
         cuts[at] = begin + i
     return found + number_of_pieces
-
-
-@njit(cache=True, nogil=True)
-def _count(codes: Codes, begin: int, end: int, count: int, rows: Arrays, letters: Bytes, row_ends: Ints) -> int:
-    """Add to the row of a text; returns its number."""
-    slots, counts, notes, used = rows
-    number = _number(codes, begin, end)
-    place = place_of(slots, number)
-    if not slots[place]:
-        row = used[0]
-        slots[place], notes[place] = number, row
-        at = row_ends[row]
-        for i in range(begin, end):
-            at = write_utf8(letters, at, codes[i])
-        row_ends[row + 1] = at
-        used[0] = row + 1
-    counts[place] += count
-    return int(notes[place])
