@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from itertools import product
 
 _NO_ADDRESS = '\\s<>"“”«»'
 _INSIDE = rf"[^{_NO_ADDRESS}]"  # an address
@@ -29,9 +28,8 @@ _URL = re.compile(
     re.IGNORECASE,
 )
 # Each of these holds one of these, and no white space. A literal that comes first makes for a fast search.
-_SIGNS = tuple(map(re.compile, (r"\.[^\W\d_]{2}", "://", "。", "．", "｡")))
+_DOT, _SIGNS = re.compile(r"\.[^\W\d_]{2}"), {sign: re.compile(sign) for sign in ("://", "。", "．", "｡")}
 _WWW = re.compile(rf"www[{_DOTS}]", re.IGNORECASE)
-_ANY_WWW = tuple(map("".join, product("wW", repeat=3)))
 _SPACE = re.compile(r"\s")
 # HOST:PORT/PATH and NUMBERS/PATH, where a path begins with a letter: "10:30/11:00" and "3.5/4" are none.
 _SERVED = re.compile(
@@ -70,7 +68,7 @@ def urls(text: str) -> Iterator[tuple[int, int]]:
 
 def _where_urls_may_be(text: str) -> Iterator[tuple[int, int]]:
     """Runs without white space, in order, that hold a sign of an address."""
-    signs = [*_SIGNS, _WWW] if any(www in text for www in _ANY_WWW) else _SIGNS
+    signs = [_DOT, *(pattern for sign, pattern in _SIGNS.items() if sign in text), *([_WWW] if "www" in text.lower() else ())]
     behind = 0
     for sign in sorted(match.start() for pattern in signs for match in pattern.finditer(text)):
         if sign >= behind:
