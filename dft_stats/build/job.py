@@ -28,7 +28,7 @@ MEMORY = 2_000_000_000
 _BATCHES, _AT_ONCE = 32, 20
 """Counting a batch takes so many times its text in memory, about; and a corpus that is one batch, of which little has to be kept."""
 _LIBRARIES = 350_000_000  # bytes that a process takes before it has read anything
-_MOST_CHARACTERS, _MOST_AT_ONCE = 12_000_000, 100_000_000  # of these, however much memory there is: what is sorted should stay near
+_MOST_CHARACTERS, _MOST_AT_ONCE = 12_000_000, 300_000_000  # of these, however much memory there is: what is sorted should stay near
 
 
 BUFFERS = Buffers()

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from dft_stats.build.hashing import Hashes, hash_texts
+from dft_stats.build.hashing import Hashes, hash_texts, mix
 from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED, scan
 from dft_stats.build.shapes import flags_of
 from dft_stats.build.threads import ALONE, Threads
@@ -40,7 +40,7 @@ def read_units(texts: Sequence[str], segmenter: Segmenter, *, typography: str = 
     """Normalise and segment a batch of texts; by the rule in `threads`."""
     if segmenter.identity == RULE.identity:
         shares = [texts[begin:end] for begin, end in _shares(texts, threads)]
-        return _joined(threads.each(lambda share: _read_by_rule(share, typography), shares))
+        return _joined(threads.each(lambda share: _read_by_rule(share, typography), shares), threads)
     return _read_by([normalise(text, typography=typography) for text in texts], segmenter)
 
 
@@ -64,15 +64,46 @@ def _shares(texts: Sequence[str], threads: Threads) -> list[tuple[int, int]]:
     return list(pairwise([*bounds, len(texts)]))
 
 
-def _joined(shares: Sequence[Units]) -> Units:
+def _joined(shares: Sequence[Units], threads: Threads) -> Units:
     """Units of all texts, as if they had been read at one go."""
     if len(shares) == 1:
         return shares[0]
-    types = pa.concat_arrays([share.vocabulary for share in shares]).dictionary_encode()
-    type_of, begins = types.indices.to_numpy(), np.cumsum([0, *(len(share.vocabulary) for share in shares)])
-    ids = [type_of[begin:end][share.id] for share, (begin, end) in zip(shares, pairwise(begins), strict=True)]
+    numbers = np.concatenate([share.numbers for share in shares])
+    type_of, first = _types(numbers)
+    of_share = [slice(*bounds) for bounds in pairwise(np.cumsum([0, *(len(share.numbers) for share in shares)]))]
+    units_of = [slice(*bounds) for bounds in pairwise(np.cumsum([0, *(len(share.id) for share in shares)]))]
+    ids = np.empty(units_of[-1].stop, np.int32)
+    threads.each(lambda i: _look_up(type_of[of_share[i]], shares[i].id, ids[units_of[i]]), range(len(shares)))
+    vocabulary = pa.concat_arrays([share.vocabulary for share in shares]).take(pa.array(first))
+    factors = np.concatenate([share.factors for share in shares])[first]
     kind, flags = (np.concatenate([getattr(share, name) for share in shares]) for name in ("kind", "flags"))
-    return _units(sum(share.documents for share in shares), types.dictionary, np.concatenate(ids), kind, flags)
+    return Units(sum(share.documents for share in shares), vocabulary, numbers[first], factors, ids, kind, flags)
+
+
+@njit(cache=True, nogil=True)
+def _look_up(type_of: NDArray[np.int32], ids: NDArray[np.int32], found: NDArray[np.int32]) -> None:
+    for i in range(ids.size):
+        found[i] = type_of[ids[i]]
+
+
+@njit(cache=True, nogil=True)
+def _types(numbers: Hashes) -> tuple[NDArray[np.int32], Ints]:
+    """The type of each number, and where each type turns up first."""
+    capacity = 16
+    while capacity < 4 * numbers.size:
+        capacity *= 2
+    index, mask = np.full(capacity, -1, np.int32), np.uint64(capacity - 1)
+    type_of, first, found = np.empty(numbers.size, np.int32), np.empty(numbers.size, np.int64), 0
+    for i in range(numbers.size):
+        place = np.int64(mix(numbers[i]) & mask)
+        while index[place] >= 0 and numbers[index[place]] != numbers[i]:
+            place = (place + 1) & (capacity - 1)
+        if index[place] < 0:
+            index[place], type_of[i], first[found] = i, found, i
+            found += 1
+        else:
+            type_of[i] = type_of[index[place]]
+    return type_of, first[:found]
 
 
 def _read_by_rule(texts: Sequence[str], typography: str) -> Units:
