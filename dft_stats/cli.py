@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--tokenizer", type=Path, metavar="PATH", help="count its tokens as well: a tokenizer.json or its folder")
     build.add_argument("--tokenizer-name", default="", metavar="NAME", help="what the manifest calls it")
     build.add_argument("--max-order", type=int, default=5, choices=(2, 3, 4, 5), help="longest n-grams")
-    build.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes")
+    build.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes; threads if the corpus fits into memory")
     build.add_argument("--memory", metavar="SIZE", help="of one process, such as 2GB; default: half of all")
     build.add_argument("--parts", type=Path, metavar="FOLDER", help="keep the counts of files there, for the next build")
     build.add_argument(

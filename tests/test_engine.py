@@ -26,6 +26,7 @@ from dft_stats.build.units import read_units
 from dft_stats.counts import Counts, count, exposure, prune
 from dft_stats.demo.documents import documentation_texts
 from dft_stats.errors import CorpusError
+from dft_stats.masking import Masks
 from dft_stats.sentences import RULE, TABLES, Segmenter, documents, unit_flags
 from dft_stats.spelling import spell
 from dft_stats.statistics import COUNTED, STATISTICS, SURFACE, TOKEN_FREQUENCY
@@ -161,10 +162,11 @@ def test_threads_do_not_matter(corpus: list[str], number: int, least: tuple[int,
             assert_same(Job().count(corpus, least=least, threads=hands), Job().count(corpus, least=least))
 
 
-def test_threads_do_not_matter_to_real_documents() -> None:
+@pytest.mark.parametrize("job", [Job(), Job(masks=Masks())], ids=["as it is", "to be published"])
+def test_threads_do_not_matter_to_real_documents(job: Job) -> None:
     corpus = sorted(documentation_texts(), key=len)[:60]
     with threads(3) as hands:
-        assert_same(Job().count(corpus, threads=hands), Job().count(corpus))
+        assert_same(job.count(corpus, threads=hands), job.count(corpus))
 
 
 def assert_same(found: Part, expected: Part) -> None:

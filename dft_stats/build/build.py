@@ -109,7 +109,7 @@ def build(
         tokenizer: count its tokens in the running text as well, so that compiling for it takes nothing for granted: a `tokenizer.json`,
             its folder, a `tokenizers.Tokenizer`, or a fast tokenizer of transformers. None: no tokens are counted.
         tokenizer_name: what the manifest calls it.
-        workers: processes.
+        workers: processes; threads of this one where the corpus is counted at one go by the rule.
         memory: of one process: bytes, or "2GB"; half of the machine's, shared by the workers, if None.
         parts: folder where the counts of each file stay, so that the next build counts only what is new. If None they lie beside `out`
             until the profile is written: an interrupted build goes on from there.
