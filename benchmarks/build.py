@@ -6,7 +6,8 @@ First table: megabytes of UTF-8 a CPU-second of one process. `dft-stats build` i
 n-grams to five, document frequency, window moments, floor, features, Parquet. Peers count n-grams of one to three words and no more; of
 them scikit-learn and NLTK run where they are installed, on a tenth of the text. The reference is `dft_stats.counts.count`, on a hundredth.
 The share of the system is what the kernel took, most of it for memory that is touched first. Second table: the stages of counting a shard.
-With --workers the build is run again by one and by so many processes, each with so much memory, and the ratio of wall times is printed.
+With --workers the build is run again by one worker and by so many: threads if the text fits into --memory at one go, processes with so much
+memory each if not; and the ratio of wall times is printed.
 """
 
 import argparse

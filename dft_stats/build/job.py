@@ -75,7 +75,7 @@ class Job:
 
     def characters_at_once(self, *, drops_singles: bool) -> int:
         """Of a corpus that is counted as one batch and never touches the disk."""
-        if self.tokenizer is not None or not (drops_singles and self._is_rule):
+        if not (drops_singles and self.is_threaded):
             return self.batch_characters
         return max(self.batch_characters, min((self.memory - _LIBRARIES) // _AT_ONCE, _MOST_AT_ONCE))
 

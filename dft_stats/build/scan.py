@@ -88,7 +88,7 @@ class _Table:
 @njit(cache=True, nogil=True)
 def _enter(slots: Hashes, known: int, larger: Hashes) -> None:
     for i in range(len(slots)):
-        number, type_ = slots[i]
+        number, type_ = slots[i, 0], np.int64(slots[i, 1])
         if 0 < type_ <= known:
             place = np.int64((number ^ (number >> np.uint64(32))) & np.uint64(len(larger) - 1))
             while larger[place, 1]:

@@ -130,8 +130,7 @@ def tally(
         threads: each puts a stretch of the events into parts, and then adds up a stretch of the parts.
     """
     cuts = threads.cuts(len(hashes))
-    events = sum(threads.each(lambda cut: int(np.count_nonzero(counted[slice(*cut)])), cuts))
-    bits = part_bits(events)
+    bits = part_bits(int(np.count_nonzero(counted)))
     digit = np.uint64(min(64 - bits, 63)), np.uint64((1 << bits) - 1)
     sizes = np.zeros((len(cuts), 1 << bits), np.int64)
     threads.each(lambda i: _measure(hashes, counted, *cuts[i], *digit, sizes[i]), range(len(cuts)))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from dft_stats.build.hashing import Hashes, hash_texts, mix
+from dft_stats.build.hashing import Hashes, hash_texts
 from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED, scan
 from dft_stats.build.shapes import flags_of
 from dft_stats.build.threads import ALONE, Threads
@@ -69,7 +69,8 @@ def _joined(shares: Sequence[Units], threads: Threads) -> Units:
     if len(shares) == 1:
         return shares[0]
     numbers = np.concatenate([share.numbers for share in shares])
-    type_of, first = _types(numbers)
+    type_of = pa.array(numbers).dictionary_encode().indices.to_numpy()  # in the order in which they turn up
+    first = np.unique(type_of, return_index=True)[1]
     of_share = [slice(*bounds) for bounds in pairwise(np.cumsum([0, *(len(share.numbers) for share in shares)]))]
     units_of = [slice(*bounds) for bounds in pairwise(np.cumsum([0, *(len(share.id) for share in shares)]))]
     ids = np.empty(units_of[-1].stop, np.int32)
@@ -84,26 +85,6 @@ def _joined(shares: Sequence[Units], threads: Threads) -> Units:
 def _look_up(type_of: NDArray[np.int32], ids: NDArray[np.int32], found: NDArray[np.int32]) -> None:
     for i in range(ids.size):
         found[i] = type_of[ids[i]]
-
-
-@njit(cache=True, nogil=True)
-def _types(numbers: Hashes) -> tuple[NDArray[np.int32], Ints]:
-    """The type of each number, and where each type turns up first."""
-    capacity = 16
-    while capacity < 4 * numbers.size:
-        capacity *= 2
-    index, mask = np.full(capacity, -1, np.int32), np.uint64(capacity - 1)
-    type_of, first, found = np.empty(numbers.size, np.int32), np.empty(numbers.size, np.int64), 0
-    for i in range(numbers.size):
-        place = np.int64(mix(numbers[i]) & mask)
-        while index[place] >= 0 and numbers[index[place]] != numbers[i]:
-            place = (place + 1) & (capacity - 1)
-        if index[place] < 0:
-            index[place], type_of[i], first[found] = i, found, i
-            found += 1
-        else:
-            type_of[i] = type_of[index[place]]
-    return type_of, first[:found]
 
 
 def _read_by_rule(texts: Sequence[str], typography: str) -> Units:
