@@ -280,7 +280,7 @@ def _added_up(
 
 
 def _counted(parts: Sequence[Part], sources: Sequence[Source], folders: Sequence[Path], job: Job, keep: Keep, workers: int = 1) -> Counted:
-    counted = add_up(parts, sources, folders, keep, job.memory, threads=workers)
+    counted = add_up(parts, sources, folders, keep, job.memory, workers=workers)
     return with_tokens(counted, parts, folders, keep, job.memory) if job.tokenizer is not None else counted
 
 

@@ -6,7 +6,6 @@ added up by DuckDB, which spills to disk.
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -30,6 +29,7 @@ from dft_stats.build.pooling import coarse_spectrum, owner_rows, pooled
 from dft_stats.build.radix import Ints
 from dft_stats.build.spelling import Spelling
 from dft_stats.build.sums import Numbers, Source, added
+from dft_stats.build.threads import threads
 from dft_stats.counts import COUNTS, Counts, Exposure, of_table, schema, totals_schema
 from dft_stats.errors import CorpusError
 from dft_stats.spelling import SCHEMA
@@ -94,7 +94,7 @@ class _Found:
 
 
 def add_up(
-    parts: Sequence[Part], sources: Sequence[Source], folders: Sequence[Path], keep: Keep, memory: int, *, threads: int = 1
+    parts: Sequence[Part], sources: Sequence[Source], folders: Sequence[Path], keep: Keep, memory: int, *, workers: int = 1
 ) -> Counted:
     """The counts of all parts together: equal to those of one part with all the documents.
 
@@ -104,19 +104,19 @@ def add_up(
         folders: where they lie on disk; empty for parts in memory.
         keep: what to prune.
         memory: bytes, for rows that are being added up and for those that are kept.
-        threads: tables that are added up at a time.
+        workers: tables that are added up at a time.
 
     Raises:
         CorpusError: what is to be kept does not fit into `memory`.
     """
     exposure = sum((part.exposure for part in parts), Exposure())
     masked = {kind: sum(part.masked.get(kind, 0) for part in parts) for part in parts for kind in part.masked}
-    room, own = _Room(memory), memory // threads
+    room, own = _Room(memory), memory // workers
     if keep.floor and parts[0].owners is not None:
         keep = replace(keep, refused=_refused(parts, sources, keep, own))
-    with ThreadPoolExecutor(threads) as pool:
-        spelling = pool.submit(_spelling, parts, sources, keep, own)
-        found = {name: pool.submit(_find, name, parts, sources, keep, own, room) for name in sources[0].texts}
+    with threads(workers) as hands:
+        spelling = hands.start(_spelling, parts, sources, keep, own)
+        found = {name: hands.start(_find, name, parts, sources, keep, own, room) for name in sources[0].texts}
         numbers = {}
         for statistic in COUNTED:
             if statistic.name not in PRUNED:
@@ -124,17 +124,17 @@ def add_up(
                 whose = [part.numbers[owned(statistic.name)] for part in parts] if keep.floor and not folders else []
                 files = [number_files(folders, name) for name in (statistic.name, owned(statistic.name))]
                 shared = parts[0].owners is not None
-                numbers[statistic.name] = pool.submit(_numbers, statistic, (tables, whose), files, own, keep.floor, shared)
+                numbers[statistic.name] = hands.start(_numbers, statistic, (tables, whose), files, own, keep.floor, shared)
         counts = {}
         for statistic in COUNTED:
             if statistic.name in PRUNED:
-                own_rows = {name: rows.result() for name, rows in found.items() if name.partition("/")[0] == statistic.name}
+                own_rows = {name: rows() for name, rows in found.items() if name.partition("/")[0] == statistic.name}
                 counts[statistic.name] = _counts(statistic, own_rows)
             else:
-                counts[statistic.name] = numbers[statistic.name].result()
+                counts[statistic.name] = numbers[statistic.name]()
         if keep.floor:
             counts = {name: coarse_spectrum(found, keep.floor) for name, found in counts.items()}
-        return Counted(exposure, counts, spelling.result(), masked=masked)
+        return Counted(exposure, counts, spelling(), masked=masked)
 
 
 class _Room:

@@ -13,6 +13,7 @@ from dft_stats.build.scan import write_utf8
 
 _CHUNK = 1 << 15  # bytes that are looked at together
 SEED = np.uint64(1)
+SPACE, NEWLINE = 32, 10
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -45,6 +46,38 @@ class Table:
         return self.slots, self.counts, self.notes, self.used
 
 
+class CountedTexts:
+    """Texts with their counts, each once, in the order in which they turn up."""
+
+    def __init__(self) -> None:
+        self.table = Table()
+        self._letters, self._ends = np.empty(1 << 16, np.uint8), np.zeros(1 << 12, np.int64)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return int(self.table.used[0])
+
+    def reserve(self, more: int) -> None:
+        """Make room for so many texts, which together have so many bytes."""
+        self.table.reserve(more)
+        self._ends = _with_room(self._ends, len(self) + more + 1)
+        self._letters = _with_room(self._letters, int(self._ends[len(self)]) + more)
+
+    @property
+    def arrays(self) -> tuple[Arrays, Bytes, Ints]:
+        """As `count_text` takes them."""
+        return self.table.arrays, self._letters, self._ends
+
+    def texts(self) -> pa.LargeStringArray:
+        """All of them."""
+        return pa.LargeStringArray.from_buffers(len(self), pa.py_buffer(self._ends), pa.py_buffer(self._letters))
+
+
+def _with_room(values: NDArray[Any], size: int) -> NDArray[Any]:
+    """The values, with zeros behind them until there are so many at least."""
+    return values if size <= len(values) else np.concatenate([values, np.zeros(max(size, 2 * len(values)) - len(values), values.dtype)])
+
+
 def chunks(texts: pa.LargeStringArray) -> Iterator[tuple[Bytes, Ints]]:
     """(UTF-8, where each text begins in it and the last one ends) of the texts, some at a time."""
     _, offsets, letters = texts.buffers()
@@ -55,11 +88,6 @@ def chunks(texts: pa.LargeStringArray) -> Iterator[tuple[Bytes, Ints]]:
         last = max(int(np.searchsorted(ends, ends[first] + _CHUNK, side="right")) - 1, first + 1)
         yield data[ends[first] : ends[last]], ends[first : last + 1] - ends[first]
         first = last
-
-
-def with_room(values: NDArray[Any], size: int) -> NDArray[Any]:
-    """The values, with zeros behind them until there are so many at least."""
-    return values if size <= len(values) else np.concatenate([values, np.zeros(max(size, 2 * len(values)) - len(values), values.dtype)])
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------------------
@@ -95,6 +123,16 @@ def decode(data: Bytes, begin: int, behind: int, codes: Codes, at: int) -> int:
         at += 1
         i += size
     return at
+
+
+@njit(cache=True, nogil=True)
+def strip(codes: Codes, begin: int, end: int) -> tuple[int, int]:
+    """A text without spaces and newlines at its ends."""
+    while begin < end and (codes[begin] == SPACE or codes[begin] == NEWLINE):
+        begin += 1
+    while begin < end and (codes[end - 1] == SPACE or codes[end - 1] == NEWLINE):
+        end -= 1
+    return begin, end
 
 
 @njit(cache=True, nogil=True)

@@ -10,13 +10,28 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dft_stats.build.hashing import feed_byte, place_of
-from dft_stats.build.numbered_texts import SEED, Arrays, Bytes, Codes, Ints, Table, chunks, count_text, decode, finish, number_of, with_room
+from dft_stats.build.numbered_texts import (
+    NEWLINE,
+    SEED,
+    SPACE,
+    Arrays,
+    Bytes,
+    Codes,
+    CountedTexts,
+    Ints,
+    Table,
+    chunks,
+    count_text,
+    decode,
+    finish,
+    number_of,
+    strip,
+)
 from dft_stats.spelling import COST, DIGITS, LONGEST, SCHEMA, lowered
 
 _MARK, _LETTER, _DIGIT, _COMBINING, _UNKNOWN = range(5)
 _CLASSES = np.full(0x110000, _UNKNOWN, np.uint8)  # filled as characters turn up
 _LOWER = np.arange(0x110000, dtype=np.uint32)
-_SPACE, _NEWLINE = 32, 10
 
 
 class Spelling:
@@ -26,8 +41,7 @@ class Spelling:
         """`is_whole`: no stretch is cut. `is_recorded`: `recorded` is to say which rows each stretch went to."""
         self._is_whole, self._is_recorded = is_whole, is_recorded
         self._record: list[tuple[Ints, NDArray[np.int32]]] = []  # of each chunk: where the rows of each stretch begin, and the rows
-        self._words, self._marks, self._pieces, self._rows = Table(), Table(), Table(), Table()
-        self._letters, self._ends = np.empty(1 << 16, np.uint8), np.zeros(1 << 12, np.int64)
+        self._words, self._marks, self._pieces, self._rows = Table(), Table(), Table(), CountedTexts()
 
     def know(self, texts: pa.LargeStringArray) -> None:
         """Take note of stretches and units that enough documents have."""
@@ -51,20 +65,17 @@ class Spelling:
             rows = slice(begin, begin + len(ends) - 1)
             most = len(data) + 2 * len(ends)  # bytes of all rows together, and so of their parts
             self._rows.reserve(most)
-            known = int(self._rows.used[0])
-            self._ends = with_room(self._ends, known + most + 1)
-            self._letters = with_room(self._letters, int(self._ends[known]) + most)
-            tables = self._words.arrays, self._marks.arrays, self._pieces.arrays, self._rows.arrays
+            tables = self._words.arrays, self._marks.arrays, self._pieces.arrays, *self._rows.arrays
             size = len(ends) - 1
             record = (np.zeros(size + 1, np.int64), np.zeros(most, np.int32)) if self._is_recorded else _NO_RECORD
-            _add(data, ends, count[rows], whole[rows], _CLASSES, _LOWER, *tables, self._letters, self._ends, *record)
+            _add(data, ends, count[rows], whole[rows], _CLASSES, _LOWER, *tables, *record)
             if self._is_recorded:
                 self._record.append((record[0], record[1][: record[0][-1]].copy()))
             begin = rows.stop
 
     def __len__(self) -> int:
         """Rows so far."""
-        return int(self._rows.used[0])
+        return len(self._rows)
 
     def table(self) -> pa.Table:
         """All rows, sorted."""
@@ -72,10 +83,10 @@ class Spelling:
 
     def rows(self) -> tuple[pa.LargeStringArray, Ints]:
         """(text, count) of all rows, in the order in which they turned up."""
-        rows = self._rows
+        rows = self._rows.table
         count, taken = np.empty(len(self), np.int64), rows.slots != 0
         count[rows.notes[taken]] = rows.counts[taken]
-        return pa.LargeStringArray.from_buffers(len(self), pa.py_buffer(self._ends), pa.py_buffer(self._letters)), count
+        return self._rows.texts(), count
 
     def recorded(self) -> tuple[Ints, Ints]:
         """Of all stretches in the order in which they came: where their rows begin (stretches + 1,), and the rows."""
@@ -143,19 +154,10 @@ def _run(codes: Codes, classes: Bytes, begin: int, end: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _strip(codes: Codes, begin: int, end: int) -> tuple[int, int]:
-    while begin < end and (codes[begin] == _SPACE or codes[begin] == _NEWLINE):
-        begin += 1
-    while begin < end and (codes[end - 1] == _SPACE or codes[end - 1] == _NEWLINE):
-        end -= 1
-    return begin, end
-
-
-@njit(cache=True, nogil=True)
 def _know(data: Bytes, ends: Ints, classes: Bytes, lower: Codes, words: Arrays, marks: Arrays, pieces: Arrays) -> None:
     codes = np.empty(data.size, np.uint32)
     for row in range(ends.size - 1):
-        i, end = _strip(codes, 0, decode(data, ends[row], ends[row + 1], codes, 0))
+        i, end = strip(codes, 0, decode(data, ends[row], ends[row + 1], codes, 0))
         while i < end:
             word, behind = _run(codes, classes, i, end)
             number = number_of(codes, i, word)
@@ -213,9 +215,9 @@ def _add(
     codes = np.empty(longest + 2, np.uint32)
     best, back = np.empty(longest + 1, np.float64), np.empty(longest + 1, np.int64)
     cuts = np.empty(longest + 3, np.int64)
-    codes[0] = codes[1] = _NEWLINE
+    codes[0] = codes[1] = NEWLINE
     for row in range(ends.size - 1):
-        first = 2 if data[ends[row]] == _SPACE else 0
+        first = 2 if data[ends[row]] == SPACE else 0
         size = decode(data, ends[row], ends[row + 1], codes, 2)
         if whole[row]:
             own = count_text(codes, first, size, count[row], rows, letters, row_ends)
@@ -224,7 +226,7 @@ def _add(
                 noted += 1
                 record_begins[row + 1] = noted
             continue
-        i, end = _strip(codes, first, size)
+        i, end = strip(codes, first, size)
         found = 0
         while i < end:
             word, behind = _run(codes, classes, i, end)

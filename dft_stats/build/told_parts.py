@@ -10,6 +10,7 @@ from dft_stats.build.numbered_texts import (
     SEED,
     Arrays,
     Bytes,
+    CountedTexts,
     Ints,
     Table,
     chunks,
@@ -17,11 +18,9 @@ from dft_stats.build.numbered_texts import (
     decode,
     finish,
     number_of,
-    with_room,
+    strip,
 )
 from dft_stats.spelling import LONGEST
-
-_SPACE, _NEWLINE = 32, 10
 
 
 def in_told_parts(rows: pa.LargeStringArray, is_told: NDArray[np.bool_]) -> tuple[pa.LargeStringArray, Ints, Ints]:
@@ -30,8 +29,7 @@ def in_told_parts(rows: pa.LargeStringArray, is_told: NDArray[np.bool_]) -> tupl
     Returns:
         The distinct parts, as they turn up; where those of each row begin (rows + 1,); and the parts, row by row.
     """
-    told, parts = Table(), Table()
-    letters, part_ends = np.empty(1 << 12, np.uint8), np.zeros(1 << 8, np.int64)
+    told, parts = Table(), CountedTexts()
     begins, found = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
     first = 0
     for data, ends in chunks(rows):
@@ -42,16 +40,12 @@ def in_told_parts(rows: pa.LargeStringArray, is_told: NDArray[np.bool_]) -> tupl
     for data, ends in chunks(rows):
         size = len(ends) - 1
         parts.reserve(len(data) + size)
-        known = int(parts.used[0])
-        part_ends = with_room(part_ends, known + len(data) + size + 1)
-        letters = with_room(letters, int(part_ends[known]) + len(data) + size)
         own_begins, own = np.zeros(size + 1, np.int64), np.empty(len(data) + size, np.int64)
-        _part(data, ends, is_told[first : first + size], told.arrays, parts.arrays, letters, part_ends, own_begins, own)
+        _part(data, ends, is_told[first : first + size], told.arrays, *parts.arrays, own_begins, own)
         begins.append(begins[-1][-1] + own_begins[1:])
         found.append(own[: own_begins[-1]])
         first += size
-    texts = pa.LargeStringArray.from_buffers(int(parts.used[0]), pa.py_buffer(part_ends), pa.py_buffer(letters))
-    return texts, np.concatenate(begins), np.concatenate(found)
+    return parts.texts(), np.concatenate(begins), np.concatenate(found)
 
 
 @njit(cache=True, nogil=True)
@@ -88,11 +82,7 @@ def _part(
             noted += 1
             begins[row + 1] = noted
             continue
-        body, behind = 0, size  # white space at the ends goes with the first and the last part
-        while body < behind and (codes[body] == _SPACE or codes[body] == _NEWLINE):
-            body += 1
-        while behind > body and (codes[behind - 1] == _SPACE or codes[behind - 1] == _NEWLINE):
-            behind -= 1
+        body, behind = strip(codes, 0, size)  # white space goes with the first and the last part
         length = behind - body
         fewest[0] = 0
         fewest[1 : length + 1] = length + 1
