@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dft_stats.build.corpus import batched
-from dft_stats.build.events import ngrams
 from dft_stats.build.hashing import hash_texts
+from dft_stats.build.ngrams import ngrams
 from dft_stats.build.scan import OPENS
 from dft_stats.build.units import read_units
 from dft_stats.profile import Profile

@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dft_stats.build.events import ngrams
 from dft_stats.build.hashing import Hashes, unmix
+from dft_stats.build.ngrams import ngrams
 from dft_stats.build.scan import OPENS
 from dft_stats.build.units import read_units
 from dft_stats.sentences import RULE

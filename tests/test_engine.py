@@ -18,6 +18,7 @@ from dft_stats.build.engine import LEAST_MEMORY, count_corpus
 from dft_stats.build.events import Part
 from dft_stats.build.job import Job
 from dft_stats.build.merge import Counted, Keep
+from dft_stats.build.order import _order
 from dft_stats.build.scan import BROKEN, ENDS, OPENS, SPACED, scan
 from dft_stats.build.shapes import flags_of
 from dft_stats.build.stale import drop_stale_kernels
@@ -313,3 +314,10 @@ def test_kernels_older_than_a_source_are_compiled_again(tmp_path: Path) -> None:
     assert drop_stale_kernels(folder) == 3
     assert not any(path.exists() for path in kernels)
     assert drop_stale_kernels(folder) == 0
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=20), st.integers(1, 64))
+def test_numbers_are_put_in_order_stably(values: list[int], bits: int) -> None:
+    """With room for an index beside them and without."""
+    numbers = np.array([value >> (64 - bits) for value in values], np.uint64)
+    assert _order(numbers, bits).tolist() == sorted(range(len(values)), key=lambda i: int(numbers[i]))

@@ -13,9 +13,10 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dft_stats.build.events import STREAM_FLAGS, ngrams, number_blocks, stretches
+from dft_stats.build.events import STREAM_FLAGS, number_blocks
 from dft_stats.build.formats import Signed
 from dft_stats.build.hashing import mix
+from dft_stats.build.ngrams import ngrams, stretches
 from dft_stats.build.places import STRETCH, Places, texts_at
 from dft_stats.build.scan import ENDS, OPENS
 from dft_stats.build.units import Units, read_units

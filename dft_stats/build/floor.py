@@ -14,8 +14,9 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from dft_stats.build.events import entropies, marks, ngrams, sentence_lengths
+from dft_stats.build.events import entropies, marks, sentence_lengths
 from dft_stats.build.hashing import Hashes, hash_texts, mix
+from dft_stats.build.ngrams import ngrams
 from dft_stats.build.sample import Excerpt
 from dft_stats.build.scan import OPENS
 from dft_stats.build.threads import ALONE, Threads

@@ -12,8 +12,9 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from dft_stats.build.events import STREAM_FLAGS, Part, ngrams, stretches
+from dft_stats.build.events import STREAM_FLAGS, Part
 from dft_stats.build.hashing import Hashes, hash_texts, mix, place_of
+from dft_stats.build.ngrams import ngrams, stretches
 from dft_stats.build.scan import OPENS
 from dft_stats.build.units import Units
 from dft_stats.statistics import NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY
