@@ -97,8 +97,8 @@ def compare(reference: Named, other: Named, *, top: int = 10) -> Comparison:
         own_words = None if floor is None or sizes is None else min(words, sizes[1])
         differences.append(Difference(statistic, unit, value, floor, multiple, own_words, sizes))
     exposures = reference.exposure, other.exposure
-    units = key_items([align(ours["token_frequency"], theirs["token_frequency"])], *exposures)
-    ngrams = key_items([align(ours["ngram_frequency"], theirs["ngram_frequency"], n) for n in COMPARED_ORDERS], *exposures)
+    units = key_items(ours["token_frequency"], theirs["token_frequency"], exposures)
+    ngrams = key_items(ours["ngram_frequency"], theirs["ngram_frequency"], exposures, [(n,) for n in COMPARED_ORDERS])
     return Comparison(
         reference=f"{reference.name}@{reference.version}",
         other=f"{other.name}@{other.version}",

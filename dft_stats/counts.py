@@ -210,9 +210,31 @@ def rate_sd(counts: Counts, exposed: Exposure, window: int, table: pa.Table | No
 
     The residuals count - rate * words, squared and summed over windows (the ratio estimator of cluster sampling, Cochran 1977, 6.3).
     """
+    residual = _residual(counts, exposed, window, table)
+    mean_square = exposed.squares[window] / max(exposed.windows[window], 1)
+    sd: NDArray[np.float64] = np.sqrt(residual / max(exposed.windows[window] - 1, 1) / max(mean_square, 1))
+    return sd
+
+
+def design_effect(counts: Counts, exposed: Exposure, window: int, table: pa.Table | None = None) -> NDArray[np.float64]:
+    """By how much the variance of the count of each row, over windows of `window` words, exceeds that of as many independent occurrences.
+
+    1 where occurrences do not know of each other, about as many as there are in a window where they all stand together, less than 1 where
+    they avoid each other (Kish 1965, 5.4; the variance of clusters as in `rate_sd`). 1 as well where there is one window, which has none.
+    """
+    rows, windows = counts.table if table is None else table, exposed.windows[window]
+    if windows < 2:
+        return np.ones(len(rows))
+    number = rows["count"].to_numpy()
+    independent = number * np.maximum(1 - rate(counts, exposed, rows), 1 / np.maximum(number, 1))
+    effect: NDArray[np.float64] = _residual(counts, exposed, window, rows) * windows / (windows - 1) / independent
+    return effect
+
+
+def _residual(counts: Counts, exposed: Exposure, window: int, table: pa.Table | None) -> NDArray[np.float64]:
+    """Of each row, (count - rate * words) squared and summed over windows."""
     rows = counts.table if table is None else table
     rates = rate(counts, exposed, rows)
     residual = rows[f"square_{window}"].to_numpy() - 2 * rates * rows[f"cross_{window}"].to_numpy() + rates**2 * exposed.squares[window]
-    mean_square = exposed.squares[window] / max(exposed.windows[window], 1)
-    sd: NDArray[np.float64] = np.sqrt(np.maximum(residual, 0) / max(exposed.windows[window] - 1, 1) / max(mean_square, 1))
-    return sd
+    found: NDArray[np.float64] = np.maximum(residual, 0)
+    return found

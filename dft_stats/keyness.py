@@ -1,13 +1,20 @@
-"""Keyness: which units and n-grams a text uses more, or less, than its reference does."""
+"""Keyness: which units and n-grams a text uses more, or less, than its reference does.
+
+Words come in clusters: a word of which one document is full differs between any two texts, and says nothing of either. So the likelihood
+ratio of each is divided by its *design effect*, the variance of its count between windows over that of independent occurrences, as in tests
+of tables from cluster samples (the first-order correction of Rao and Scott 1981).
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from dft_stats.cells import Cells
-from dft_stats.counts import Exposure
+from dft_stats.cells import align
+from dft_stats.counts import WINDOWS, Counts, Exposure, design_effect
 from dft_stats.measures import log_likelihood
 
 SIGNIFICANT = 10.83  # p < 0.001 at one degree of freedom (Rayson, Berridge and Francis 2004)
@@ -22,29 +29,55 @@ class KeyItem:
     reference_count: int
     per_1000_words: float
     reference_per_1000_words: float
-    log_likelihood: float  # signed: positive is over-use
+    log_likelihood: float  # over the design effect; signed: positive is over-use
+    design_effect: float  # 1 or more: the larger of the two sides
 
 
-def key_items(tables: Iterable[Cells], reference: Exposure, other: Exposure) -> list[KeyItem]:
-    """All significant items of some aligned tables, the greatest over-use first.
+def key_items(
+    reference: Counts,
+    other: Counts,
+    exposures: tuple[Exposure, Exposure],
+    groups: Iterable[tuple[int | str, ...]] = ((),),
+) -> list[KeyItem]:
+    """All significant items of a categorical statistic, the greatest over-use first.
 
     What only one of several documents has is that document's topic, and left out: for over-use in the other, for under-use in the
     reference.
+
+    Args:
+        reference: counts of the reference.
+        other: counts of what is judged.
+        exposures: of both.
+        groups: of the statistic, see `Counts.rows`.
     """
     items: list[KeyItem] = []
-    for cells in tables:
+    ours, theirs = exposures
+    for group in groups:
+        cells = align(reference, other, *group)
         if not cells.reference_total or not cells.other_total:
             continue
         g2 = log_likelihood(cells.other, cells.other_total, cells.reference, cells.reference_total)
-        spread = np.where(
-            g2 > 0, cells.other_documents >= min(2, other.documents), cells.reference_documents >= min(2, reference.documents)
-        )
+        spread = np.where(g2 > 0, cells.other_documents >= min(2, theirs.documents), cells.reference_documents >= min(2, ours.documents))
         chosen = np.flatnonzero(spread & (np.abs(g2) >= SIGNIFICANT))
-        for text, i in zip(cells.keys.take(pa.array(chosen)).to_pylist(), chosen.tolist(), strict=True):
-            count, reference_count = int(cells.other[i]), int(cells.reference[i])
-            rates = 1000 * count / max(other.words, 1), 1000 * reference_count / max(reference.words, 1)
-            items.append(KeyItem(text, count, reference_count, *rates, float(g2[i])))
+        keys = cells.keys.take(pa.array(chosen))
+        effects = np.maximum(effects_of(reference, ours, keys, group), effects_of(other, theirs, keys, group))
+        for text, i, effect in zip(keys.to_pylist(), chosen.tolist(), effects.tolist(), strict=True):
+            if abs(g2[i]) / effect >= SIGNIFICANT:
+                count, reference_count = int(cells.other[i]), int(cells.reference[i])
+                rates = 1000 * count / max(theirs.words, 1), 1000 * reference_count / max(ours.words, 1)
+                items.append(KeyItem(text, count, reference_count, *rates, float(g2[i]) / effect, effect))
     return sorted(items, key=lambda item: (-item.log_likelihood, item.text))
+
+
+def effects_of(counts: Counts, exposed: Exposure, keys: pa.Array, group: tuple[int | str, ...]) -> NDArray[np.float64]:
+    """Design effects of rows, 1 at the least and where there is no row."""
+    rows = counts.rows(*group)
+    (key,) = [name for name in counts.statistic.keys if name not in counts.statistic.groups]
+    place = pc.index_in(keys, value_set=rows[key].combine_chunks())
+    found = np.ones(len(keys))
+    there = place.is_valid().to_numpy(zero_copy_only=False)
+    found[there] = np.maximum(design_effect(counts, exposed, WINDOWS[-1], rows.take(place.drop_null())), 1)
+    return found
 
 
 def overused(items: list[KeyItem], top: int) -> tuple[KeyItem, ...]:

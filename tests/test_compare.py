@@ -16,7 +16,7 @@ from dft_stats.cells import align, domain_distances, jensen_shannon_of
 from dft_stats.compare import UNITS, compare, compared_counts, discrepancies, floor_at, floor_sizes, floor_words, nearest
 from dft_stats.counts import COUNTS, Counts, count, from_rows, of_table, prune, schema
 from dft_stats.errors import CompiledProfileError, IncomparableError, ProfileNotFound
-from dft_stats.measures import jensen_shannon_bits
+from dft_stats.measures import jensen_shannon_bits, log_likelihood
 from dft_stats.profile import Profile
 from dft_stats.report import show_comparison
 from dft_stats.sentences import documents
@@ -206,7 +206,7 @@ def test_a_comparison_is_a_multiple_of_the_floor(tmp_path: Path) -> None:
 
 def test_what_is_used_more_and_less_comes_first(tmp_path: Path) -> None:
     reference = profile_of(["the cat sat on the mat, and the dog ran. " * 20] * 2, tmp_path / "reference")
-    other = profile_of(["a cat sat on a mat; a dog ran. " * 20] * 2 + ["zygote " * 60], tmp_path / "other")
+    other = profile_of(["a cat sat on a mat; a dog ran. " * 20] * 2 + ["zygote " * 20], tmp_path / "other")
     found = compare(reference, other, top=2)
     assert {item.text for item in found.overused_units} == {"a", ";"}  # "zygote" is one document's topic
     assert found.underused_units[0].text == "the"
@@ -217,6 +217,22 @@ def test_what_is_used_more_and_less_comes_first(tmp_path: Path) -> None:
     assert all(item.log_likelihood > 0 for item in found.overused_ngrams)
     assert all(item.log_likelihood < 0 for item in found.underused_ngrams)
     assert "the cat" in {item.text for item in compare(reference, other, top=50).underused_ngrams}
+
+
+def test_one_odd_document_makes_no_word_typical(tmp_path: Path) -> None:
+    reference = profile_of(["the cat sat on the mat, and the dog ran. " * 10] * 20, tmp_path / "reference")
+    plain = "the cat sat on the mat, and the dog ran. " * 9
+    zebras = "the zebra saw the zebra. "
+    spread = profile_of([plain + zebras] * 20, tmp_path / "spread")
+    lumped = profile_of([plain + zebras, *[plain] * 18, plain + zebras * 19], tmp_path / "lumped")  # as many, nearly all in one document
+    (found,) = [item for item in compare(reference, spread, top=50).overused_units if item.text == "zebra"]
+    assert (found.count, found.design_effect) == (40, 1)  # in each document as often as in the others: no more than independent ones vary
+    assert found.log_likelihood == pytest.approx(
+        log_likelihood(40, spread.counts("token_frequency").total(), 0, reference.counts("token_frequency").total())[()]
+    )
+    assert "zebra" not in {item.text for item in compare(reference, lumped, top=50).overused_units}
+    assert {item.text for item in compare(spread, lumped, top=50).overused_units} == set()
+    assert "zebra" not in {item.text for item in compare(lumped, reference, top=50).underused_units}
 
 
 def test_the_same_text_has_no_key_items(tmp_path: Path) -> None:

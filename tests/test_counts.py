@@ -14,6 +14,7 @@ from dft_stats.counts import (
     Counts,
     Exposure,
     count,
+    design_effect,
     exposure,
     merge,
     prune,
@@ -132,12 +133,15 @@ def test_rate_sd_is_that_of_a_direct_computation_over_windows(sizes: list[int], 
     if len(pieces) < 2:
         return
     lengths = np.array([len(piece) for piece in pieces])
-    expected = []
+    expected, effects = [], []
     for unit in found.table["unit"].to_pylist():
         counts = np.array([(piece == unit).sum() for piece in pieces])
-        residuals = counts - counts.sum() / lengths.sum() * lengths
-        expected.append(np.sqrt((residuals**2).sum() / (len(pieces) - 1) / (lengths**2).mean()))
+        share = counts.sum() / lengths.sum()
+        variance = ((counts - share * lengths) ** 2).sum() / (len(pieces) - 1)  # between windows, of their count
+        expected.append(np.sqrt(variance / (lengths**2).mean()))
+        effects.append(variance * len(pieces) / max(lengths.sum() * share * (1 - share), 1))  # over the binomial variance of all
     np.testing.assert_allclose(rate_sd(found, exposed, window), expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(design_effect(found, exposed, window), effects, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(rate(found, exposed).sum(), 1.0 if exposed.words else 0.0)
 
 
