@@ -176,7 +176,7 @@ class Float64Loss:
         self.history.append([])
         for name, fact in facts(self.made).items():
             beyond = self._beyond(self._z(name, fact))
-            grown = self.duals.get(name, np.zeros(len(beyond))) + self.dual_rate * beyond
+            grown = self.duals.get(name, np.zeros(len(beyond))) + self.dual_rate * np.clip(beyond, -1, 1)
             self.duals[name] = np.clip(grown, -self.dual_limit, self.dual_limit)
 
     def _z(self, name: str, fact: Facts) -> Floats:

@@ -39,7 +39,7 @@ def test_dual_variables_grow_by_the_recursion_and_no_further_than_the_limit() ->
                 family.tracked & (family.denominator > 0), (rate - family.target.numpy()) / family.sd.numpy() * np.sqrt(windows), 0
             )
             beyond = np.sign(z) * np.clip(np.abs(z) - 0.3, 0, 4)
-            duals[name] = np.clip(duals[name] + 0.25 * beyond, -0.8, 0.8)
+            duals[name] = np.clip(duals[name] + 0.25 * np.clip(beyond, -1, 1), -0.8, 0.8)
             np.testing.assert_allclose(family.dual.numpy(), duals[name], rtol=1e-3, atol=1e-5, err_msg=name)
             reached |= bool((np.abs(duals[name]) == 0.8).any())
     assert reached

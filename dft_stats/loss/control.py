@@ -10,8 +10,10 @@ from torch import Tensor
 class Control:
     """The force on a rate is `shrink(z) + dual`, the augmented Lagrangian of the constraint |z| <= dead_zone (Hestenes 1969, Powell 1969).
 
-    `dual` grows by `dual_rate * shrink(z)` with every optimizer step, so it finds the strength that holds the rate at the edge of human
-    noise against an anchor, whatever the anchor's weight. With `dual_rate` 0 there is the penalty alone, which stops short of that.
+    `dual` grows by `dual_rate * shrink(z)` with every optimizer step, at most by `dual_rate`, so it finds the strength that holds the rate
+    at the edge of human noise against an anchor, whatever the anchor's weight. What a rate that is far off would add on its way would have
+    to be taken back behind the edge, where it overshoots: hence the most by which it grows (clamping, the usual way against the windup of
+    integrators: Astrom and Hagglund, PID Controllers, 1995, 3.5). With `dual_rate` 0 there is the penalty alone, which stops short.
     A high rate swings, since the model answers late: the optimizer has its own pace, and rates may be means over steps. And where the
     constraint cannot be met, as with a cross-entropy of text that contradicts the profile, the variables grow to their limit.
     """
@@ -34,6 +36,10 @@ class Control:
     def shrink(self, z: Tensor) -> Tensor:
         """What of z is beyond the human noise, clipped."""
         return z.sign() * (z.abs() - self.dead_zone).clamp(0, self.clip)
+
+    def grown(self, dual: Tensor, beyond: Tensor) -> Tensor:
+        """Dual variables after an optimizer step in which the rates were so far beyond the human noise."""
+        return (dual + self.dual_rate * beyond.clamp(-1, 1)).clamp(-self.dual_limit, self.dual_limit)
 
     def strength(self, steps: Tensor) -> Tensor:
         """Factor of the whole loss after so many optimizer steps: it rises over the warm-up, and is 0 between every `every` steps."""
