@@ -7,7 +7,7 @@ two million parameters, trained with cross-entropy for `--first` steps; every fi
 from there at one constant learning rate: with cross-entropy of the text alone, or with the loss beside it, on the model's own continuations
 (weight 0.03) or decode-aware on the text (weight 0.1).
 What is printed, every so many steps, is of continuations of kept openings, drawn anew at temperature 0.8 and top-p 0.95: mean z squared of
-each term in 128 of them, mean of four times as many, and perplexity of the kept passages. The first table says what the passages themselves
+each term in a set of 128, mean of four sets, and perplexity of the kept passages. The first table says what the passages themselves
 have in these places, which need not be 1: they begin paragraphs, and the profile is of whole articles. Their words were drawn once; of a
 model expectations are counted, which have less noise.
 """
@@ -48,7 +48,6 @@ ARMS: dict[str, Arm | None] = {
     "loss on the text": {"weight": 0.1, "is_forced": True},
     "loss on the text, at temperature 0.8 alone": {"weight": 0.1, "is_forced": True, "top_p": 1.0},
     "the same, as a constraint too": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "dual_rate": 0.005},
-    "the same, eight times the text a step": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "batch": 128},
     "loss on the text, at temperature 1": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "temperature": 1.0},
     "loss on the text, slow to see": {"weight": 0.1, "is_forced": True, "decay": 0.9},
 }
@@ -77,7 +76,7 @@ def main() -> None:
     learn(model, rows, given.first)
     print(f"\nhuman continuations\n\n| | {' | '.join(TERMS)} |\n|---|{'---|' * len(TERMS)}")
     for number, z2 in enumerate(human_continuations(tokenizer, compiled, kept)):
-        print(f"| texts from {number * MEASURED} | {' | '.join(f'{value:.2f}' for value in z2)} |", flush=True)
+        print(f"| set {number + 1} | {' | '.join(f'{value:.2f}' for value in z2)} |", flush=True)
     for name in given.arms:
         torch.manual_seed(given.seed + 1)
         print(f"\n{name}\n\n| step | {' | '.join(TERMS)} | perplexity | s |\n|---|{'---|' * (len(TERMS) + 2)}", flush=True)
@@ -90,8 +89,8 @@ def run(
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-4, weight_decay=0.0)
     options = {**SAMPLING, **(arm or {})}
     returns, weight, is_forced = options.pop("returns", 0.0), options.pop("weight", WEIGHT), options.pop("is_forced", False)
-    text, prompts = batches(rows, options.pop("batch", BATCH)), batches(starts)
     loss = None if arm is None else DistributionLoss(compiled, **options)
+    text, prompts = batches(rows), batches(starts)
     began = time.monotonic()
     for step in range(given.steps + 1):
         if step % given.every == 0:
@@ -124,10 +123,10 @@ def measure(model: Any, tokenizer: Tokenizer, compiled: CompiledProfile, kept: l
 
 
 def human_continuations(tokenizer: Tokenizer, compiled: CompiledProfile, kept: list[str]) -> Iterator[list[float]]:
-    """Mean z squared of each term in what the passages have where a model would write, `MEASURED` of them at a time."""
+    """Mean z squared of each term in what passages have where a model would write: `TIMES` sets of `MEASURED`, those long enough."""
     loss = DistributionLoss(compiled).eval()
     texts = [row for row in (tokenizer.encode(text).ids[: OPENING + NEW] for text in kept) if len(row) == OPENING + NEW]
-    for ids in torch.tensor(texts).split(MEASURED):
+    for ids in torch.tensor(texts).split(MEASURED)[:TIMES]:
         if len(ids) == MEASURED:
             certain = 100 * F.one_hot(ids.roll(-1, 1), compiled.vocab_size).float()
             _, components = loss(certain, ids.index_fill(1, torch.arange(OPENING), -100), input_ids=ids)
@@ -182,11 +181,11 @@ def windows(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
     return torch.tensor(ids[: len(ids) // LENGTH * LENGTH]).view(-1, LENGTH)
 
 
-def batches(rows: Tensor, size: int = BATCH) -> Iterator[Tensor]:
+def batches(rows: Tensor) -> Iterator[Tensor]:
     """Random rows for ever, all of them once before any of them twice."""
     while True:
-        for chosen in torch.randperm(len(rows)).split(size):
-            if len(chosen) == size:
+        for chosen in torch.randperm(len(rows)).split(BATCH):
+            if len(chosen) == BATCH:
                 yield rows[chosen]
 
 

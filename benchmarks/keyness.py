@@ -3,9 +3,8 @@
 python benchmarks/keyness.py CORPUS [--text-column text] [--documents 4000] [--draws 3]
 
 Documents are dealt to two sides by chance, so that every word that is used more on one of them is a false alarm. Of units, and of bigrams,
-that occur ten times or more: the share that exceeds 10.83, which one in a thousand should; by the log-likelihood ratio as it is (Dunning
-1993), and over the design effect, as `compare` has it. In brackets: the same without what stands in one document alone, which `compare`
-leaves out as well.
+that occur ten times or more: the share that exceeds 10.83, which one in a thousand should, by the log-likelihood ratio as it is (Dunning
+1993); by that ratio of what two documents of the side that uses it more have; and over the design effect, of such, as `compare` has it.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from dft_stats.build import build
 from dft_stats.build.corpus import read
 from dft_stats.cells import align
-from dft_stats.keyness import SIGNIFICANT, effects_of
+from dft_stats.keyness import SIGNIFICANT, effects_of, is_spread
 from dft_stats.measures import log_likelihood
 from dft_stats.profile import Profile
 
@@ -44,10 +43,11 @@ def main() -> None:
             for name, (statistic, group) in TABLES.items():
                 found[name].append(_false_alarms(one, two, statistic, group))
     print(f"{given.documents:,} of {len(texts):,} documents, {given.draws} draws\n")
-    print("| | rows | log-likelihood | over the design effect | design effect, median | 99 % |\n|---|---|---|---|---|---|")
+    columns = ("rows", "log-likelihood", "in two documents", "over the design effect", "design effect, median", "99 %")
+    print(f"| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for name, draws in found.items():
-        rows, plain, plain_spread, ours, ours_spread, median, most = np.mean(draws, 0)
-        print(f"| {name} | {rows:,.0f} | {plain:.2%} ({plain_spread:.2%}) | {ours:.2%} ({ours_spread:.2%}) | {median:.2f} | {most:.1f} |")
+        rows, plain, spread, ours, median, most = np.mean(draws, 0)
+        print(f"| {name} | {rows:,.0f} | {plain:.2%} | {spread:.2%} | {ours:.2%} | {median:.2f} | {most:.1f} |")
 
 
 def _profile(texts: list[str], out: Path) -> Profile:
@@ -58,11 +58,11 @@ def _false_alarms(reference: Profile, other: Profile, statistic: str, group: tup
     ours, theirs = reference.counts(statistic), other.counts(statistic)
     cells = align(ours, theirs, *group)
     often = np.flatnonzero(cells.reference + cells.other >= LEAST)
-    g2 = np.abs(log_likelihood(cells.other, cells.other_total, cells.reference, cells.reference_total))[often]
+    g2 = log_likelihood(cells.other, cells.other_total, cells.reference, cells.reference_total)
+    spread, g2 = is_spread(cells, g2, (reference.exposure, other.exposure))[often], np.abs(g2[often])
     keys: Any = cells.keys.take(often)
     effect = np.maximum(effects_of(ours, reference.exposure, keys, group), effects_of(theirs, other.exposure, keys, group))
-    spread = (cells.reference_documents + cells.other_documents)[often] > 1
-    shares = [share for values in (g2, g2 / effect) for share in ((values >= SIGNIFICANT).mean(), (values[spread] >= SIGNIFICANT).mean())]
+    shares = [np.mean(values >= SIGNIFICANT) for values in (g2, g2 * spread, g2 * spread / effect)]
     return np.array([len(often), *shares, np.median(effect), np.quantile(effect, 0.99)])
 
 

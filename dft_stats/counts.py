@@ -219,14 +219,14 @@ def rate_sd(counts: Counts, exposed: Exposure, window: int, table: pa.Table | No
 def design_effect(counts: Counts, exposed: Exposure, window: int, table: pa.Table | None = None) -> NDArray[np.float64]:
     """By how much the variance of the count of each row, over windows of `window` words, exceeds that of as many independent occurrences.
 
-    1 where occurrences do not know of each other, about as many as there are in a window where they all stand together, less than 1 where
-    they avoid each other (Kish 1965, 5.4; the variance of clusters as in `rate_sd`). 1 as well where there is one window, which has none.
+    1 where occurrences do not know of each other (Poisson), about as many as there are in a window where they all stand together, less than
+    1 where they avoid each other (Kish 1965, 5.4; the variance of clusters as in `rate_sd`). 1 as well where there is one window, which has
+    no variance; of a few windows the estimate is poor.
     """
     rows, windows = counts.table if table is None else table, exposed.windows[window]
     if windows < 2:
         return np.ones(len(rows))
-    number = rows["count"].to_numpy()
-    independent = number * np.maximum(1 - rate(counts, exposed, rows), 1 / np.maximum(number, 1))
+    independent = np.maximum(rows["count"].to_numpy(), 1)
     effect: NDArray[np.float64] = _residual(counts, exposed, window, rows) * windows / (windows - 1) / independent
     return effect
 

@@ -2,7 +2,8 @@
 
 Words come in clusters: a word of which one document is full differs between any two texts, and says nothing of either. So the likelihood
 ratio of each is divided by its *design effect*, the variance of its count between windows over that of independent occurrences, as in tests
-of tables from cluster samples (the first-order correction of Rao and Scott 1981).
+of tables from cluster samples. The first-order correction of Rao and Scott (1981) is a mean of the effects of both sides; the larger, which
+is taken here, bounds it, and serves where one side has no row or too little text to tell.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dft_stats.cells import align
+from dft_stats.cells import Cells, align
 from dft_stats.counts import WINDOWS, Counts, Exposure, design_effect
 from dft_stats.measures import log_likelihood
 
@@ -29,8 +30,9 @@ class KeyItem:
     reference_count: int
     per_1000_words: float
     reference_per_1000_words: float
-    log_likelihood: float  # over the design effect; signed: positive is over-use
+    log_likelihood: float  # ratio G2, signed: positive is over-use
     design_effect: float  # 1 or more: the larger of the two sides
+    keyness: float  # the ratio over the effect
 
 
 def key_items(
@@ -57,16 +59,22 @@ def key_items(
         if not cells.reference_total or not cells.other_total:
             continue
         g2 = log_likelihood(cells.other, cells.other_total, cells.reference, cells.reference_total)
-        spread = np.where(g2 > 0, cells.other_documents >= min(2, theirs.documents), cells.reference_documents >= min(2, ours.documents))
-        chosen = np.flatnonzero(spread & (np.abs(g2) >= SIGNIFICANT))
+        chosen = np.flatnonzero(is_spread(cells, g2, exposures) & (np.abs(g2) >= SIGNIFICANT))
         keys = cells.keys.take(pa.array(chosen))
         effects = np.maximum(effects_of(reference, ours, keys, group), effects_of(other, theirs, keys, group))
         for text, i, effect in zip(keys.to_pylist(), chosen.tolist(), effects.tolist(), strict=True):
             if abs(g2[i]) / effect >= SIGNIFICANT:
                 count, reference_count = int(cells.other[i]), int(cells.reference[i])
                 rates = 1000 * count / max(theirs.words, 1), 1000 * reference_count / max(ours.words, 1)
-                items.append(KeyItem(text, count, reference_count, *rates, float(g2[i]) / effect, effect))
-    return sorted(items, key=lambda item: (-item.log_likelihood, item.text))
+                items.append(KeyItem(text, count, reference_count, *rates, float(g2[i]), effect, float(g2[i]) / effect))
+    return sorted(items, key=lambda item: (-item.keyness, item.text))
+
+
+def is_spread(cells: Cells, g2: NDArray[np.float64], exposures: tuple[Exposure, Exposure]) -> NDArray[np.bool_]:
+    """Whether two documents, if there are two, of the side that uses it more have the row."""
+    least, least_other = (min(2, exposed.documents) for exposed in exposures)
+    found: NDArray[np.bool_] = np.where(g2 > 0, cells.other_documents >= least_other, cells.reference_documents >= least)
+    return found
 
 
 def effects_of(counts: Counts, exposed: Exposure, keys: pa.Array, group: tuple[int | str, ...]) -> NDArray[np.float64]:
@@ -82,9 +90,9 @@ def effects_of(counts: Counts, exposed: Exposure, keys: pa.Array, group: tuple[i
 
 def overused(items: list[KeyItem], top: int) -> tuple[KeyItem, ...]:
     """The first `top` items, those that are over-used, the greatest first."""
-    return tuple(item for item in items[:top] if item.log_likelihood > 0)
+    return tuple(item for item in items[:top] if item.keyness > 0)
 
 
 def underused(items: list[KeyItem], top: int) -> tuple[KeyItem, ...]:
     """The last `top` items, those that are under-used, the greatest first."""
-    return tuple(item for item in items[::-1][:top] if item.log_likelihood < 0)
+    return tuple(item for item in items[::-1][:top] if item.keyness < 0)

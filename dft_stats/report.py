@@ -114,9 +114,9 @@ def _floor_of(found: Comparison) -> str:
 
 
 def _show_items(console: Console, title: str, items: Sequence[KeyItem]) -> None:
-    rows = ((i.text, i.count, i.per_1000_words, i.reference_per_1000_words, i.log_likelihood, i.design_effect) for i in items)
+    rows = ((i.text, i.count, i.per_1000_words, i.reference_per_1000_words, i.design_effect, i.keyness) for i in items)
     if items:
-        console.print(_table(title, ("text", "count", "per 1,000 words", "reference", "log-likelihood", "design effect"), rows))
+        console.print(_table(title, ("text", "count", "per 1,000 words", "reference", "design effect", "keyness"), rows))
 
 
 def show_nearest(found: Sequence[tuple[str, float]]) -> None:

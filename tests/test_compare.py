@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from dft_stats import registry
 from dft_stats.cells import align, domain_distances, jensen_shannon_of
 from dft_stats.compare import UNITS, compare, compared_counts, discrepancies, floor_at, floor_sizes, floor_words, nearest
-from dft_stats.counts import COUNTS, Counts, count, from_rows, of_table, prune, schema
+from dft_stats.counts import COUNTS, Counts, count, design_effect, from_rows, of_table, prune, schema
 from dft_stats.errors import CompiledProfileError, IncomparableError, ProfileNotFound
+from dft_stats.keyness import SIGNIFICANT
 from dft_stats.measures import jensen_shannon_bits, log_likelihood
 from dft_stats.profile import Profile
 from dft_stats.report import show_comparison
@@ -219,6 +220,13 @@ def test_what_is_used_more_and_less_comes_first(tmp_path: Path) -> None:
     assert "the cat" in {item.text for item in compare(reference, other, top=50).underused_ngrams}
 
 
+def _ratio_and_effect(reference: Profile, other: Profile, unit: str) -> tuple[float, float]:
+    ours, theirs = (profile.counts("token_frequency") for profile in (reference, other))
+    (row,) = theirs.table.filter(pc.equal(theirs.table["unit"], unit)).to_pylist()
+    (effect,) = design_effect(theirs, other.exposure, 1024, theirs.table.filter(pc.equal(theirs.table["unit"], unit)))
+    return float(log_likelihood(row["count"], theirs.total(), 0, ours.total())), float(effect)
+
+
 def test_one_odd_document_makes_no_word_typical(tmp_path: Path) -> None:
     reference = profile_of(["the cat sat on the mat, and the dog ran. " * 10] * 20, tmp_path / "reference")
     plain = "the cat sat on the mat, and the dog ran. " * 9
@@ -227,9 +235,10 @@ def test_one_odd_document_makes_no_word_typical(tmp_path: Path) -> None:
     lumped = profile_of([plain + zebras, *[plain] * 18, plain + zebras * 19], tmp_path / "lumped")  # as many, nearly all in one document
     (found,) = [item for item in compare(reference, spread, top=50).overused_units if item.text == "zebra"]
     assert (found.count, found.design_effect) == (40, 1)  # in each document as often as in the others: no more than independent ones vary
-    assert found.log_likelihood == pytest.approx(
-        log_likelihood(40, spread.counts("token_frequency").total(), 0, reference.counts("token_frequency").total())[()]
-    )
+    totals = [profile.counts("token_frequency").total() for profile in (spread, reference)]
+    assert found.keyness == found.log_likelihood == pytest.approx(float(log_likelihood(40, totals[0], 0, totals[1])))
+    ratio, effect = _ratio_and_effect(reference, lumped, "zebra")
+    assert ratio > SIGNIFICANT > ratio / effect  # the ratio by itself would have said so of these as well
     assert "zebra" not in {item.text for item in compare(reference, lumped, top=50).overused_units}
     assert {item.text for item in compare(spread, lumped, top=50).overused_units} == set()
     assert "zebra" not in {item.text for item in compare(lumped, reference, top=50).underused_units}

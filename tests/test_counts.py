@@ -139,10 +139,19 @@ def test_rate_sd_is_that_of_a_direct_computation_over_windows(sizes: list[int], 
         share = counts.sum() / lengths.sum()
         variance = ((counts - share * lengths) ** 2).sum() / (len(pieces) - 1)  # between windows, of their count
         expected.append(np.sqrt(variance / (lengths**2).mean()))
-        effects.append(variance * len(pieces) / max(lengths.sum() * share * (1 - share), 1))  # over the binomial variance of all
+        effects.append(variance * len(pieces) / counts.sum())  # over the Poisson variance of all
     np.testing.assert_allclose(rate_sd(found, exposed, window), expected, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(design_effect(found, exposed, window), effects, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(rate(found, exposed).sum(), 1.0 if exposed.words else 0.0)
+
+
+def test_design_effects_where_there_is_nothing_to_tell_them_by() -> None:
+    one = count(TOKENS, documents(["a a a b"]))
+    np.testing.assert_array_equal(design_effect(one, exposure(documents(["a a a b"])), 128), [1, 1])  # one window
+    two = documents(["a a a b", "a b b b"])
+    found = count(TOKENS, two)
+    empty = found.table.set_column(found.table.schema.get_field_index("count"), "count", pa.array([0, 4]))  # as no profile should have it
+    assert np.isfinite(design_effect(found, exposure(two), 128, empty)).all()
 
 
 @given(texts)

@@ -52,7 +52,7 @@ class LossSettings:
     decay: float = _said(0.0, "of the running rates, per optimizer step; 0: those of the last step alone")
     dead_zone: float = _said(1.0, "standard errors up to which a rate is left alone")
     clip: float = _said(4.0, "standard errors beyond the dead zone that count at most")
-    dual_rate: float = _said(0.0, "growth per optimizer step of the dual variables; 0 for a penalty alone")
+    dual_rate: float = _said(0.0, "growth per optimizer step, at the most, of the dual variables; 0 for a penalty alone")
     dual_limit: float = _said(20.0, "most that a dual variable may be")
     warmup_steps: int = _said(0, "optimizer steps over which the loss rises to its full strength")
     every: int = _said(1, "the loss acts in every so-manieth optimizer step")

@@ -12,8 +12,8 @@ class Control:
 
     `dual` grows by `dual_rate * shrink(z)` with every optimizer step, at most by `dual_rate`, so it finds the strength that holds the rate
     at the edge of human noise against an anchor, whatever the anchor's weight. What a rate that is far off would add on its way would have
-    to be taken back behind the edge, where it overshoots: hence the most by which it grows (clamping, the usual way against the windup of
-    integrators: Astrom and Hagglund, PID Controllers, 1995, 3.5). With `dual_rate` 0 there is the penalty alone, which stops short.
+    to be taken back behind the edge, where it overshoots: hence the most by which it grows (a cap on what is integrated, against windup;
+    cf. Astrom and Hagglund, PID Controllers, 1995, 3.5). With `dual_rate` 0 there is the penalty alone, which stops short.
     A high rate swings, since the model answers late: the optimizer has its own pace, and rates may be means over steps. And where the
     constraint cannot be met, as with a cross-entropy of text that contradicts the profile, the variables grow to their limit.
     """

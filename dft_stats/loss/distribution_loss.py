@@ -83,8 +83,8 @@ class DistributionLoss(nn.Module):
                 have less noise, and answer late, so that a model that moves fast swings.
             dead_zone: |z| up to which a rate is left alone: human noise.
             clip: most that |z| beyond the dead zone counts.
-            dual_rate: growth per optimizer step of the dual variable of each rate that is beyond the dead zone, see `Control`. 0: a
-                penalty, which stops short of the profile as far as an anchor holds it.
+            dual_rate: growth per optimizer step, at the most, of the dual variable of each rate that is beyond the dead zone, see
+                `Control`. 0: a penalty, which stops short of the profile as far as an anchor holds it.
             dual_limit: most that a dual variable may be.
             warmup_steps: optimizer steps over which the loss rises to its full strength.
             every: the loss acts in every so-manieth optimizer step alone, as if training alternated; the rates are updated in all.
