@@ -10,15 +10,15 @@ that occur ten times or more: the share that exceeds 10.83, which one in a thous
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from dft_stats.build import build
 from dft_stats.build.corpus import read
 from dft_stats.cells import align
-from dft_stats.keyness import SIGNIFICANT, effects_of, is_spread
+from dft_stats.keyness import SIGNIFICANT, is_spread, larger_effects
 from dft_stats.measures import log_likelihood
 from dft_stats.profile import Profile
 
@@ -59,9 +59,9 @@ def _false_alarms(reference: Profile, other: Profile, statistic: str, group: tup
     cells = align(ours, theirs, *group)
     often = np.flatnonzero(cells.reference + cells.other >= LEAST)
     g2 = log_likelihood(cells.other, cells.other_total, cells.reference, cells.reference_total)
-    spread, g2 = is_spread(cells, g2, (reference.exposure, other.exposure))[often], np.abs(g2[often])
-    keys: Any = cells.keys.take(often)
-    effect = np.maximum(effects_of(ours, reference.exposure, keys, group), effects_of(theirs, other.exposure, keys, group))
+    exposures = reference.exposure, other.exposure
+    spread, g2 = is_spread(cells, g2, exposures)[often], np.abs(g2[often])
+    effect = larger_effects(ours, theirs, exposures, cells.keys.take(pa.array(often)), group)
     shares = [np.mean(values >= SIGNIFICANT) for values in (g2, g2 * spread, g2 * spread / effect)]
     return np.array([len(often), *shares, np.median(effect), np.quantile(effect, 0.99)])
 

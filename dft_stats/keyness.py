@@ -61,7 +61,7 @@ def key_items(
         g2 = log_likelihood(cells.other, cells.other_total, cells.reference, cells.reference_total)
         chosen = np.flatnonzero(is_spread(cells, g2, exposures) & (np.abs(g2) >= SIGNIFICANT))
         keys = cells.keys.take(pa.array(chosen))
-        effects = np.maximum(effects_of(reference, ours, keys, group), effects_of(other, theirs, keys, group))
+        effects = larger_effects(reference, other, exposures, keys, group)
         for text, i, effect in zip(keys.to_pylist(), chosen.tolist(), effects.tolist(), strict=True):
             if abs(g2[i]) / effect >= SIGNIFICANT:
                 count, reference_count = int(cells.other[i]), int(cells.reference[i])
@@ -77,14 +77,17 @@ def is_spread(cells: Cells, g2: NDArray[np.float64], exposures: tuple[Exposure, 
     return found
 
 
-def effects_of(counts: Counts, exposed: Exposure, keys: pa.Array, group: tuple[int | str, ...]) -> NDArray[np.float64]:
-    """Design effects of rows, 1 at the least and where there is no row."""
-    rows = counts.rows(*group)
-    (key,) = [name for name in counts.statistic.keys if name not in counts.statistic.groups]
-    place = pc.index_in(keys, value_set=rows[key].combine_chunks())
+def larger_effects(
+    reference: Counts, other: Counts, exposures: tuple[Exposure, Exposure], keys: pa.Array, group: tuple[int | str, ...]
+) -> NDArray[np.float64]:
+    """Design effect of each key on the side where it is larger, 1 at the least and where no side has the row, (keys,)."""
+    (key,) = [name for name in reference.statistic.keys if name not in reference.statistic.groups]
     found = np.ones(len(keys))
-    there = place.is_valid().to_numpy(zero_copy_only=False)
-    found[there] = np.maximum(design_effect(counts, exposed, WINDOWS[-1], rows.take(place.drop_null())), 1)
+    for counts, exposed in zip((reference, other), exposures, strict=True):
+        rows = counts.rows(*group)
+        place = pc.index_in(rows[key].combine_chunks(), value_set=keys)
+        own = place.drop_null().to_numpy()
+        found[own] = np.maximum(found[own], design_effect(counts, exposed, WINDOWS[-1], rows.filter(place.is_valid())))
     return found
 
 

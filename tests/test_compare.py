@@ -222,9 +222,9 @@ def test_what_is_used_more_and_less_comes_first(tmp_path: Path) -> None:
 
 def _ratio_and_effect(reference: Profile, other: Profile, unit: str) -> tuple[float, float]:
     ours, theirs = (profile.counts("token_frequency") for profile in (reference, other))
-    (row,) = theirs.table.filter(pc.equal(theirs.table["unit"], unit)).to_pylist()
-    (effect,) = design_effect(theirs, other.exposure, 1024, theirs.table.filter(pc.equal(theirs.table["unit"], unit)))
-    return float(log_likelihood(row["count"], theirs.total(), 0, ours.total())), float(effect)
+    row = theirs.table.filter(pc.equal(theirs.table["unit"], unit))
+    (effect,) = design_effect(theirs, other.exposure, 1024, row)
+    return float(log_likelihood(row["count"][0].as_py(), theirs.total(), 0, ours.total())), float(effect)
 
 
 def test_one_odd_document_makes_no_word_typical(tmp_path: Path) -> None:

@@ -37,10 +37,6 @@ class Control:
         """What of z is beyond the human noise, clipped."""
         return z.sign() * (z.abs() - self.dead_zone).clamp(0, self.clip)
 
-    def grown(self, dual: Tensor, beyond: Tensor) -> Tensor:
-        """Dual variables after an optimizer step in which the rates were so far beyond the human noise."""
-        return (dual + self.dual_rate * beyond.clamp(-1, 1)).clamp(-self.dual_limit, self.dual_limit)
-
     def strength(self, steps: Tensor) -> Tensor:
         """Factor of the whole loss after so many optimizer steps: it rises over the warm-up, and is 0 between every `every` steps."""
         rise = ((steps + 1).float() / max(self.warmup_steps, 1)).clamp_max(1)

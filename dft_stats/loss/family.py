@@ -104,7 +104,7 @@ class Family(nn.Module):
 
     def insist(self, beyond: Tensor, control: Control) -> None:
         """Let the dual variables grow where rates stay beyond the human noise."""
-        self.dual.copy_(control.grown(self.dual, beyond))
+        self.dual.add_(control.dual_rate * beyond.clamp(-1, 1)).clamp_(-control.dual_limit, control.dual_limit)
 
     def value(self, witness: Tensor, numerator: Tensor, denominator: Tensor, tokens: Tensor) -> Tensor:
         """Term of the loss: sum of witness * (rate - target), with the denominator that `tokens` tokens are expected to have.
