@@ -1,6 +1,6 @@
 """Does it stay where it should? A thousand on-policy steps of a small model that is trained here, beside as many of cross-entropy alone.
 
-python benchmarks/converge.py TEXT... [--steps 1000] [--first 1500] [--every 200] [--arms NAME ...] [--seed 0]
+python benchmarks/converge.py TEXT... [--steps 1000] [--first 1500] [--every 200] [--arms NAME ...] [--seed 0] [--batch 16]
 
 TEXT is human writing, as `dft-stats build` reads it. From it come the profile, a byte-level BPE tokenizer of 4,096 entries, and a model of
 two million parameters, trained with cross-entropy for `--first` steps; every fifth passage is kept for measuring. Then every arm goes on
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=200)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=BATCH, help="rows in a step of an arm")
     given = parser.parse_args()
     torch.manual_seed(given.seed)
     texts = [text for batch in read(given.text) for text in batch]
@@ -90,7 +91,7 @@ def run(
     options = {**SAMPLING, **(arm or {})}
     returns, weight, is_forced = options.pop("returns", 0.0), options.pop("weight", WEIGHT), options.pop("is_forced", False)
     loss = None if arm is None else DistributionLoss(compiled, **options)
-    text, prompts = batches(rows), batches(starts)
+    text, prompts = batches(rows, given.batch), batches(starts, given.batch)
     began = time.monotonic()
     for step in range(given.steps + 1):
         if step % given.every == 0:
@@ -181,11 +182,11 @@ def windows(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
     return torch.tensor(ids[: len(ids) // LENGTH * LENGTH]).view(-1, LENGTH)
 
 
-def batches(rows: Tensor) -> Iterator[Tensor]:
+def batches(rows: Tensor, size: int = BATCH) -> Iterator[Tensor]:
     """Random rows for ever, all of them once before any of them twice."""
     while True:
-        for chosen in torch.randperm(len(rows)).split(BATCH):
-            if len(chosen) == BATCH:
+        for chosen in torch.randperm(len(rows)).split(size):
+            if len(chosen) == size:
                 yield rows[chosen]
 
 

@@ -175,11 +175,12 @@ class Float64Loss:
         """Close the optimizer step."""
         self.history.append([])
         for name, fact in facts(self.made).items():
-            beyond = self._beyond(self._z(name, fact))
+            beyond = self._beyond(*self._z(name, fact))
             grown = self.duals.get(name, np.zeros(len(beyond))) + self.dual_rate * np.clip(beyond, -1, 1)
             self.duals[name] = np.clip(grown, -self.dual_limit, self.dual_limit)
 
-    def _z(self, name: str, fact: Facts) -> Floats:
+    def _z(self, name: str, fact: Facts) -> tuple[Floats, float]:
+        """z-scores, and of how many words."""
         # Steps that are closed, the latest with weight 1; in the very first, what was seen of it.
         closed = self.history[:-1][::-1] or self.history
         weighted = [(self.decay**i, batch) for i, step in enumerate(closed) for batch in step]
@@ -191,10 +192,11 @@ class Float64Loss:
         for f in np.flatnonzero(fact.tracked & (denominator > 0)):
             amount = effective * denominator[f] / words if name == "entropy" else effective / self.made.window_words
             z[f] = (numerator[f] / denominator[f] - fact.target[f]) / (fact.sd[f] / np.sqrt(amount))
-        return z
+        return z, effective
 
-    def _beyond(self, z: Floats) -> Floats:
-        return np.sign(z) * np.clip(np.abs(z) - self.dead_zone, 0.0, self.clip)
+    def _beyond(self, z: Floats, words: float) -> Floats:
+        short = np.sqrt(1024 / words) if words > 1024 else 1.0  # in standard errors of 1,024 words at the most
+        return np.sign(z) * np.clip(np.abs(z) * short - self.dead_zone, 0.0, self.clip)
 
     def _evaluate(self, here: Expected, num_items: int, gradient: Floats) -> tuple[float, dict[str, float], Floats]:
         value, components = 0.0, {}
@@ -202,8 +204,8 @@ class Float64Loss:
             means = []
             for name in names:
                 fact = facts(self.made)[name]
-                z = self._z(name, fact)
-                pull = (self._beyond(z) + self.duals.get(name, 0.0)) * fact.tracked
+                z, words = self._z(name, fact)
+                pull = (self._beyond(z, words) + self.duals.get(name, 0.0)) * fact.tracked
                 g = self.weights.get(term, 1.0) * pull / (fact.sd * np.sqrt(max(fact.tracked.sum(), 1)))
                 slope = g / (num_items * fact.denominator_per_token)
                 value += (slope * (here.counts[name][0] - fact.target * here.counts[name][1])).sum()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dft_stats.loss import TERMS, DistributionLoss, DistributionReward
 from dft_stats.loss.control import Control
-from dft_stats.loss.family import Exposure
+from dft_stats.loss.family import MOST_WORDS, Exposure
 from tests.compiled_for_tests import compiled, handmade, ids_of, measured, text_rows
 from tests.float64_loss import Float64Loss, softmax, through_softmax
 
@@ -189,6 +189,28 @@ def test_more_text_makes_the_same_distance_count_more() -> None:
     often = DistributionLoss(handmade()).eval()(logits.repeat(4, 1, 1), labels.repeat(4, 1), shifted=True)[1]
     for term in TERMS:
         assert often[f"dist/{term}"].item() == pytest.approx(4 * once[f"dist/{term}"].item(), rel=1e-5), term
+
+
+@pytest.mark.parametrize("options", [{}, {"dual_rate": 0.1}, {"discrepancies": {"sentence_length": "cramer"}}])
+def test_from_a_thousand_words_on_more_text_pulls_no_harder(options: dict[str, Any]) -> None:
+    """The same rates over 60 and 240 batches, closed as a step: the next one is steered by both alike, though z doubles."""
+    logits, labels = batch(3, length=40)
+    found: list[tuple[float, Tensor, float]] = []
+    for times in (60, 240):
+        loss = DistributionLoss(handmade(), dead_zone=0.5, **options)
+        with torch.no_grad():
+            counted = loss.eval()(logits.repeat(times, 1, 1), labels.repeat(times, 1), shifted=True)[1]
+        loss.train()(logits.repeat(times, 1, 1), labels.repeat(times, 1), shifted=True)
+        assert loss.words > MOST_WORDS
+        given = logits.detach().clone().requires_grad_()
+        value, _ = loss(given, labels, shifted=True)
+        value.backward()
+        found.append((value.item(), gradient(given), counted["dist/entropy"].item()))
+    (value, slope, z2), (again, same, larger) = found
+    assert value != 0
+    assert again == pytest.approx(value, rel=1e-4)
+    torch.testing.assert_close(same, slope, rtol=1e-4, atol=1e-9)
+    assert larger == pytest.approx(4 * z2, rel=1e-4)
 
 
 @pytest.mark.parametrize("chosen", [{}, {"sentence_length": "cramer", "token_frequency": "jensen_shannon"}])

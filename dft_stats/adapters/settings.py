@@ -50,7 +50,7 @@ class LossSettings:
     sentence_length_discrepancy: str = _said("whitened", "or cramer, wasserstein")
     punctuation_rhythm_discrepancy: str = _said("whitened", "or cramer, wasserstein")
     decay: float = _said(0.0, "of the running rates, per optimizer step; 0: those of the last step alone")
-    dead_zone: float = _said(1.0, "standard errors up to which a rate is left alone")
+    dead_zone: float = _said(1.0, "standard errors, of 1,024 words at the most, up to which a rate is left alone")
     clip: float = _said(4.0, "standard errors beyond the dead zone that count at most")
     dual_rate: float = _said(0.0, "growth per optimizer step, at the most, of the dual variables; 0 for a penalty alone")
     dual_limit: float = _said(20.0, "most that a dual variable may be")

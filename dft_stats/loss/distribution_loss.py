@@ -38,7 +38,8 @@ class DistributionLoss(nn.Module):
 
     Each statistic is a rate mu, the profile's is mu*, and `z = (mu - mu*) / (sd * sqrt(window_words / m))` is their distance in standard
     errors of human text of m words. The loss is `sum_f g_f (mu_f - mu*_f)` with the witness g, without gradient: z beyond the dead zone,
-    clipped, plus the dual variable of the constraint |z| <= dead_zone (see `Control`), over `sd * sqrt(features)`. So it is linear in
+    clipped, plus the dual variable of the constraint |z| <= dead_zone (see `Control`), over `sd * sqrt(features)`. There z is in standard
+    errors of 1,024 words if m is more, so that larger steps pull no harder, and know better where to. So it is linear in
     the probabilities and adds up over micro-batches and ranks; the rates in g are those of the optimizer step before (in the very first
     step, what of it was seen so far), or with `decay` means over steps. Its value may be negative; `components` are what to watch.
 
@@ -81,7 +82,8 @@ class DistributionLoss(nn.Module):
                 lengths and gaps between marks. How strongly is the same for all.
             decay: of the running sums, per optimizer step, 0 <= decay < 1; 0: the last step alone steers the next one. Means over more
                 have less noise, and answer late, so that a model that moves fast swings.
-            dead_zone: |z| up to which a rate is left alone: human noise.
+            dead_zone: |z| up to which a rate is left alone: human noise of a step, of 1,024 words if it has more. Less than 1 asks a
+                model that takes large steps to be nearer than one human text is.
             clip: most that |z| beyond the dead zone counts.
             dual_rate: growth per optimizer step, at the most, of the dual variable of each rate that is beyond the dead zone, see
                 `Control`. 0: a penalty, which stops short of the profile as far as an anchor holds it.
@@ -300,17 +302,17 @@ class DistributionLoss(nn.Module):
             squares = []
             for name in term.families:
                 family = self.families()[name]
-                z, rate = self._z(family, None if counts is None else counts[name], words, learns)
+                z, rate, exposure = self._z(family, None if counts is None else counts[name], words, learns)
                 squares.append(z.square().sum() / family.tracked.sum().clamp_min(1))
                 if self.weights[term_name]:
-                    pull = self.pull(name, z, rate)
+                    pull = self.pull(name, z * exposure.scale, rate)
                     pull = strength * (pull + family.dual) if learns else pull
                     found[name] = self.weights[term_name] * family.witness(pull)
             components[f"dist/{term_name}"] = torch.stack(squares).mean()
         return found, components
 
     def pull(self, name: str, z: Tensor, rate: Tensor) -> Tensor:
-        """What of z is beyond the human noise, in the direction of the family's discrepancy, (features,)."""
+        """What of z, scaled, is beyond the human noise, in the direction of the family's discrepancy, (features,)."""
         pull, family = self.control.shrink(z), self.families()[name]
         if name not in self.discrepancies:
             return pull
@@ -370,7 +372,7 @@ class DistributionLoss(nn.Module):
         if self.control.dual_rate:
             exposure = Exposure(self.words, self.words.square() / self.words_squared.clamp_min(1))
             for family in families:
-                beyond = self.control.shrink(family.z(family.numerator, family.denominator, exposure))
+                beyond = self.control.shrink(family.z(family.numerator, family.denominator, exposure) * exposure.scale)
                 family.insist(happened * beyond, self.control)
 
     def families(self) -> dict[str, Family]:
@@ -382,10 +384,11 @@ class DistributionLoss(nn.Module):
         return {name: family.rate(family.numerator, family.denominator) for name, family in self.families().items()}
 
     @torch.no_grad()
-    def _z(self, family: Family, count: tuple[Tensor, Tensor] | None, words: Tensor, learns: bool) -> tuple[Tensor, Tensor]:
-        """Distance from the profile in standard errors, and the rates."""
+    def _z(self, family: Family, count: tuple[Tensor, Tensor] | None, words: Tensor, learns: bool) -> tuple[Tensor, Tensor, Exposure]:
+        """Distance from the profile in standard errors, the rates, and of how much text they are."""
         if not learns and count is not None:
-            return family.z(*count, Exposure(words, words)), family.rate(*count)
+            exposure = Exposure(words, words)
+            return family.z(*count, exposure), family.rate(*count), exposure
         steady = self.commits > 0
         effective = self.words.square() / self.words_squared.clamp_min(1)
         pending = self.pending_words
@@ -394,7 +397,7 @@ class DistributionLoss(nn.Module):
             torch.where(steady, family.denominator, family.pending_denominator),
         )
         exposure = Exposure(torch.where(steady, self.words, pending), torch.where(steady, effective, pending))
-        return family.z(*count, exposure), family.rate(*count)
+        return family.z(*count, exposure), family.rate(*count), exposure
 
     def _apply(self, change: Callable[[Tensor], Tensor], recurse: bool = True) -> "DistributionLoss":
         """Go along to another device, and not to another precision: sums of very small numbers stay float32 when a model is cast."""

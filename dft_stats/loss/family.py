@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dft_stats.loss.control import Control
 
 LEAST = 1e-8  # that anything is divided by
+MOST_WORDS = 1024  # by whose noise rates are steered: with that of a large step every rate would be far off, and swing at full strength
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,11 @@ class Exposure:
 
     words: Tensor  # scalar: counted word beginnings, weighted as the sums are
     effective_words: Tensor  # scalar: as many unweighted words have the same noise (Kish)
+
+    @property
+    def scale(self) -> Tensor:
+        """Factor that makes a z-score one in standard errors of `MOST_WORDS` words, if there are more."""
+        return (MOST_WORDS / self.effective_words.clamp_min(1)).sqrt().clamp_max(1)
 
 
 class Family(nn.Module):

@@ -204,32 +204,34 @@ class DistributionReward:
         numerator, denominator = counts
         return self.loss.decay * family.numerator + numerator, self.loss.decay * family.denominator + denominator
 
-    def _z(self, family: Family, counts: Tensor, words: Tensor) -> Tensor:
+    def _exposure(self, words: Tensor) -> Exposure:
         exposed = self.loss.decay * self.loss.words + words
         squared = self.loss.decay**2 * self.loss.words_squared + words
-        return family.z(*self._sums_so_far(family, counts), Exposure(exposed, exposed.square() / squared.clamp_min(1)))
+        return Exposure(exposed, exposed.square() / squared.clamp_min(1))
 
     def _witnesses(self, counts: Mapping[str, Tensor], words: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Witnesses by family, and the rates that counts are compared with."""
         witnesses: dict[str, Tensor] = {}
         rates: dict[str, Tensor] = {}
-        strength = self.loss.control.strength(self.loss.commits)
+        strength, exposure = self.loss.control.strength(self.loss.commits), self._exposure(words)
         for term, weight in self.loss.weights.items():
             for name in self.loss.terms[term].families:
                 family = self.loss.families()[name]
-                rates[name] = family.rate(*self._sums_so_far(family, counts[name]))
-                pull = strength * (self.loss.pull(name, self._z(family, counts[name], words), rates[name]) + family.dual)
+                sums = self._sums_so_far(family, counts[name])
+                rates[name] = family.rate(*sums)
+                pull = strength * (self.loss.pull(name, family.z(*sums, exposure) * exposure.scale, rates[name]) + family.dual)
                 if weight:
                     witnesses[name] = weight * family.witness(pull)
         return witnesses, rates
 
     def _components(self, counts: Mapping[str, Tensor], words: Tensor) -> dict[str, float]:
         found: dict[str, float] = {}
+        exposure = self._exposure(words)
         for term in self.loss.weights:
             squares = []
             for name in self.loss.terms[term].families:
                 family = self.loss.families()[name]
-                z = self._z(family, counts[name], words)
+                z = family.z(*self._sums_so_far(family, counts[name]), exposure)
                 squares.append(float(z.square().sum() / family.tracked.sum().clamp_min(1)))
             found[f"dist/{term}"] = sum(squares) / len(squares)
         return found
