@@ -1,14 +1,15 @@
 """How much memory and disk a build takes of a corpus that is larger than either, and whose vocabulary never stops growing.
 
-python benchmarks/memory.py CORPUS [--text-column text] [--gigabytes 2] [--memory 2GB] [--workers 1] [--min-documents 3] [--forget none 1GB]
+python benchmarks/memory.py CORPUS [--text-column text] [--gigabytes 2] [--memory 2GB] [--workers 1 2] [--min-documents 3] [--forget none]
 
 The corpus is repeated until it is as large as asked, each copy with every fiftieth word changed to one that no other copy has, and written
 as Parquet into a temporary folder (with the parts it takes several times the corpus on disk). Prints the size of the corpus, wall time,
 megabytes a second, the largest size of any process of the build, anonymous memory, without pages of files, which the system may drop, and
-the most that parts took on disk, of a build for each --forget.
+the most that parts took on disk, of a build for each --forget and each number of workers.
 """
 
 import argparse
+import itertools
 import os
 import re
 import subprocess
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("corpus")
     parser.add_argument("--gigabytes", type=float, default=2)
     parser.add_argument("--memory", default="2GB")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", nargs="+", default=["1"])
     parser.add_argument("--text-column")
     parser.add_argument("--min-documents", default="3")
     parser.add_argument("--forget", nargs="+", default=["none"], help="as of build; none: nothing is forgotten")
@@ -43,10 +44,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         size = write(given.corpus, given.text_column, folder / "corpus", int(given.gigabytes * 1e9))
-        how = ["--memory", given.memory, "--workers", str(given.workers), "--min-documents", given.min_documents]
-        for forget in given.forget:
-            more = how if forget == "none" else [*how, "--forget", forget]
-            status, seconds, memory, disk = measured(folder / "corpus", folder / forget, more)
+        for forget, workers in itertools.product(given.forget, given.workers):
+            more = ["--memory", given.memory, "--workers", workers, "--min-documents", given.min_documents]
+            more += [] if forget == "none" else ["--forget", forget]
+            status, seconds, memory, disk = measured(folder / "corpus", folder / f"{forget}-{workers}", more)
             print(
                 f"{size / 1e9:.2f} GB, {' '.join(more)}: status {status}, {seconds:.0f} s, {size / 1e6 / seconds:.1f} MB/s, "
                 f"largest process {memory:.2f} GB, parts on disk {disk:.2f} GB",
