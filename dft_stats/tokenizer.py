@@ -55,7 +55,7 @@ _CONSONANTS = re.compile("[A-Z][b-df-hj-np-tv-xz]{1,5}")  # "Mfg", "Hwy"
 
 
 def resolve(tokenizer: "Tokenizer | str | Path | Any") -> "Tokenizer":
-    """A private copy of the tokenizer, without truncation and padding.
+    """The tokenizer without truncation and padding: itself, or a copy if it has any.
 
     Args:
         tokenizer: a `tokenizers.Tokenizer`, a fast tokenizer of transformers, or the path of a `tokenizer.json` or of its folder.
@@ -81,6 +81,8 @@ def resolve(tokenizer: "Tokenizer | str | Path | Any") -> "Tokenizer":
                 f"cannot compile for a {type(tokenizer).__name__}; give a tokenizers.Tokenizer, a *fast* tokenizer of transformers, "
                 "or the path of a tokenizer.json"
             )
+        if given.truncation is None and given.padding is None and not given.encode_special_tokens:
+            return given  # a copy takes as long as a quarter of compiling
         found = Tokenizer.from_str(given.to_str())
     found.no_truncation()
     found.no_padding()

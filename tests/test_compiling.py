@@ -265,6 +265,26 @@ def test_typography_folds_where_the_vocabulary_has_the_plain_token() -> None:
     assert (fold[fold] == fold).all()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda given: given.enable_truncation(3),
+        lambda given: given.enable_padding(length=40),
+        lambda given: setattr(given, "encode_special_tokens", True),
+    ],
+)
+def test_how_a_tokenizer_is_set_to_encode_changes_nothing(profile: Profile, change: Callable[[Tokenizer], None]) -> None:
+    plain = ALL["gpt2"]()
+    given = Tokenizer.from_str(plain.to_str())
+    change(given)
+    before = given.to_str(), given.encode_special_tokens
+    found, wanted = (compile_profile(profile, tokenizer, cache=False) for tokenizer in (given, plain))
+    assert np.array_equal(found.token_frequency, wanted.token_frequency)
+    assert found.tokenizer_sha256 == wanted.tokenizer_sha256
+    assert (given.to_str(), given.encode_special_tokens) == before
+    assert resolve(plain) is plain
+
+
 def test_cache_is_used_and_a_damaged_one_replaced(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = ALL["gpt2"]()
     first = compile_profile(profile, tokenizer)
