@@ -5,9 +5,11 @@ python benchmarks/steer.py TEXT [--profile news] [--model PATH] [--steps 16] [--
 TEXT is human writing of the profile's domain: files, Parquet or a dataset, as `dft-stats build` reads them. Its passages are trained on,
 but every fifth is kept to take the perplexity of. Every arm starts from the same model and takes as many steps of as many tokens, at the
 same learning rates. Measured are continuations that the model draws at temperature 0.8 and top-p 0.95 of openings that no arm has seen:
-discrepancies as multiples of the human-human floor, mean z squared of what it expects to write, perplexity of held-out text.
+discrepancies as multiples of the human-human floor, mean z squared of what it expects to write, perplexity of held-out text. Of several
+seeds the last table has the means, and in brackets the least and the most.
 
-* fine-tuning: cross-entropy of TEXT. teacher-forced: with the loss on the same batch, at temperature 1; decode-aware: at that of drawing.
+* fine-tuning: cross-entropy of TEXT. teacher-forced: with the loss on the same batch, at temperature 1; temperature: at that of drawing;
+  decode-aware: with its top-p as well.
 * on-policy: the loss on the model's own continuations, and the divergence from the model as it was; on-policy + text: with the
   cross-entropy of TEXT in its stead; constraint: as on-policy, with dual variables;
   returns + text: as on-policy + text, with the score function of what follows each token.
@@ -33,14 +35,15 @@ from dft_stats.demo.documents import passages
 from dft_stats.demo.measured import Measured, rows
 from dft_stats.demo.model import load_model
 from dft_stats.demo.prompts import MEASURED, STEERED
-from dft_stats.demo.steer import ANCHOR, CLIP, DEAD_ZONE, DECAY, LAYERS, STEP_TOKENS, WEIGHTS, batches, optimizer_of, update, windows
+from dft_stats.demo.steer import LAYERS, STEP_TOKENS, batches, optimizer_of, update, windows
 from dft_stats.demo.subject import Subject, likelihood, measure
 from dft_stats.demo.writing import SAMPLER, banned, encode
 from dft_stats.loss import DistributionLoss, DistributionReward, on_policy, to_go
 from dft_stats.report import teller
 
 GAMMA = 0.9  # of rewards a token later
-WEIGHT = 0.03  # of the loss beside the cross-entropy of human text
+ANCHOR = 60.0  # weight of KL(model || model as it was), nats a token, where there is no text
+OWN, TEXT = 0.03, 0.1  # weight of the loss beside the cross-entropy of human text: on the model's own text, on that text
 MOST_BIAS = 2.0  # nats
 HELD_OUT, MOST_PASSAGES = 5, 48
 Step = Callable[[int], Tensor]
@@ -61,6 +64,7 @@ def main() -> None:
     human = passages([text for batch in read(given.text) for text in batch])
     guards = {"held-out text": human[::HELD_OUT][:MOST_PASSAGES]}
     trained = windows(tokenizer, [text for i, text in enumerate(human) if i % HELD_OUT], STEP_TOKENS)
+    every: list[dict[str, Measured]] = []
     for seed in given.seeds:
         subject = Subject(model, tokenizer, reference, reference.compile(tokenizer), guards, seed, teller())
         branch = Branch(model, LAYERS, banned(subject.compiled, model))
@@ -77,8 +81,11 @@ def main() -> None:
                 branch.restore()
                 print(f"{arm}: {given.steps} steps in {spent:.0f} s", flush=True)
         print(f"\n{name}, {reference.name}@{reference.version}, {given.steps} steps, seed {seed}; 1 is human writing")
-        show(columns)
-        print(flush=True)
+        show(list(columns), [(yardstick, name, list(map(str, figures))) for yardstick, name, figures in rows(list(columns.values()))])
+        every.append(columns)
+    if len(every) > 1:
+        print(f"\n{name}, {reference.name}@{reference.version}, {given.steps} steps, mean (least to most) of {len(every)} seeds")
+        show(list(every[0]), list(means(every)))
 
 
 def train(subject: Subject, branch: Branch, step_value: Step, steps: int) -> None:
@@ -89,13 +96,9 @@ def train(subject: Subject, branch: Branch, step_value: Step, steps: int) -> Non
         subject.tell(f"step {step + 1} of {steps}")
 
 
-def make(subject: Subject, **options: Any) -> DistributionLoss:
-    return DistributionLoss(subject.compiled, decay=DECAY, weights=WEIGHTS, dead_zone=DEAD_ZONE, clip=CLIP, **options)
-
-
-def on_text(subject: Subject, branch: Branch, texts: Tensor, weight: float = 0.0, **sampling: float) -> Step:
+def on_text(subject: Subject, branch: Branch, texts: Tensor, weight: float = 0.0, **sampling: Any) -> Step:
     """Cross-entropy of human text, and `weight` times the loss on the same predictions."""
-    chosen, loss = batches(len(texts)), make(subject, **sampling)
+    chosen, loss = batches(len(texts)), DistributionLoss(subject.compiled, **sampling)
 
     def value(_: int) -> Tensor:
         ids = texts[next(chosen)]
@@ -108,13 +111,14 @@ def on_text(subject: Subject, branch: Branch, texts: Tensor, weight: float = 0.0
 
 def on_samples(subject: Subject, branch: Branch, texts: Tensor, text: bool = False, returns: float = 0.0, **options: Any) -> Step:
     """The loss on the model's own continuations, anchored by the model as it was or by human text."""
-    chosen, loss = batches(len(STEERED)), make(subject, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p, **options)
+    chosen = batches(len(STEERED))
+    loss = DistributionLoss(subject.compiled, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p, **options)
     cross_entropy = on_text(subject, branch, texts)
 
     def value(step: int) -> Tensor:
         ids, mask = encode(subject.tokenizer, [STEERED[i] for i in next(chosen)])
         own, _, _ = on_policy(loss, branch, ids, attention_mask=mask, max_new_tokens=STEP_TOKENS, returns=returns)
-        return WEIGHT * own + cross_entropy(step) if text else own + ANCHOR * branch.divergence
+        return OWN * own + cross_entropy(step) if text else own + ANCHOR * branch.divergence
 
     return value
 
@@ -123,15 +127,7 @@ def on_rewards(subject: Subject, branch: Branch, texts: Tensor, documents: float
     """Policy gradient with the reward, token by token, less the mean of the other continuations at the place; and human text."""
     chosen, cross_entropy = batches(len(STEERED)), on_text(subject, branch, texts)
     whole = subject.reference.embed_documents(words=(30, 200)) if documents else None
-    reward = DistributionReward(
-        subject.compiled,
-        documents=whole,
-        document_weight=documents,
-        weights=WEIGHTS,
-        decay=DECAY,
-        dead_zone=DEAD_ZONE,
-        clip=CLIP,
-    )
+    reward = DistributionReward(subject.compiled, documents=whole, document_weight=documents)
 
     def value(step: int) -> Tensor:
         ids, mask = encode(subject.tokenizer, [STEERED[i] for i in next(chosen)])
@@ -147,15 +143,16 @@ def on_rewards(subject: Subject, branch: Branch, texts: Tensor, documents: float
         logits = branch.model(tokens, attention_mask=seen, position_ids=(seen.cumsum(1) - 1).clamp_min(0), use_cache=False).logits
         p = SAMPLER.probabilities(logits[:, ids.shape[1] - 1 : -1]).gather(-1, drawn[..., None])[..., 0]
         surrogate = -(advantage * p.clamp_min(1e-30).log()).sum() / len(rows)
-        return WEIGHT * surrogate + cross_entropy(step)
+        return OWN * surrogate + cross_entropy(step)
 
     return value
 
 
 ARMS: dict[str, Callable[[Subject, Branch, Tensor], Step]] = {
     "fine-tuning": on_text,
-    "teacher-forced": partial(on_text, weight=WEIGHT),
-    "decode-aware": partial(on_text, weight=WEIGHT, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p),
+    "teacher-forced": partial(on_text, weight=TEXT),
+    "temperature": partial(on_text, weight=TEXT, temperature=SAMPLER.temperature),
+    "decode-aware": partial(on_text, weight=TEXT, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p),
     "on-policy": on_samples,
     "constraint": partial(on_samples, dual_rate=0.02),
     "on-policy + text": partial(on_samples, text=True),
@@ -168,7 +165,7 @@ ARMS: dict[str, Callable[[Subject, Branch, Tensor], Step]] = {
 @contextmanager
 def biased(subject: Subject, branch: Branch) -> Iterator[None]:
     """The model with log(mu* / mu) added to its logits, mu being its own rates on the openings of training."""
-    loss = make(subject, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p, accumulation_steps=0)
+    loss = DistributionLoss(subject.compiled, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p, accumulation_steps=0)
     torch.manual_seed(subject.seed + 1)
     for rows_ in torch.arange(len(STEERED)).split(16):
         ids, mask = encode(subject.tokenizer, [STEERED[int(i)] for i in rows_])
@@ -187,11 +184,22 @@ def biased(subject: Subject, branch: Branch) -> Iterator[None]:
         hook.remove()
 
 
-def show(columns: dict[str, Measured]) -> None:
+def means(seeds: list[dict[str, Measured]]) -> Iterator[tuple[str, str, list[str]]]:
+    """Rows of the means over seeds, each with the least and the most."""
+    tables = [rows(list(columns.values())) for columns in seeds]
+    for (yardstick, statistic, first), *others in zip(*tables, strict=True):
+        cells = []
+        for figures in zip(first, *(figures for *_, figures in others), strict=True):
+            found = [figure.value for figure in figures if figure.value is not None]
+            cells.append(f"{sum(found) / len(found):.2f} ({min(found):.2f} to {max(found):.2f})" if len(found) == len(seeds) else "-")
+        yield yardstick, statistic, cells
+
+
+def show(columns: list[str], cells: list[tuple[str, str, list[str]]]) -> None:
     print("| | |", " | ".join(columns), "|")
     print("|---|---" + "|---" * len(columns) + "|")
-    for yardstick, statistic, figures in rows(list(columns.values())):
-        print(f"| {yardstick} | {statistic} |", " | ".join(map(str, figures)), "|")
+    for yardstick, statistic, values in cells:
+        print(f"| {yardstick} | {statistic} |", " | ".join(values), "|", flush=True)
 
 
 if __name__ == "__main__":

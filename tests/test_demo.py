@@ -221,7 +221,7 @@ def test_steering_brings_the_statistics_nearer(subject: Subject, branch: Branch,
     changed = {"BATCH": 16, "LEARNING_RATE": 0.005, "ANCHOR": 0.0, "SETTLED": 100}
     for name, value in changed.items():
         monkeypatch.setattr(steering, name, value)
-    monkeypatch.setattr(steering, "WEIGHTS", dict.fromkeys(TERMS, 0.0) | {"punctuation_rhythm": 1.0})
+    weights = dict.fromkeys(TERMS, 0.0) | {"punctuation_rhythm": 1.0}
     frozen = {name: p.clone() for name, p in subject.model.named_parameters() if not p.requires_grad}
 
     def punctuation() -> float:
@@ -230,7 +230,7 @@ def test_steering_brings_the_statistics_nearer(subject: Subject, branch: Branch,
 
     before = punctuation()
     lines: list[str] = []
-    assert steering.steer(replace(subject, tell=lines.append), branch, STEERED, steps=20) == 20
+    assert steering.steer(replace(subject, tell=lines.append), branch, STEERED, steps=20, weights=weights) == 20
     assert punctuation() < 0.8 * before
     assert len(lines) == 20
     assert all(torch.equal(p, frozen[name]) for name, p in subject.model.named_parameters() if name in frozen)

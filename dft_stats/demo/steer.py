@@ -1,7 +1,7 @@
 """Steer a model towards a profile: a few on-policy steps with an anchor and a brake. Beside it, plain fine-tuning as the control."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,22 +17,22 @@ BATCH, STEP_TOKENS = 16, 64  # of a step
 LAYERS = 10  # the last ones are trained
 LEARNING_RATE = 6e-5
 WARM_STEPS = 2
-ANCHOR = 60.0  # weight of KL(model || model as it was), nats a token
+ANCHOR = 25.0  # weight of KL(model || model as it was), nats a token
 WEIGHTS = {"punctuation_rhythm": 3.0, "sentence_length": 3.0}  # of the terms; 1 for the others
-DECAY = 0.7  # of the running rates: short, since the model moves under them
-DEAD_ZONE, CLIP = 1.0, 4.0
+DECAY = 0.7  # of the running rates: as much text as in five steps, so that so few steps see what they steer, and when they may stop
+DEAD_ZONE = 0.4  # standard errors of 1,024 words: the noise of those five steps
 SETTLED = 5  # steps before the running rates are worth a stop
 GRADIENT_NORM = 1.0
 
 
-def steer(subject: Subject, branch: Branch, prompts: Sequence[str], *, steps: int) -> int:
-    """Train on the model's own samples; returns the number of steps done.
+def steer(subject: Subject, branch: Branch, prompts: Sequence[str], *, steps: int, weights: Mapping[str, float] = WEIGHTS) -> int:
+    """Train on the model's own samples, with `weights` of the terms; returns the number of steps done.
 
     The anchor is the divergence from the model as it was. The brake is a learning rate that falls to zero over the steps, and a stop
     where every statistic is at the human noise. Neither asks the clock, so that a seed has one result however busy the machine is.
     """
     loss = DistributionLoss(
-        subject.compiled, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p, decay=DECAY, weights=WEIGHTS, dead_zone=DEAD_ZONE, clip=CLIP
+        subject.compiled, temperature=SAMPLER.temperature, top_p=SAMPLER.top_p, weights=weights, decay=DECAY, dead_zone=DEAD_ZONE
     )
     optimizer = optimizer_of(branch)
     torch.manual_seed(subject.seed + 1)
