@@ -55,7 +55,7 @@ _CONSONANTS = re.compile("[A-Z][b-df-hj-np-tv-xz]{1,5}")  # "Mfg", "Hwy"
 
 
 def resolve(tokenizer: "Tokenizer | str | Path | Any") -> "Tokenizer":
-    """The tokenizer without truncation and padding: itself, or a copy if it has any.
+    """A private copy of the tokenizer, without truncation and padding.
 
     Args:
         tokenizer: a `tokenizers.Tokenizer`, a fast tokenizer of transformers, or the path of a `tokenizer.json` or of its folder.
@@ -81,8 +81,7 @@ def resolve(tokenizer: "Tokenizer | str | Path | Any") -> "Tokenizer":
                 f"cannot compile for a {type(tokenizer).__name__}; give a tokenizers.Tokenizer, a *fast* tokenizer of transformers, "
                 "or the path of a tokenizer.json"
             )
-        if given.truncation is None and given.padding is None and not given.encode_special_tokens:
-            return given  # a copy takes as long as a quarter of compiling
+        # A copy in any case: what is written down of one that was trained (scores of Unigram) is the same only once it was read again.
         found = Tokenizer.from_str(given.to_str())
     found.no_truncation()
     found.no_padding()
