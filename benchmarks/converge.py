@@ -49,7 +49,7 @@ ARMS: dict[str, Arm | None] = {
     "loss on the text, at temperature 0.8 alone": {"weight": 0.1, "is_forced": True, "top_p": 1.0},
     "the same, as a constraint too": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "dual_rate": 0.005},
     "loss on the text, at temperature 1": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "temperature": 1.0},
-    "loss on the text, slow to see": {"weight": 0.1, "is_forced": True, "decay": 0.9},
+    "loss on the text, at temperature 0.8 alone, slow to see": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "decay": 0.9},
 }
 
 
