@@ -160,6 +160,7 @@ class Float64Loss:
     clip: float = 4.0
     dual_rate: float = 0.0
     dual_limit: float = 20.0
+    most_words: int = 1024
     duals: dict[str, Floats] = field(default_factory=dict)
     history: list[list[Expected]] = field(default_factory=lambda: [[]])  # steps, the last of which is pending
 
@@ -195,7 +196,7 @@ class Float64Loss:
         return z, effective
 
     def _beyond(self, z: Floats, words: float) -> Floats:
-        short = np.sqrt(1024 / words) if words > 1024 else 1.0  # in standard errors of 1,024 words at the most
+        short = np.sqrt(self.most_words / words) if words > self.most_words else 1.0  # in standard errors of so many at the most
         return np.sign(z) * np.clip(np.abs(z) * short - self.dead_zone, 0.0, self.clip)
 
     def _evaluate(self, here: Expected, num_items: int, gradient: Floats) -> tuple[float, dict[str, float], Floats]:

@@ -44,13 +44,15 @@ def gradient(logits: Tensor) -> Tensor:
         {"dead_zone": 0.5, "clip": 0.7, "decay": 0.0},
         {"weights": {"entropy": 3.0, "ngram_frequency": 0.25, "token_frequency": 0.0}, "decay": 0.9},
         {"temperature": 0.7, "top_p": 0.9, "decay": 0.9},
+        {"most_words": 16, "dead_zone": 0.2, "dual_rate": 0.3, "decay": 0.5},
     ],
 )
-def test_training_is_that_of_the_float64_reference(options: dict[str, Any]) -> None:
+def test_training_is_that_of_the_float64_reference(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Four optimizer steps of two micro-batches: value, components and gradient of each."""
     made = handmade()
+    monkeypatch.setattr("dft_stats.loss.family.MOST_WORDS", options.get("most_words", MOST_WORDS))
     sampling = {name: options[name] for name in ("temperature", "top_p") if name in options}
-    loss = DistributionLoss(made, accumulation_steps=2, **options)
+    loss = DistributionLoss(made, accumulation_steps=2, **{name: value for name, value in options.items() if name != "most_words"})
     reference = Float64Loss(made, **{name: value for name, value in options.items() if name not in sampling})
     moved = 0.0
     for step in range(4):

@@ -74,6 +74,19 @@ def test_components_are_those_of_the_loss_on_the_texts() -> None:
     assert components == pytest.approx({name: float(value) for name, value in expected.items() if name != "dist/loss"}, rel=1e-3)
 
 
+def test_from_some_length_on_more_completions_pull_no_harder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one text, again and again, all others have the same rates."""
+    made = handmade()
+    text = torch.randint(1, made.vocab_size, (60,), generator=torch.Generator().manual_seed(0)).tolist()
+
+    def rewards(copies: int) -> Tensor:
+        return DistributionReward(made, dead_zone=0.2, clip=1e6).token_rewards([text] * copies)[0][0]
+
+    assert rewards(40).norm() > 1.5 * rewards(10).norm()  # ten are shorter than 1,024 words
+    monkeypatch.setattr("dft_stats.loss.family.MOST_WORDS", 16)
+    torch.testing.assert_close(rewards(40), rewards(10), rtol=1e-3, atol=1e-4)
+
+
 def test_empty_completions_get_nothing_and_change_nothing() -> None:
     texts = text_rows("gpt2", 3, 40)
     one, other = (DistributionReward(compiled("gpt2"), dead_zone=0.0) for _ in range(2))

@@ -297,15 +297,17 @@ class DistributionLoss(nn.Module):
         """The witness of each family that steers, and the components. `counts` may be None once there are running rates and `learns`."""
         found: dict[str, Tensor] = {}
         components: dict[str, Tensor] = {}
-        words, strength = stream.words.to(self.words.dtype), self.control.strength(self.commits)
+        alone = None if learns else counts  # what is measured by itself; otherwise the running rates are
+        exposure = self._exposure(None if alone is None else stream.words.to(self.words.dtype))
+        scale, strength = exposure.scale, self.control.strength(self.commits)
         for term_name, term in self.terms.items():
             squares = []
             for name in term.families:
                 family = self.families()[name]
-                z, rate, exposure = self._z(family, None if counts is None else counts[name], words, learns)
+                z, rate = self._z(family, None if alone is None else alone[name], exposure)
                 squares.append(z.square().sum() / family.tracked.sum().clamp_min(1))
                 if self.weights[term_name]:
-                    pull = self.pull(name, z * exposure.scale, rate)
+                    pull = self.pull(name, z * scale, rate)
                     pull = strength * (pull + family.dual) if learns else pull
                     found[name] = self.weights[term_name] * family.witness(pull)
             components[f"dist/{term_name}"] = torch.stack(squares).mean()
@@ -371,8 +373,9 @@ class DistributionLoss(nn.Module):
         self._steady = True if mine else None
         if self.control.dual_rate:
             exposure = Exposure(self.words, self.words.square() / self.words_squared.clamp_min(1))
+            scale = exposure.scale
             for family in families:
-                beyond = self.control.shrink(family.z(family.numerator, family.denominator, exposure) * exposure.scale)
+                beyond = self.control.shrink(family.z(family.numerator, family.denominator, exposure) * scale)
                 family.insist(happened * beyond, self.control)
 
     def families(self) -> dict[str, Family]:
@@ -384,20 +387,23 @@ class DistributionLoss(nn.Module):
         return {name: family.rate(family.numerator, family.denominator) for name, family in self.families().items()}
 
     @torch.no_grad()
-    def _z(self, family: Family, count: tuple[Tensor, Tensor] | None, words: Tensor, learns: bool) -> tuple[Tensor, Tensor, Exposure]:
-        """Distance from the profile in standard errors, the rates, and of how much text they are."""
-        if not learns and count is not None:
-            exposure = Exposure(words, words)
-            return family.z(*count, exposure), family.rate(*count), exposure
-        steady = self.commits > 0
+    def _z(self, family: Family, count: tuple[Tensor, Tensor] | None, exposure: Exposure) -> tuple[Tensor, Tensor]:
+        """Distance from the profile in standard errors, and the rates: of a count, or the running ones."""
+        if count is None:
+            steady = self.commits > 0
+            count = (
+                torch.where(steady, family.numerator, family.pending_numerator),
+                torch.where(steady, family.denominator, family.pending_denominator),
+            )
+        return family.z(*count, exposure), family.rate(*count)
+
+    def _exposure(self, words: Tensor | None) -> Exposure:
+        """Of so many words, or of the running rates."""
+        if words is not None:
+            return Exposure(words, words)
+        steady, pending = self.commits > 0, self.pending_words
         effective = self.words.square() / self.words_squared.clamp_min(1)
-        pending = self.pending_words
-        count = (
-            torch.where(steady, family.numerator, family.pending_numerator),
-            torch.where(steady, family.denominator, family.pending_denominator),
-        )
-        exposure = Exposure(torch.where(steady, self.words, pending), torch.where(steady, effective, pending))
-        return family.z(*count, exposure), family.rate(*count), exposure
+        return Exposure(torch.where(steady, self.words, pending), torch.where(steady, effective, pending))
 
     def _apply(self, change: Callable[[Tensor], Tensor], recurse: bool = True) -> "DistributionLoss":
         """Go along to another device, and not to another precision: sums of very small numbers stay float32 when a model is cast."""

@@ -214,12 +214,13 @@ class DistributionReward:
         witnesses: dict[str, Tensor] = {}
         rates: dict[str, Tensor] = {}
         strength, exposure = self.loss.control.strength(self.loss.commits), self._exposure(words)
+        scale = exposure.scale
         for term, weight in self.loss.weights.items():
             for name in self.loss.terms[term].families:
                 family = self.loss.families()[name]
                 sums = self._sums_so_far(family, counts[name])
                 rates[name] = family.rate(*sums)
-                pull = strength * (self.loss.pull(name, family.z(*sums, exposure) * exposure.scale, rates[name]) + family.dual)
+                pull = strength * (self.loss.pull(name, family.z(*sums, exposure) * scale, rates[name]) + family.dual)
                 if weight:
                     witnesses[name] = weight * family.witness(pull)
         return witnesses, rates
