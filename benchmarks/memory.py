@@ -78,7 +78,12 @@ def write(corpus: str, column: str | None, folder: Path, size: int) -> int:
         texts.append(text)
         batch += len(text.encode())
         if batch > 200_000_000 or written + batch > size:
-            pq.write_table(pa.table({"text": pa.array(texts, pa.large_string())}), folder / f"{number:05}.parquet", row_group_size=1000)
+            pq.write_table(
+                pa.table({"text": pa.array(texts, pa.large_string())}),
+                folder / f"{number:05}.parquet",
+                row_group_size=1000,
+                compression="zstd",
+            )
             written, number, texts, batch = written + batch, number + 1, [], 0
             if written >= size:
                 return written
@@ -87,24 +92,21 @@ def write(corpus: str, column: str | None, folder: Path, size: int) -> int:
 
 def copies(corpus: str, column: str | None) -> Iterator[str]:
     """The corpus, again and again, a little changed."""
-    copy = 0
-    while True:
-        changed = 0
+    found = itertools.count(1)
 
-        def other(found: "re.Match[str]", copy: int = copy) -> str:
-            nonlocal changed
-            changed += 1
-            return found[0] if changed % CHANGED else f"{found[0]}q{changed % 99991:x}z{copy}"
+    def cut(match: "re.Match[str]") -> str:
+        number = next(found)
+        return match[0] if number % CHANGED else f"{match[0]}q{number % 99991:x}\0"
 
-        for batch in read(corpus, text_column=column):
-            for text in batch:
-                yield WORD.sub(other, text)
-        copy += 1
+    texts = [WORD.sub(cut, text.replace("\0", "")).split("\0") for batch in read(corpus, text_column=column) for text in batch]
+    for copy in itertools.count():
+        yield from (f"z{copy}".join(pieces) for pieces in texts)
 
 
 def watch(process: "subprocess.Popen[bytes]", parts: Path, peak: list[float]) -> None:
     """The largest anonymous memory of the process and its children, as /proc has it, and the most that is below a folder, in GB."""
     while process.poll() is None:
+        began = time.perf_counter()
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
                 lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
@@ -115,7 +117,7 @@ def watch(process: "subprocess.Popen[bytes]", parts: Path, peak: list[float]) ->
                 peak[0] = max(peak[0], int(lines["RssAnon"].split()[0]) / 1e6)
         files = (Path(folder) / name for folder, _, names in os.walk(parts) for name in names)
         peak[1] = max(peak[1], sum(map(blocks, files)) * 512 / 1e9)
-        time.sleep(0.2)
+        time.sleep(max(0.2, 20 * (time.perf_counter() - began)))  # of many files not so often, for that takes time from the build
 
 
 def blocks(path: Path) -> int:

@@ -8,19 +8,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dft_stats.build import build
 from dft_stats.build.combine import combine
-from dft_stats.build.formats import Faults
-from dft_stats.build.groups import planned_groups
+from dft_stats.build.formats import Faults, Piece
+from dft_stats.build.groups import FEWEST, MOST, leaves, planned
 from dft_stats.build.parts import Draft
 from dft_stats.build.planned import dry_run
 from dft_stats.build.settings import checked_forget
-from dft_stats.build.shards import plan
+from dft_stats.build.shards import Shard, plan
 from dft_stats.cli import main
 from dft_stats.errors import CorpusError
 from dft_stats.profile import Profile
@@ -36,6 +39,8 @@ TABLES = ("token_frequency", "ngram_frequency", "surface")
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Lines in several files, many of them with rare n-grams."""
     monkeypatch.setattr("dft_stats.build.shards.SHARD_BYTES", SMALL)
+    monkeypatch.setattr("dft_stats.build.groups.FEWEST", 2)
+    monkeypatch.setattr("dft_stats.build.groups.MOST", 3)
     folder = tmp_path / "corpus"
     folder.mkdir()
     drawn = random.Random(0)
@@ -52,7 +57,9 @@ def made(corpus: Any, out: Path, **more: Any) -> Profile:
 
 
 def groups_of(corpus: Path, size: int = FORGET) -> list[list[str]]:
-    return planned_groups(plan([str(path) for path in sorted(corpus.iterdir())], "text", Faults()), size)
+    """Keys of the shards of each."""
+    tree = planned(plan([str(path) for path in sorted(corpus.iterdir())], "text", Faults()), size, is_deep=False)
+    return [list(group.members) for group in leaves(tree.groups)]
 
 
 def hashes(profile: Profile) -> dict[str, str]:
@@ -129,11 +136,11 @@ def test_one_group_forgets_nothing(corpus: Path, tmp_path: Path) -> None:
     for file in sorted(corpus.iterdir())[4:]:
         file.unlink()
     every = plan_keys(corpus)
-    size = next(size for size in range(SMALL, 100_000, 500) if groups_of(corpus, size) == [every])
+    size = next(size for size in range(SMALL, 100_000, 500) if groups_of(corpus, size) == [sorted(every)])
     exact = made(corpus, tmp_path / "exact", forget=None)
-    for given, number in ((10**6, 0), (size, 1)):
-        parts = tmp_path / f"parts-{given}"
-        found = made(corpus, tmp_path / f"{given}", forget=given, parts=parts)
+    for forget, number in ((10**6, 0), (size, 1)):
+        parts = tmp_path / f"parts-{forget}"
+        found = made(corpus, tmp_path / f"{forget}", forget=forget, parts=parts)
         assert len(list(parts.glob("*/groups/*"))) == number
         assert hashes(found) == hashes(exact)
         assert set(found.manifest["undercount"].values()) == {0}
@@ -223,7 +230,10 @@ class Interrupted(BaseException):
     """Stands for whatever ends a process."""
 
 
-def test_interrupted_anywhere_it_goes_on_to_the_same_bytes(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_deep", [False, True])
+def test_interrupted_anywhere_it_goes_on_to_the_same_bytes(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_deep: bool
+) -> None:
     """Each folder that is written, and each table that is deleted, is where one build stops: before it, half way or behind it."""
     expected = content(made(corpus, tmp_path / "expected").path)
     steps = itertools.count()
@@ -254,16 +264,20 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_bytes(corpus: Path, tmp_pat
     deleted = itertools.count()
     monkeypatch.setattr(Draft, "__exit__", leaving)
     monkeypatch.setattr(Path, "unlink", unlinking)
-    stops = 0
+    stops = deepest = 0
     drawn = random.Random(1)
     while True:
         steps, stop_at[0] = itertools.count(), drawn.randrange(1, 9)
         try:
-            found = made(corpus, tmp_path / "out", parts=tmp_path / "parts")
+            found = made(corpus, tmp_path / "out", parts=None if is_deep else tmp_path / "parts")
             break
         except Interrupted:
             stops += 1
+            deepest = max(
+                deepest, *(len(json.loads(file.read_text())["members"]) for file in tmp_path.glob("*/*/groups/[!.]*/group.json")), 0
+            )
     assert stops > 10
+    assert (deepest > max(map(len, groups_of(corpus)))) == is_deep, "groups of groups"
     assert content(found.path) == expected
 
 
@@ -278,9 +292,8 @@ def test_processes_and_memory_do_not_matter(corpus: Path, tmp_path: Path, monkey
 
 def test_killed_it_goes_on(corpus: Path, tmp_path: Path) -> None:
     expected = content(made(corpus, tmp_path / "expected").path)
-    program = (
-        f"import sys, dft_stats.build.shards as s; s.SHARD_BYTES = {SMALL}; from dft_stats.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
+    small = f"import dft_stats.build.shards as s, dft_stats.build.groups as g; s.SHARD_BYTES, g.FEWEST, g.MOST = {SMALL}, 2, 3"
+    program = f"{small}; import sys; from dft_stats.cli import main; sys.exit(main(sys.argv[1:]))"
     command = ["build", corpus, "--out", tmp_path / "out", "--name", "x", "--text-column", "text", "--privacy", "none"]
     command += ["--min-documents", 2, "--forget", FORGET, "--workers", 2]
     parts, kills = tmp_path / ".out.parts", 0
@@ -365,6 +378,32 @@ def test_another_plan_counts_again_what_has_no_rows(corpus: Path, tmp_path: Path
     assert {path: changed(path) for path in before} == before, "groups of another corpus are let be"
 
 
+def test_groups_of_groups_are_made_of_groups_and_make_way(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left by a build that was interrupted at the end: to parts that are kept, whose groups are of shards, and back again."""
+    expected = content(made(corpus, tmp_path / "expected").path)
+    parts, leaf = tmp_path / ".out.parts", max(map(len, groups_of(corpus)))
+
+    def sizes() -> list[int]:
+        return [len(json.loads(file.read_text())["members"]) for file in parts.glob("*/groups/*/group.json")]
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise Interrupted
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(import_module("dft_stats.build.build"), "_check_kept", interrupted)
+            with pytest.raises(Interrupted):
+                made(corpus, tmp_path / "out")
+        assert max(sizes()) > leaf
+        assert len(sizes()) < len(groups_of(corpus))
+        assert content(made(corpus, tmp_path / "kept", parts=parts, overwrite=True).path) == expected
+        assert sorted(sizes()) == sorted(map(len, groups_of(corpus)))
+    told: list[str] = []
+    assert content(made(corpus, tmp_path / "out", progress=told.append).path) == expected
+    assert f"({len(plan_keys(corpus))} counted before)" in "".join(told), "groups of shards are what these groups are made of"
+    assert not parts.exists()
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """A node on this machine."""
@@ -382,6 +421,37 @@ def cluster() -> Iterator[Any]:
 def test_a_cluster_counts_and_the_driver_adds_up(corpus: Path, tmp_path: Path) -> None:
     expected = content(made(corpus, tmp_path / "here").path)
     assert content(made(corpus, tmp_path / "there", engine="ray").path) == expected
+
+
+# --- which shards share a group ---------------------------------------------------------------------------------------------------
+
+
+def shards_of(sizes: list[int]) -> list[Shard]:
+    return [Shard((Piece(f"{number:03}.txt"),), ((f"{number:03}.txt", ""),), size) for number, size in enumerate(sizes)]
+
+
+@given(st.lists(st.integers(1, 40), max_size=200), st.integers(20, 200), st.integers(0, 200))
+def test_trees(sizes: list[int], size: int, more: int) -> None:
+    shards = shards_of(sizes)
+    keys = [shard.key for shard in shards]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dft_stats.build.shards.SHARD_BYTES", 10)
+        flat, deep = (planned(shards, size, is_deep=is_deep) for is_deep in (False, True))
+        before = planned(shards[:more], size, is_deep=True)
+    assert leaves(flat.groups) == flat.groups == leaves(deep.groups)
+    assert flat.rest == deep.rest
+    assert [key for group in flat.groups for key in sorted(group.members, key=keys.index)] + flat.rest == keys
+    weight = dict(zip(keys, sizes, strict=True))
+    for group in flat.groups:
+        assert size / 2 <= sum(weight[key] for key in group.members) < 1.5 * size + 40
+    every = [own for group in deep.groups for own in group.all()]
+    for group in every:
+        assert group.groups == () or FEWEST <= len(group.groups) <= MOST
+        assert group.leaves == len(leaves([group]))
+        assert group.members == tuple(key for own in leaves([group]) for key in own.members)
+    assert len({group.key for group in every}) == len(every)
+    assert {own.key for group in before.groups for own in group.all()} <= {group.key for group in every}, "more shards regroup nothing"
+    assert planned(shards, None, is_deep=True).groups == []
 
 
 # --- how it is asked --------------------------------------------------------------------------------------------------------------

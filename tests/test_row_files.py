@@ -37,7 +37,7 @@ def test_any_range_of_keys(
     ends = np.linspace(0, rows.size, pieces + 1).astype(int)
     ranges = [(rows.key[a:b], rows.unit[a:b], rows.counts[a:b]) for a, b in pairwise(ends)]
     path = tmp_path / "rows.parquet"
-    stored = StoredRows(path, np.array(write_rows(path, ranges, most=most), np.uint64), np.zeros((0, 2), np.int64))
+    stored = StoredRows(path, np.array(write_rows(path, ranges, most=most), np.uint64), 0, most)
     assert stored.size == rows.size
     for first, last in [*asked, (0, (1 << 64) - 1)]:
         expected, found = (table.between(np.uint64(first), np.uint64(last)) for table in (rows, stored))

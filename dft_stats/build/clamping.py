@@ -17,7 +17,7 @@ from dft_stats.build.events import STREAM_FLAGS, number_blocks
 from dft_stats.build.formats import Signed
 from dft_stats.build.hashing import mix
 from dft_stats.build.ngrams import ngrams, stretches
-from dft_stats.build.places import STRETCH, Places, texts_at
+from dft_stats.build.places import STRETCH, Places, Read, texts_at
 from dft_stats.build.scan import ENDS, OPENS
 from dft_stats.build.units import Units, read_units
 from dft_stats.build.windows import read_windows
@@ -135,7 +135,7 @@ def _events(units: Units, max_order: int) -> Iterator[tuple[str, dict[str, objec
 
     def texts(name: str, at: Ints, hashes: NDArray[np.uint64], size: int) -> tuple[str, dict[str, object], Ints]:
         _, where, index = np.unique(mix(hashes[at]), return_index=True, return_inverse=True)
-        places = Places(units.vocabulary, stream, at[where].astype(np.uint32), np.arange(len(where)))
+        places = Places(Read(units.vocabulary, stream), at[where].astype(np.uint32), np.arange(len(where)))
         spelt = texts_at([places], len(where), size)
         totals.append((name, document[at]))
         return name, {"key": pl.Series(spelt.cast(pa.large_string())).gather(index.reshape(-1))}, document[at]

@@ -2,7 +2,7 @@
 
 Every shard becomes a folder of parts, one a batch, written whole or not at all. A folder that is there already is not counted again: that
 is how interrupted work goes on, and how a corpus grows. A corpus that is one batch never touches the disk. If n-grams that occur once in
-much text are to be forgotten, shards are added up group by group on the way, see `groups`.
+much text are to be forgotten, shards are added up group by group on the way, see `group_files`.
 """
 
 import json
@@ -16,12 +16,20 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dft_stats.build.events import Part
 from dft_stats.build.formats import Faults
-from dft_stats.build.groups import Group, add_group, check_rows, group_rows, make_way, read_group_sample
+from dft_stats.build.group_files import (
+    add_groups,
+    check_rows,
+    group_rows,
+    make_way,
+    parts_of_group,
+    parts_of_shards,
+    read_group_sample,
+)
+from dft_stats.build.groups import Tree, leaves, planned
 from dft_stats.build.job import BUFFERS, MEMORY, Job
 from dft_stats.build.merge import Counted, Keep, add_up
-from dft_stats.build.parts import SAMPLE, SHARD, part_folders, read_part, rows_of_part
+from dft_stats.build.parts import SAMPLE, SHARD, AnyPart, part_folders, read_part
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.sums import Source
@@ -120,7 +128,8 @@ def count_shards(
         workers: processes that count; with more than one the segmenter must be picklable.
         progress: told after each shard.
         run: counts shards somewhere else, see `run_here`.
-        keep_parts: write them even if the corpus is small enough to be counted at one go.
+        keep_parts: they are to be used again: write them even if the corpus is small enough to be counted at one go, and no groups of
+            groups.
 
     Raises:
         CorpusError: what cannot be read; what does not fit into memory or on the disk.
@@ -130,42 +139,40 @@ def count_shards(
             f"{job.memory / 1e6:,.0f} MB of memory are too little to work in; give {LEAST_MEMORY / 1e6:,.0f} MB at least (--memory)"
         )
     keep, folder = keep or Keep(), folder / job.key
-    groups, rest = list[list[str]](), list[str]()  # keys of shards
+    tree, groups = Tree(keep.forget, is_deep=not keep_parts), 0
     counted = reused = characters = 0
     passing = iter(shards)
 
     def tell() -> None:
         if progress is not None:
-            progress(Progress(counted, reused, characters, len(groups)))
+            progress(Progress(counted, reused, characters, groups))
 
     def missing(beside: ThreadPoolExecutor) -> Iterator[Shard | Texts | None]:
         """Shards to count. Groups that are full are added up as they pass, one while the next one is being counted."""
-        nonlocal counted, reused, characters
+        nonlocal counted, reused, characters, groups
         adding: Future[None] | None = None
-        while True:
-            group = Group(passing, keep.forget)
-            for shard in group:
-                facts = folder / shard.key / SHARD
-                if facts.is_file():
-                    counted, reused = counted + 1, reused + 1
-                    characters += json.loads(facts.read_text())["characters"]
-                    tell()
-                else:
-                    yield shard
-            if group.is_full:
-                yield None
+        is_alone = workers == 1 and run is run_here
+        for shard in passing:
+            facts = folder / shard.key / SHARD
+            if facts.is_file():
+                counted, reused = counted + 1, reused + 1
+                characters += json.loads(facts.read_text())["characters"]
+                tell()
+            else:
+                yield shard
+            ended = tree.add(shard)
+            if not ended:
+                continue
+            yield None
             if adding is not None:
                 adding.result()
-            check_rows(folder, group.members, is_group=group.is_full)
-            if not group.is_full:
-                rest.extend(group.members)
-                return
-            groups.append(group.members)
+            groups += 1
             BUFFERS.release()
-            is_alone = workers == 1 and run is run_here
-            adding = beside.submit(add_group, folder, group.members, job.memory if is_alone else job.memory // 2, threads=workers)
+            adding = beside.submit(add_groups, folder, ended, job.memory if is_alone else job.memory // 2, threads=workers)
             if is_alone:
                 adding.result()
+        if adding is not None:
+            adding.result()
 
     is_threaded = workers == 1 or job.is_threaded
     if is_threaded and run is run_here and not keep_parts and keep.forget is None and not folder.exists():
@@ -183,13 +190,14 @@ def count_shards(
         passing = _chain(waiting, passing)
     try:
         if isinstance(shards, list):
-            make_way(folder, shards, keep.forget)
+            make_way(folder, shards, planned(shards, keep.forget, is_deep=not keep_parts))
         with ThreadPoolExecutor(1) as beside:
             for size in run(missing(beside), job, folder, workers):
                 counted, characters = counted + 1, characters + size
                 tell()
         BUFFERS.release()
-        return _added_up(folder, groups, rest, job, keep, workers)
+        check_rows(folder, tree.groups, tree.rest)
+        return _added_up(folder, tree, job, keep, workers)
     except OSError as error:
         reason = error.strerror or str(error)
         raise CorpusError(f"{folder} cannot be written to ({reason}): make room, or give another folder for parts (--parts)") from error
@@ -249,37 +257,36 @@ def _in_memory(shards: Sequence[Shard | Texts], job: Job, keep: Keep, workers: i
     return _counted([part], [Source(part.texts, 0)], [], job, keep, workers), sample, faults, characters
 
 
-def _added_up(
-    folder: Path, groups: Sequence[Sequence[str]], rest: Sequence[str], job: Job, keep: Keep, workers: int
-) -> tuple[Counted, Sample, Faults]:
+def _added_up(folder: Path, tree: Tree, job: Job, keep: Keep, workers: int) -> tuple[Counted, Sample, Faults]:
     """Groups, and shards that are in none. What is in a group is read as its rows and as the other tables of its members."""
     sample, faults = Sample(), Faults()
-    folders: list[Path] = []
-    sources = []
-    for members, is_group in sorted([(sorted(set(members)), True) for members in groups] + [([shard], False) for shard in set(rest)]):
-        own = []
-        for shard in members:
-            facts = json.loads((folder / shard / SHARD).read_text())
-            faults.add(Faults(found={fault: tuple(seen) for fault, seen in facts["faults"].items()}))
-            if not is_group:
-                sample.read(folder / shard / SAMPLE)
-            own += part_folders(folder / shard)
-        if is_group:
-            read_group_sample(folder, members, sample)
-        if is_group and own:
-            sources.append(Source(group_rows(folder, members), len(folders)))
-        else:
-            sources += [Source(rows_of_part(part), len(folders) + number) for number, part in enumerate(own)]
-        folders += own
-    if not folders:
+    parts, sources, folders = list[AnyPart](), list[Source](), list[Path]()
+    rest = sorted(set(tree.rest))
+    for key in (*(key for group in tree.groups for key in group.members), *rest):
+        facts = json.loads((folder / key / SHARD).read_text())
+        faults.add(Faults(found={fault: tuple(seen) for fault, seen in facts["faults"].items()}))
+        folders += part_folders(folder / key)
+    for group in tree.groups:
+        read_group_sample(folder, group, sample)
+        tables = group_rows(folder, group)
+        sources += [Source(tables, len(parts))] if tables else []
+        parts += parts_of_group(folder, group)
+    for key in rest:
+        sample.read(folder / key / SAMPLE)
+    for part in map(read_part, parts_of_shards(folder, rest)):
+        sources.append(Source(part.texts, len(parts)))
+        parts.append(part)
+    if not parts:
         part = job.count([])
         return _counted([part], [Source(part.texts, 0)], [], job, keep), sample, faults
-    counted = _counted([read_part(part) for part in folders], sources, folders, job, keep, workers)
+    counted = _counted(parts, sources, folders, job, keep, workers)
     # A row that is kept was not forgotten in one of them.
-    return replace(counted, undercount=max(0, len(groups) + bool(rest) - 1)), sample, faults
+    return replace(counted, undercount=max(0, len(leaves(tree.groups)) + bool(rest) - 1)), sample, faults
 
 
-def _counted(parts: Sequence[Part], sources: Sequence[Source], folders: Sequence[Path], job: Job, keep: Keep, workers: int = 1) -> Counted:
+def _counted(
+    parts: Sequence[AnyPart], sources: Sequence[Source], folders: Sequence[Path], job: Job, keep: Keep, workers: int = 1
+) -> Counted:
     counted = add_up(parts, sources, folders, keep, job.memory, workers=workers)
     return with_tokens(counted, parts, folders, keep, job.memory) if job.tokenizer is not None else counted
 

@@ -1,183 +1,111 @@
-"""Groups of shards, added up while the corpus is still being counted, so that the disk has to hold the rows of a few shards alone.
+"""Which shards are added up together while the corpus is still being counted, and which of these sums again: a tree of groups.
 
-The rows of a shard take ten times the bytes of its text, and most are n-grams that occur once in it. A group is some shards whose rows
-become one folder of rows, written whole or not at all; n-grams that occur once in the group are forgotten there, all but their number, and
-then the rows of its shards are deleted, and their samples, for which the group has one. What else shards have stays: texts of kept rows are
-spelt from it, and owners counted.
-
-Which shards share a group follows from the files, not from how the work is done. While a group lies on disk, its shards have no rows; so
-a plan that groups them in another way, or not at all, counts them again.
+Which shards share a group follows from the files, not from how the work is done, so that a file more or less changes its own group alone.
+Groups of groups take less of the disk, since a row that many have is in them once; but there a file more or less changes all that is in the
+highest group that holds it. So they are for work of which nothing is to be used again.
 """
 
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
 
 from dft_stats.build import shards as sizes
-from dft_stats.build.hashing import Hashes
-from dft_stats.build.parts import SAMPLE, SHARD, Draft, discard, drop_rows, part_folders, rows_of_part
-from dft_stats.build.row_files import StoredRows, write_rows
-from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
-from dft_stats.build.sums import Numbers, Source, added
-from dft_stats.counts import WINDOWS
-from dft_stats.errors import CorpusError
-from dft_stats.statistics import NGRAM_FREQUENCY
 
-_FOLDER, _DONE = "groups", "group.json"
+FEWEST, MOST = 4, 12
+"""Groups that a group of groups holds: so many, seven on the mean."""
 
 
+@dataclass(frozen=True, slots=True)
 class Group:
-    """Shards that pass by until one ends their group."""
+    """Shards that are added up, or groups that are."""
 
-    def __init__(self, shards: Iterator[Shard | Texts], size: int | None) -> None:
-        self._shards, self._size = shards, size
-        self.members: list[str] = []  # keys
-        self.is_full = False  # otherwise there were no more shards
+    members: tuple[str, ...]  # keys of its shards, in the order of their parts
+    mark: int  # of its last shard, as good as random
+    groups: tuple["Group", ...] = ()  # that it is the sum of; none: of shards
 
-    def __iter__(self) -> Iterator[Shard | Texts]:
-        total = 0
-        for shard in self._shards:
-            self.members.append(shard.key)
-            total += shard.size
-            self.is_full = self._size is not None and _ends(shard, total, self._size)
-            yield shard
-            if self.is_full:
-                return
+    @property
+    def key(self) -> str:
+        """Hash of what it is made of."""
+        return hashlib.sha256(json.dumps(sorted(self.members)).encode()).hexdigest()[:32]
+
+    @property
+    def leaves(self) -> int:
+        """How many groups of shards there are in it."""
+        return sum(group.leaves for group in self.groups) or 1
+
+    def all(self) -> Iterator["Group"]:
+        """It, and all groups in it."""
+        yield self
+        for group in self.groups:
+            yield from group.all()
 
 
-def _ends(shard: Shard | Texts, total: int, size: int) -> bool:
-    """Whether a group of so many bytes ends with a shard: for the name of its last file to say, or its size, one half to three halves."""
+class Tree:
+    """Groups of the shards that pass by, groups of these, and so on.
+
+    Args:
+        size: bytes of text of a group of shards, half to three halves of it; None: there are no groups.
+        is_deep: whether there are groups of groups.
+    """
+
+    def __init__(self, size: int | None, *, is_deep: bool) -> None:
+        self._size, self._is_deep, self._total = size, is_deep, 0
+        self.rest: list[str] = []  # keys of shards that fill no group
+        self._levels: list[list[Group]] = []
+
+    def add(self, shard: Shard | Texts) -> list[Group]:
+        """Take the next shard; returns the groups that end with it: one of shards, one that this one ends, and so on."""
+        self.rest.append(shard.key)
+        self._total += shard.size
+        if self._size is None or not _is_last(shard, self._total, self._size):
+            return []
+        found = [Group(tuple(sorted(set(self.rest))), _mark(shard))]
+        self.rest, self._total = [], 0
+        for level in count():
+            self._levels += [[]] if level == len(self._levels) else []
+            own = self._levels[level]
+            own.append(found[-1])
+            if not self._is_deep or not _is_full(own, level):
+                break
+            found.append(Group(tuple(key for group in own for key in group.members), own[-1].mark, tuple(own)))
+            own.clear()
+        return found
+
+    @property
+    def groups(self) -> list[Group]:
+        """Those that are in no other, in the order of the corpus."""
+        return [group for level in reversed(self._levels) for group in level]
+
+
+def planned(shards: Iterable[Shard | Texts], size: int | None, *, is_deep: bool) -> Tree:
+    """The tree of all shards."""
+    tree = Tree(size, is_deep=is_deep)
+    for shard in shards:
+        tree.add(shard)
+    return tree
+
+
+def leaves(groups: Sequence[Group]) -> list[Group]:
+    """The groups of shards among them and in them, in the order of the corpus."""
+    return [own for group in groups for own in group.all() if not own.groups]
+
+
+def _mark(shard: Shard | Texts) -> int:
+    """Hash of a shard's name and size: of its last file alone, lest another file changes where groups end."""
     last = None if isinstance(shard, Texts) else shard.pieces[-1]
     name = [shard.key] if last is None else [os.path.basename(last.path), last.begin, last.end, shard.size]
-    number = int.from_bytes(hashlib.sha256(json.dumps(name).encode()).digest()[:8], "big")
-    return total >= size + size // 2 or (total >= size // 2 and number % max(1, size // (2 * sizes.SHARD_BYTES)) == 0)
+    return int.from_bytes(hashlib.sha256(json.dumps(name).encode()).digest()[:8], "big")
 
 
-def planned_groups(shards: Iterable[Shard | Texts], size: int | None) -> list[list[str]]:
-    """Keys of the members of each group that is full; of the shards that are left over there is none."""
-    passing, found = iter(shards), list[list[str]]()
-    while True:
-        group = Group(passing, size)
-        for _ in group:
-            pass
-        if not group.is_full:
-            return found
-        found.append(group.members)
+def _is_full(groups: Sequence[Group], level: int) -> bool:
+    """Whether groups become one: for the name of the last shard to say, or their number."""
+    return len(groups) == MOST or (len(groups) >= FEWEST and (groups[-1].mark >> (32 + 2 * level)) % 4 == 0)
 
 
-# --- on disk ----------------------------------------------------------------------------------------------------------------------
-
-
-def add_group(folder: Path, members: Collection[str], memory: int, *, threads: int = 1) -> None:
-    """Add up the rows of shards, and delete them. Goes on where it was interrupted, and does nothing twice.
-
-    Args:
-        folder: where the shards lie, and their group will.
-        members: keys of the shards.
-        memory: bytes, for rows that are being added up.
-        threads: tables that are added up at a time.
-    """
-    target = folder / _FOLDER / _key(members)
-    members = sorted(set(members))
-    parts = [part for key in members for part in part_folders(folder / key)]
-    if not target.exists():
-        for draft in target.parent.glob(f".{target.name}-*"):  # of a process that was killed
-            shutil.rmtree(draft, ignore_errors=True)
-        sample, names = Sample(), list(rows_of_part(parts[0])) if parts else []
-        for key in members:
-            sample.read(folder / key / SAMPLE)
-        with Draft(target) as draft:
-            with ThreadPoolExecutor(threads) as pool:
-                tables = pool.map(lambda name: _write(name, parts, draft, memory // threads), names)
-                facts = {"members": members, "tables": dict(zip(names, tables, strict=True))}
-            sample.write(draft / SAMPLE)
-            (draft / _DONE).write_text(json.dumps(facts))
-    for part in parts:
-        drop_rows(part)
-    for key in members:
-        (folder / key / SAMPLE).unlink(missing_ok=True)
-
-
-def _write(name: str, parts: Sequence[Path], folder: Path, memory: int) -> dict[str, Any]:
-    """Write the sum of one table; return what its file is read by, and how many rows are forgotten."""
-    forgotten, tables = 0, [rows_of_part(part)[name] for part in parts]
-    sources = [Source({name: table}, number) for number, table in enumerate(tables)]
-    most = sum(max(int(table.counts.max(initial=0)), max(WINDOWS)) for table in tables)  # that a sum can be, or more
-
-    def ranges() -> Iterator[tuple[Hashes, NDArray[np.uint64], Numbers]]:
-        nonlocal forgotten
-        for key, place, counts, dropped in added(name, sources, memory, drops_singles=name.startswith(f"{NGRAM_FREQUENCY.name}/")):
-            forgotten += dropped
-            rising = np.argsort(key, kind="stable")  # of one source, singles are behind the others
-            yield key[rising], place[rising], counts[rising]
-
-    first = write_rows(_file(folder, name), ranges(), most=most)
-    return {"first": first, "left_out": [[1, forgotten]] if forgotten else []}
-
-
-def _file(folder: Path, name: str) -> Path:
-    return folder / f"{name.replace('/', '-')}.parquet"
-
-
-def group_rows(folder: Path, members: Collection[str]) -> Mapping[str, StoredRows]:
-    """The tables of a group, places counted from the first part of its first member."""
-    path = folder / _FOLDER / _key(members)
-    tables = json.loads((path / _DONE).read_text())["tables"]
-    return {
-        name: StoredRows(_file(path, name), np.array(facts["first"], np.uint64), np.array(facts["left_out"], np.int64).reshape(-1, 2))
-        for name, facts in tables.items()
-    }
-
-
-def check_rows(folder: Path, members: Collection[str], *, is_group: bool) -> None:
-    """Raise an error if shards have no rows, being in another group on disk: of texts at hand, which cannot be read again, no one knew."""
-    if is_group and (folder / _FOLDER / _key(members)).exists():
-        return
-    if any((folder / key / SHARD).is_file() and not (folder / key / SAMPLE).is_file() for key in members):
-        raise CorpusError(
-            f"{folder.parent} has some of these texts added up with others, or for another size (--forget), and texts that are at hand are "
-            "read once. Give another folder for parts (--parts), or the texts as files"
-        )
-
-
-def read_group_sample(folder: Path, members: Collection[str], sample: Sample) -> None:
-    """Take the sample of a group's documents into account."""
-    sample.read(folder / _FOLDER / _key(members) / SAMPLE)
-
-
-def useless(folder: Path, shards: Collection[str], groups: Sequence[Collection[str]]) -> dict[Path, list[str]]:
-    """Groups on disk whose members a plan needs, but in another group or in none; and their members, which have no rows.
-
-    Args:
-        folder: where shards and groups lie.
-        shards: keys of all shards of the plan.
-        groups: members of its groups.
-    """
-    planned, needed, found = {_key(members) for members in groups}, set(shards), {}
-    for path in (folder / _FOLDER).glob("[!.]*"):
-        members = json.loads((path / _DONE).read_text())["members"]
-        is_whole = all((folder / member / SHARD).is_file() for member in members)
-        if not needed.isdisjoint(members) and not (is_whole and path.name in planned):
-            found[path] = members
-    return found
-
-
-def make_way(folder: Path, shards: Sequence[Shard | Texts], size: int | None) -> None:
-    """Delete groups that a plan cannot use and their members, which are to be counted again."""
-    for path, members in useless(folder, [shard.key for shard in shards], planned_groups(shards, size)).items():
-        for member in members:  # before the group: a shard without rows is known by it
-            discard(folder / member)
-        discard(path)
-
-
-def _key(members: Collection[str]) -> str:
-    return hashlib.sha256(json.dumps(sorted(set(members))).encode()).hexdigest()[:32]
+def _is_last(shard: Shard | Texts, total: int, size: int) -> bool:
+    """Whether a group of so many bytes ends with a shard: for its name to say, or the size of the group, one half to three halves."""
+    return total >= size + size // 2 or (total >= size // 2 and _mark(shard) % max(1, size // (2 * sizes.SHARD_BYTES)) == 0)

@@ -12,16 +12,16 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from dft_stats.build.events import Part
 from dft_stats.build.hashing import Hashes
 from dft_stats.build.owners import first_owners, owners_of_rows
+from dft_stats.build.parts import AnyPart
 from dft_stats.build.spelling import Spelling, sorted_table
 from dft_stats.build.told_parts import in_told_parts
 from dft_stats.spelling import masked_character
 from dft_stats.statistics import SURFACE
 
 
-def guarded(spelling: Spelling, stretches: Hashes, parts: Sequence[Part], floor: int) -> pa.Table:
+def guarded(spelling: Spelling, stretches: Hashes, parts: Sequence[AnyPart], floor: int) -> pa.Table:
     """The table, sorted.
 
     Args:

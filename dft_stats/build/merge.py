@@ -18,13 +18,13 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from dft_stats.build.events import Part, owned
+from dft_stats.build.events import owned
 from dft_stats.build.guarded_spelling import guarded
 from dft_stats.build.hashing import Hashes
 from dft_stats.build.order import sorted_by_text, spelt
 from dft_stats.build.owners import keys_of, owners_of
-from dft_stats.build.parts import number_files
-from dft_stats.build.places import STRETCH
+from dft_stats.build.parts import AnyPart, number_files
+from dft_stats.build.places import STRETCH, units_of
 from dft_stats.build.pooling import coarse_spectrum, owner_rows, pooled
 from dft_stats.build.radix import Ints
 from dft_stats.build.spelling import Spelling
@@ -94,7 +94,7 @@ class _Found:
 
 
 def add_up(
-    parts: Sequence[Part], sources: Sequence[Source], folders: Sequence[Path], keep: Keep, memory: int, *, workers: int = 1
+    parts: Sequence[AnyPart], sources: Sequence[Source], folders: Sequence[Path], keep: Keep, memory: int, *, workers: int = 1
 ) -> Counted:
     """The counts of all parts together: equal to those of one part with all the documents.
 
@@ -158,7 +158,7 @@ class _Room:
 # --- rows of text -----------------------------------------------------------------------------------------------------------------
 
 
-def _find(name: str, parts: Sequence[Part], sources: Sequence[Source], keep: Keep, memory: int, room: _Room) -> _Found:
+def _find(name: str, parts: Sequence[AnyPart], sources: Sequence[Source], keep: Keep, memory: int, room: _Room) -> _Found:
     """One table, sorted by text."""
     chosen: list[tuple[NDArray[np.uint64], Numbers]] = []
     spectrum: dict[int, int] = {}
@@ -179,7 +179,7 @@ def _find(name: str, parts: Sequence[Part], sources: Sequence[Source], keep: Kee
         spectrum[1] = spectrum.get(1, 0) + singles
         total, types = total + singles, types + singles
     place, kept = np.concatenate([p for p, _ in chosen]), np.concatenate([c for _, c in chosen])
-    units = _units(name)
+    units = units_of(name)
     most = keep.max_rows.get(name)
     if most is not None and len(kept) > most:
         best = _most_frequent(parts, place, kept[:, 0], units, most)
@@ -199,12 +199,7 @@ def _columns(counts: Numbers, order: Ints) -> Ints:
     return found
 
 
-def _units(name: str) -> int:
-    """Units of a row of a table, as `texts_at` takes them."""
-    return {TOKEN_FREQUENCY.name: 1, SURFACE.name: STRETCH}[name] if "/" not in name else int(name.partition("/")[2])
-
-
-def _spelling(parts: Sequence[Part], sources: Sequence[Source], keep: Keep, memory: int) -> pa.Table:
+def _spelling(parts: Sequence[AnyPart], sources: Sequence[Source], keep: Keep, memory: int) -> pa.Table:
     """What the table `surface` lacks. Read range by range, twice: first for what enough documents have, then for the rest."""
     floor = keep.spelling_documents
     if max(keep.min_documents, keep.surface_documents, keep.min_count) == 1:
@@ -213,7 +208,7 @@ def _spelling(parts: Sequence[Part], sources: Sequence[Source], keep: Keep, memo
     for name in (SURFACE.name, TOKEN_FREQUENCY.name) if floor > 1 else ():
         for _, places, counts, _ in added(name, sources, memory, drops_singles=True):
             known = (counts[:, 1] >= floor) & ~_is_refused(name, parts, places, counts, keep)
-            spelling.know(spelt(parts, np.sort(places[known]), _units(name)))
+            spelling.know(spelt(parts, np.sort(places[known]), units_of(name)))
     stretches: list[Hashes] = []
     for _, places, counts, _ in added(SURFACE.name, sources, memory, drops_singles=False):
         refused = _is_refused(SURFACE.name, parts, places, counts, keep)
@@ -230,22 +225,22 @@ def _spelling(parts: Sequence[Part], sources: Sequence[Source], keep: Keep, memo
     return guarded(spelling, np.concatenate(stretches), parts, keep.floor) if keep.floor else spelling.table()
 
 
-def _refused(parts: Sequence[Part], sources: Sequence[Source], keep: Keep, memory: int) -> dict[str, Hashes]:
+def _refused(parts: Sequence[AnyPart], sources: Sequence[Source], keep: Keep, memory: int) -> dict[str, Hashes]:
     """Keys of rows that `keep.floor` documents have, but fewer owners."""
     wanted = {}
     for name in sources[0].texts:
         found = [np.zeros(0, np.uint64)]
         for _, places, counts, _ in added(name, sources, memory, drops_singles=keep.floor > 1):
-            found.append(keys_of(spelt(parts, places[counts[:, 1] >= keep.floor], _units(name))))
+            found.append(keys_of(spelt(parts, places[counts[:, 1] >= keep.floor], units_of(name))))
         wanted[name] = np.concatenate(found)
     return {name: np.sort(wanted[name][number < keep.floor]) for name, number in owners_of(wanted, parts, keep.floor).items()}
 
 
-def _is_refused(name: str, parts: Sequence[Part], places: NDArray[np.uint64], counts: Numbers, keep: Keep) -> NDArray[np.bool_]:
+def _is_refused(name: str, parts: Sequence[AnyPart], places: NDArray[np.uint64], counts: Numbers, keep: Keep) -> NDArray[np.bool_]:
     refused, keys = np.zeros(len(counts), bool), keep.refused.get(name)
     if keys is not None and len(keys):
         asked = np.flatnonzero(counts[:, 1] >= keep.floor)
-        own = keys_of(spelt(parts, places[asked], _units(name)))
+        own = keys_of(spelt(parts, places[asked], units_of(name)))
         refused[asked] = keys[np.minimum(np.searchsorted(keys, own), len(keys) - 1)] == own
     return refused
 
@@ -259,7 +254,7 @@ def _note(spectrum: dict[int, int], counts: Numbers) -> None:
         spectrum[count] = spectrum.get(count, 0) + types
 
 
-def _most_frequent(parts: Sequence[Part], place: NDArray[np.uint64], count: Ints, units: int, most: int) -> NDArray[np.bool_]:
+def _most_frequent(parts: Sequence[AnyPart], place: NDArray[np.uint64], count: Ints, units: int, most: int) -> NDArray[np.bool_]:
     """The rows with the highest counts; of equal counts those whose texts come first."""
     if not most:
         return np.zeros(len(count), bool)

@@ -12,8 +12,8 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from dft_stats.build.events import STREAM_FLAGS, Part
-from dft_stats.build.places import Places, texts_at
+from dft_stats.build.events import STREAM_FLAGS
+from dft_stats.build.places import Places, Readable, texts_at
 from dft_stats.build.radix import Ints
 from dft_stats.build.scan import SPACED
 
@@ -22,7 +22,7 @@ Numbers = NDArray[np.uint64]  # of places: part << 32 | unit of its stream
 _32 = np.uint64(32)
 
 
-def spelt(parts: Sequence[Part], place: Numbers, units: int, to: Ints | None = None) -> pa.LargeStringArray:
+def spelt(parts: Sequence[Readable], place: Numbers, units: int, to: Ints | None = None) -> pa.LargeStringArray:
     """Texts that begin at places.
 
     Args:
@@ -34,11 +34,11 @@ def spelt(parts: Sequence[Part], place: Numbers, units: int, to: Ints | None = N
     order, bounds = _by_part(parts, place)
     whose = order if to is None else to[order]
     bounded = zip(parts, map(slice, bounds[:-1], bounds[1:]), strict=True)
-    own = [Places(part.vocabulary, part.stream, place[order[rows]].astype(np.uint32), whose[rows]) for part, rows in bounded]
-    return texts_at([places for places in own if len(places.at)], len(place), units)
+    own = [Places(part, place[order[rows]].astype(np.uint32), whose[rows]) for part, rows in bounded if rows.stop > rows.start]
+    return texts_at(own, len(place), units)
 
 
-def sorted_by_text(parts: Sequence[Part], place: Numbers, units: int) -> tuple[pa.LargeStringArray, Ints]:
+def sorted_by_text(parts: Sequence[Readable], place: Numbers, units: int) -> tuple[pa.LargeStringArray, Ints]:
     """(texts, rising; row of each). Arguments as of `spelt`."""
     order = _order(place, int(place.max(initial=0)).bit_length())
     place = place[order]
@@ -63,28 +63,31 @@ def _order(values: NDArray[np.uint64], bits: int) -> Ints:
     return (packed & np.uint64((1 << index_bits) - 1)).astype(np.int64)
 
 
-def _by_part(parts: Sequence[Part], place: Numbers) -> tuple[Ints, Ints]:
+def _by_part(parts: Sequence[Readable], place: Numbers) -> tuple[Ints, Ints]:
     """(rows by part, where the rows of each part begin (parts + 1,))."""
     owner = (place >> _32).astype(np.int64)
     order = np.argsort(owner, kind="stable") if len(parts) > 1 else np.arange(len(place))
     return order, np.searchsorted(owner[order], np.arange(len(parts) + 1))
 
 
-def _by_rank(parts: Sequence[Part], place: Numbers, units: int) -> Ints:
+def _by_rank(parts: Sequence[Readable], place: Numbers, units: int) -> Ints:
     """Rows by the ranks of their units. `place`: rising."""
     bounds = np.searchsorted(place, np.arange(len(parts) + 1, dtype=np.uint64) << _32)
-    own = [place[bounds[i] : bounds[i + 1]].astype(np.uint32) for i in range(len(parts))]
-    used = [_used(part.stream, at, units, np.zeros(len(part.vocabulary), np.bool_)) for part, at in zip(parts, own, strict=True)]
-    texts = pa.chunked_array([part.vocabulary.filter(pa.array(mask)) for part, mask in zip(parts, used, strict=True)], pa.large_string())
-    ranks = pl.Series(texts).rank("dense").to_numpy().astype(np.uint64)
+    own = {i: place[bounds[i] : bounds[i + 1]].astype(np.uint32) for i in np.flatnonzero(np.diff(bounds)).tolist()}
+    used, texts = {}, []
+    for i, at in own.items():  # one part in memory at a time
+        vocabulary = parts[i].vocabulary
+        used[i] = _used(parts[i].stream, at, units, np.zeros(len(vocabulary), np.bool_))
+        texts.append(vocabulary.filter(pa.array(used[i])))
+    ranks = pl.Series(pa.chunked_array(texts, pa.large_string())).rank("dense").to_numpy().astype(np.uint64)
     bits = int(ranks.max(initial=0)).bit_length() + 1  # of a unit: its rank, above whether no space stands before it
     units_a_key = max(1, (64 - len(place).bit_length()) // bits)
     keys, begin = np.zeros((-(-units // units_a_key), len(place)), np.uint64), 0
-    for i, part in enumerate(parts):
-        of_type = np.zeros(len(part.vocabulary), np.uint64)
+    for i, at in own.items():
+        of_type = np.zeros(len(used[i]), np.uint64)
         of_type[used[i]] = ranks[begin : begin + int(used[i].sum())]
         begin += int(used[i].sum())
-        _write_keys(part.stream, own[i], units, of_type, units_a_key, bits, keys[:, bounds[i] : bounds[i + 1]])
+        _write_keys(parts[i].stream, at, units, of_type, units_a_key, bits, keys[:, bounds[i] : bounds[i + 1]])
     found = _order(keys[-1], units_a_key * bits)
     for key in keys[-2::-1]:
         found = found[_order(key[found], units_a_key * bits)]

@@ -12,9 +12,10 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from dft_stats.build.events import STREAM_FLAGS, Part
+from dft_stats.build.events import STREAM_FLAGS
 from dft_stats.build.hashing import Hashes, hash_texts, mix, place_of
 from dft_stats.build.ngrams import ngrams, stretches
+from dft_stats.build.parts import AnyPart
 from dft_stats.build.scan import OPENS
 from dft_stats.build.units import Units
 from dft_stats.statistics import NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY
@@ -29,12 +30,12 @@ def keys_of(texts: pa.LargeStringArray) -> Hashes:
     return np.asarray(mix(hash_texts(np.frombuffer(letters or b"", np.uint8), ends)[0]), np.uint64)
 
 
-def owners_of(wanted: Mapping[str, Hashes], parts: Sequence[Part], most: int) -> dict[str, Ints]:
+def owners_of(wanted: Mapping[str, Hashes], parts: Sequence[AnyPart], most: int) -> dict[str, Ints]:
     """How many owners each text has, counted up to `most`, by table. Arguments as of `first_owners`."""
     return {name: number for name, (_, number) in first_owners(wanted, parts, most).items()}
 
 
-def first_owners(wanted: Mapping[str, Hashes], parts: Sequence[Part], most: int) -> dict[str, tuple[Ints, Ints]]:
+def first_owners(wanted: Mapping[str, Hashes], parts: Sequence[AnyPart], most: int) -> dict[str, tuple[Ints, Ints]]:
     """The first owners of each text (texts, most), and how many of them there are (texts,), by table.
 
     Args:
@@ -46,6 +47,8 @@ def first_owners(wanted: Mapping[str, Hashes], parts: Sequence[Part], most: int)
     found = {name: (np.zeros((len(keys), most), np.int64), np.zeros(len(keys), np.int64)) for name, keys in wanted.items()}
     longest = max((int(name.partition("/")[2] or 1) for name in wanted), default=1)
     for i, part in enumerate(parts):
+        if not part.exposure.documents:
+            continue
         units = _units(part)
         documents = int(((units.flags & OPENS) > 0).sum())
         owners = (np.arange(documents) + (i << 32)) if part.owners is None else part.owners
@@ -68,13 +71,13 @@ def owners_of_rows(first: tuple[Ints, Ints], begins: Ints, rows: Ints, size: int
     return number
 
 
-def _units(part: Part) -> Units:
+def _units(part: AnyPart) -> Units:
     """The units of a part, without their kinds."""
-    _, offsets, letters = part.vocabulary.buffers()
-    numbers, factors = hash_texts(np.frombuffer(letters or b"", np.uint8), np.frombuffer(offsets, np.int64)[: len(part.vocabulary) + 1])
-    stream = np.asarray(part.stream)
+    vocabulary, stream = part.vocabulary, np.asarray(part.stream)
+    _, offsets, letters = vocabulary.buffers()
+    numbers, factors = hash_texts(np.frombuffer(letters or b"", np.uint8), np.frombuffer(offsets, np.int64)[: len(vocabulary) + 1])
     flags = (stream & np.uint32((1 << STREAM_FLAGS) - 1)).astype(np.uint8)
-    return Units(0, part.vocabulary, numbers, factors, (stream >> np.uint32(STREAM_FLAGS)).astype(np.int32), np.zeros(0, np.int8), flags)
+    return Units(0, vocabulary, numbers, factors, (stream >> np.uint32(STREAM_FLAGS)).astype(np.int32), np.zeros(0, np.int8), flags)
 
 
 def _texts(units: Units, names: Collection[str], longest: int) -> Iterator[tuple[str, Hashes, NDArray[np.bool_]]]:

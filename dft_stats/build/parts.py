@@ -1,27 +1,30 @@
-"""Parts of a profile on disk: written whole or not at all, mapped into memory when read."""
+"""Parts of a profile on disk: written whole or not at all, mapped into memory when read, or packed and read when they are asked for."""
 
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from dft_stats.build.events import Part
+from dft_stats.build.events import STREAM_FLAGS, Part
+from dft_stats.build.scan import OPENS
 from dft_stats.build.tally import Rows
 from dft_stats.counts import Exposure
 
-FORMAT = 4  # raise it with every change of what a part holds
+FORMAT = 5  # raise it with every change of what a part holds
 SHARD, SAMPLE = "shard.json", "sample.parquet"
 """In the folder of a shard: its characters, number of parts, and faults; a sample of its documents, until its group has one."""
 _DONE = "part.json"
-ARRAYS = tuple(field.name for field in fields(Rows) if field.name != "left_out")
+_STREAM, _VOCABULARY = "stream.parquet", "vocabulary.parquet"
+ARRAYS = tuple(array.name for array in fields(Rows) if array.name != "left_out")
 
 
 def write_part(part: Part, folder: Path) -> None:
@@ -35,25 +38,78 @@ def write_part(part: Part, folder: Path) -> None:
     if part.owners is not None:
         np.save(folder / "owners.npy", part.owners)
     for name, rows in part.texts.items():
-        for field in ARRAYS:
-            np.save(array_file(folder, name, field), _narrow(getattr(rows, field)))
+        for array in ARRAYS:
+            np.save(array_file(folder, name, array), _narrow(getattr(rows, array)))
     for name, table in part.numbers.items():
         pq.write_table(table, folder / f"{name}.parquet", compression="zstd", write_statistics=False)
     facts = {"exposure": asdict(part.exposure), "texts": list(part.texts), "numbers": list(part.numbers), "masked": dict(part.masked)}
     (folder / _DONE).write_text(json.dumps(facts))
 
 
-def read_part(folder: Path) -> Part:
-    """Map a part into memory. Its tables of numbers are not read, see `number_files`."""
+def read_part(folder: Path) -> "AnyPart":
+    """Map a part into memory, if it is not packed. Its tables of numbers are not read, see `number_files`."""
     facts = json.loads((folder / _DONE).read_text())
-    offsets, letters = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("offsets", "letters"))
-    vocabulary = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(letters))
     given = facts["exposure"]
     windows, squares = ({int(window): number for window, number in given[name].items()} for name in ("windows", "squares"))
     exposure = Exposure(given["documents"], given["words"], given["sentences"], windows, squares)
     owners = np.load(folder / "owners.npy") if (folder / "owners.npy").is_file() else None
-    stream = np.load(folder / "stream.npy", mmap_mode="r")
-    return Part(exposure, vocabulary, stream, rows_of_part(folder), {}, owners, facts["masked"])
+    rows = rows_of_part(folder)
+    if (folder / _STREAM).is_file():
+        return PackedPart(folder, exposure, rows, owners, facts["masked"])
+    offsets, letters = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("offsets", "letters"))
+    vocabulary = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(letters))
+    return Part(exposure, vocabulary, np.load(folder / "stream.npy", mmap_mode="r"), rows, {}, owners, facts["masked"])
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPart:
+    """A `Part` of which the texts are read whenever they are asked for."""
+
+    folder: Path
+    exposure: Exposure
+    texts: Mapping[str, Rows]
+    owners: NDArray[np.int64] | None
+    masked: Mapping[str, int]
+    numbers: Mapping[str, pa.Table] = field(default_factory=dict)
+
+    @property
+    def vocabulary(self) -> pa.LargeStringArray:
+        """As of `Part`."""
+        return pq.read_table(self.folder / _VOCABULARY, use_threads=False)["text"].combine_chunks().view(pa.large_string())
+
+    @property
+    def stream(self) -> NDArray[np.uint32]:
+        """As of `Part`."""
+        units: NDArray[np.uint32] = pq.read_table(self.folder / _STREAM, use_threads=False)["unit"].to_numpy()
+        return units
+
+
+AnyPart = Part | PackedPart
+
+
+def lexicon(texts: pa.LargeStringArray) -> Part:
+    """A part of no document, for rows whose texts are spelt already: text i is that of its unit i, as a word and as a stretch."""
+    stream = (np.arange(len(texts), dtype=np.uint32) << np.uint32(STREAM_FLAGS)) | np.uint32(OPENS)
+    return Part(Exposure(), texts, stream, {}, {})
+
+
+def pack(folder: Path) -> None:
+    """Keep the texts of a part in a third of the bytes. Does no harm if done before, or half done.
+
+    Not done where owners are counted: that takes texts here and there, again and again.
+    """
+    if (folder / "stream.npy").is_file() and not (folder / "owners.npy").is_file():
+        part = read_part(folder)
+        tables = {_VOCABULARY: pa.table({"text": part.vocabulary.view(pa.large_binary())}), _STREAM: pa.table({"unit": part.stream})}
+        for name, table in tables.items():  # the stream last: a part that has it is read from these
+            draft = folder / f".{name}"
+            pq.write_table(
+                table, draft, compression="zstd", compression_level=1, use_dictionary=False, use_byte_stream_split=name == _STREAM
+            )
+            os.replace(draft, folder / name)
+    if (folder / _STREAM).is_file():
+        for name in ("stream", "letters", "offsets"):
+            (folder / f"{name}.npy").unlink(missing_ok=True)
 
 
 def rows_of_part(folder: Path) -> "MappedRows":
@@ -70,7 +126,7 @@ class MappedRows(Mapping[str, Rows]):
 
     def __getitem__(self, name: str) -> Rows:
         # Plain arrays: slices of memory maps cost more.
-        arrays: dict[str, Any] = {field: np.asarray(np.load(array_file(self.folder, name, field), mmap_mode="r")) for field in ARRAYS}
+        arrays: dict[str, Any] = {array: np.asarray(np.load(array_file(self.folder, name, array), mmap_mode="r")) for array in ARRAYS}
         return Rows(**arrays)
 
     def __iter__(self) -> Iterator[str]:
@@ -80,9 +136,9 @@ class MappedRows(Mapping[str, Rows]):
         return len(self.names)
 
 
-def array_file(folder: Path, name: str, field: str) -> Path:
+def array_file(folder: Path, name: str, array: str) -> Path:
     """Where an array of a table of texts lies."""
-    return folder / f"{name.replace('/', '-')}.{field}.npy"
+    return folder / f"{name.replace('/', '-')}.{array}.npy"
 
 
 def part_folders(shard: Path) -> list[Path]:
@@ -93,8 +149,8 @@ def part_folders(shard: Path) -> list[Path]:
 def drop_rows(folder: Path) -> None:
     """Delete the tables of texts of a part; all else stays. Does no harm if done before, or half done."""
     for name in json.loads((folder / _DONE).read_text())["texts"]:
-        for field in ARRAYS:
-            array_file(folder, name, field).unlink(missing_ok=True)
+        for array in ARRAYS:
+            array_file(folder, name, array).unlink(missing_ok=True)
 
 
 def discard(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Places of a part spelt out: the texts of its units, n-grams and stretches."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -10,21 +10,47 @@ from numpy.typing import NDArray
 
 from dft_stats.build.events import STREAM_FLAGS
 from dft_stats.build.scan import BROKEN, OPENS, SPACED
+from dft_stats.statistics import SURFACE, TOKEN_FREQUENCY
 from dft_stats.statistics.surface import PARAGRAPH
 
 STRETCH = 0
 """As a number of units: all up to the next white space, with the space before and the paragraph break behind them."""
+
+WORDS_AND_STRETCHES = {TOKEN_FREQUENCY.name: 1, SURFACE.name: STRETCH}
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 assert PARAGRAPH == "\n\n"
 
 
+def units_of(name: str) -> int:
+    """Units of a row of a table, as `texts_at` takes them."""
+    return int(name.partition("/")[2]) if "/" in name else WORDS_AND_STRETCHES[name]
+
+
+class Readable(Protocol):
+    """What texts are read from. To ask for it may mean to read it from the disk, each time anew."""
+
+    @property
+    def vocabulary(self) -> pa.LargeStringArray:
+        """(types,)."""
+
+    @property
+    def stream(self) -> NDArray[np.uint32]:
+        """(units,), see `events.Part`."""
+
+
+class Read(NamedTuple):
+    """It, in memory."""
+
+    vocabulary: pa.LargeStringArray
+    stream: NDArray[np.uint32]
+
+
 class Places(NamedTuple):
     """Where texts begin in a part."""
 
-    vocabulary: pa.LargeStringArray  # (types,)
-    stream: NDArray[np.uint32]  # (units,), see `events.Part`
+    of: Readable
     at: NDArray[np.uint32]  # (places,): first unit of each; those that rise are read from end to end, others here and there
     to: Ints  # (places,): which of all texts each is
 
@@ -38,21 +64,22 @@ def texts_at(places: Sequence[Places], texts: int, units: int) -> pa.LargeString
         units: of a text.
     """
     ends = np.zeros(texts + 1, np.int64)
-    read = [
-        (
-            np.frombuffer(own.vocabulary.buffers()[1], np.int64)[own.vocabulary.offset : own.vocabulary.offset + len(own.vocabulary) + 1],
-            np.frombuffer(own.vocabulary.buffers()[2] or b"", np.uint8),
-            *own[1:],
-        )
-        for own in places
-    ]
-    for starts, _, stream, at, to in read:
+    for starts, _, stream, at, to in _read(places):
         _measure(starts, stream, at, units, to, ends[1:])
     np.cumsum(ends, out=ends)
     letters = np.empty(ends[-1], np.uint8)
-    for starts, data, stream, at, to in read:
+    for starts, data, stream, at, to in _read(places):
         _write(starts, data, stream, at, units, to, ends, letters)
     return pa.LargeStringArray.from_buffers(texts, pa.py_buffer(ends), pa.py_buffer(letters))
+
+
+def _read(places: Sequence[Places]) -> Iterator[tuple[Ints, Bytes, NDArray[np.uint32], NDArray[np.uint32], Ints]]:
+    """(where the texts of types begin, their letters, stream, at, to), one part in memory at a time."""
+    for own in places:
+        vocabulary = own.of.vocabulary
+        _, offsets, letters = vocabulary.buffers()
+        starts = np.frombuffer(offsets, np.int64)[vocabulary.offset : vocabulary.offset + len(vocabulary) + 1]
+        yield starts, np.frombuffer(letters or b"", np.uint8), own.of.stream, own.at, own.to
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,8 @@ from typing import Any
 from dft_stats.build.corpus import Corpus, sources
 from dft_stats.build.engine import default_memory
 from dft_stats.build.formats import Faults
-from dft_stats.build.groups import planned_groups, useless
+from dft_stats.build.group_files import useless
+from dft_stats.build.groups import leaves, planned
 from dft_stats.build.job import Job
 from dft_stats.build.parts import SHARD
 from dft_stats.build.privacy import asked
@@ -61,8 +62,8 @@ def dry_run(
         raise CorpusError("texts were given, not paths: all of them would be counted, there is nothing to plan")
     folder = (parts_beside(Path(out)) if parts is None else Path(parts)) / job.key
     shards = list(plan(found, text_column, faults, group=group_column))
-    groups = planned_groups(shards, checked_forget(forget))
-    group_of = {key: number for number, members in enumerate(groups, start=1) for key in members}
+    groups = planned(shards, checked_forget(forget), is_deep=parts is None).groups
+    group_of = {key: number for number, group in enumerate(leaves(groups), start=1) for key in group.members}
     lost = {key for members in useless(folder, [shard.key for shard in shards], groups).values() for key in members}
     return [
         PlannedShard(_label(shard), shard.size, (folder / shard.key / SHARD).is_file() and shard.key not in lost, group_of.get(shard.key))

@@ -53,11 +53,17 @@ class StoredRows:
 
     path: Path
     first: Hashes  # key of each row group
-    left_out: Ints  # as of `Rows`
+    forgotten: int  # how many more rows there are, of what occurs once
+    most: int  # no count is more
 
     @cached_property
     def _file(self) -> pq.ParquetFile:
         return pq.ParquetFile(self.path)
+
+    @property
+    def left_out(self) -> Ints:
+        """As of `Rows`."""
+        return np.array([[1, self.forgotten]] if self.forgotten else [], np.int64)
 
     @property
     def size(self) -> int:

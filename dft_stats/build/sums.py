@@ -30,6 +30,10 @@ class Table(Protocol):
     def size(self) -> int:
         """How many rows there are."""
 
+    @property
+    def most(self) -> int:
+        """No count is more."""
+
     def between(self, first: np.uint64, last: np.uint64) -> Rows:
         """Rows of these keys and of those between them."""
 

@@ -17,7 +17,7 @@ from dft_stats.build.hashing import Hashes, mix
 from dft_stats.build.radix import Ints, Pairs, part_bits, sort_parts
 from dft_stats.build.threads import ALONE, Threads
 from dft_stats.build.windows import DOCUMENT, IN_LARGE, LARGE_WORDS, WORDS, Windows
-from dft_stats.counts import COUNTS
+from dft_stats.counts import COUNTS, WINDOWS
 
 Units32 = NDArray[np.uint32]
 Units = Units32 | NDArray[np.uint64]  # of a part; of several, part << 32 | unit
@@ -46,6 +46,11 @@ class Rows:
     def size(self) -> int:
         """How many rows there are, and singles."""
         return len(self.key) + len(self.single_key)
+
+    @property
+    def most(self) -> int:
+        """No count is more."""
+        return max(int(self.counts.max(initial=0)), max(WINDOWS))
 
     def between(self, first: np.uint64, last: np.uint64) -> "Rows":
         """Rows of these keys and of those between them."""

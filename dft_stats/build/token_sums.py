@@ -10,9 +10,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dft_stats.build.events import Part, owned
+from dft_stats.build.events import owned
 from dft_stats.build.merge import Counted, Keep
-from dft_stats.build.parts import number_files
+from dft_stats.build.parts import AnyPart, number_files
 from dft_stats.build.pooling import coarse_spectrum, owner_rows, owners_of_rows
 from dft_stats.build.tokens import READING_TABLE
 from dft_stats.counts import COUNTS, Counts, prune, schema, totals_schema
@@ -22,7 +22,7 @@ from dft_stats.statistics import TOKEN_STATISTICS, Statistic
 _KEPT_BYTES = 150  # of memory, for each row that is kept
 
 
-def with_tokens(counted: Counted, parts: Sequence[Part], folders: Sequence[Path], keep: Keep, memory: int) -> Counted:
+def with_tokens(counted: Counted, parts: Sequence[AnyPart], folders: Sequence[Path], keep: Keep, memory: int) -> Counted:
     """What was counted, and the tokens of all parts.
 
     Args:
@@ -46,7 +46,7 @@ def with_tokens(counted: Counted, parts: Sequence[Part], folders: Sequence[Path]
 
 
 @contextmanager
-def _sums(statistic: Statistic, parts: Sequence[Part], folders: Sequence[Path], memory: int) -> Iterator[duckdb.DuckDBPyConnection]:
+def _sums(statistic: Statistic, parts: Sequence[AnyPart], folders: Sequence[Path], memory: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database with the table `sums`: the rows of all parts added up by key, in no order."""
     keys = ", ".join(f'"{key}"' for key in statistic.keys)
     columns = ", ".join(f"sum({column})::BIGINT AS {column}" for column in COUNTS)
@@ -87,7 +87,7 @@ def _pruned(statistic: Statistic, sums: duckdb.DuckDBPyConnection, keep: Keep, r
     return Counts(statistic, table, *(found.to_arrow_table().cast(columns) for found in (totals, spectrum)))
 
 
-def _guarded(counts: Counts, parts: Sequence[Part], folders: Sequence[Path], floor: int, memory: int) -> Counts:
+def _guarded(counts: Counts, parts: Sequence[AnyPart], folders: Sequence[Path], floor: int, memory: int) -> Counts:
     """Rows that enough groups have; documents were asked before."""
     if parts[0].owners is None:
         return counts
@@ -97,7 +97,7 @@ def _guarded(counts: Counts, parts: Sequence[Part], folders: Sequence[Path], flo
         return prune(counts, pa.array(owners_of_rows(counts.statistic, counts.table, engine) >= floor))
 
 
-def _reading(parts: Sequence[Part], folders: Sequence[Path]) -> dict[str, int]:
+def _reading(parts: Sequence[AnyPart], folders: Sequence[Path]) -> dict[str, int]:
     """What the reader of tokens saw in all parts."""
     tables = [pq.read_table(file) for file in number_files(folders, READING_TABLE)] or [part.numbers[READING_TABLE] for part in parts]
     total: Counter[str] = Counter()

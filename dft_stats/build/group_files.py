@@ -1,0 +1,244 @@
+"""Groups of shards on disk, added up while the corpus is still being counted, so that the disk holds the rows of a few shards alone.
+
+The rows of a shard take ten times the bytes of its text, and most are n-grams that occur once in it. A group of shards is one folder of
+rows, written whole or not at all; n-grams that occur once in it are forgotten, all but their number, and then the rows of its shards are
+deleted, and their samples, for which the group has one. What else shards have stays, texts as numbers packed: n-grams that are kept are
+spelt from it, and owners counted. Words and stretches, which a group keeps all of, are spelt at once, while the texts of its shards are at
+hand; later they would be looked for all over the corpus. A group of groups takes the place of these.
+
+While a group lies on disk, its shards have no rows; so a plan that groups them in another way, or not at all, counts them again.
+"""
+
+import json
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dft_stats.build.groups import Group, Tree
+from dft_stats.build.hashing import Hashes
+from dft_stats.build.order import spelt
+from dft_stats.build.parts import (
+    SAMPLE,
+    SHARD,
+    AnyPart,
+    Draft,
+    discard,
+    drop_rows,
+    lexicon,
+    pack,
+    part_folders,
+    read_part,
+    write_part,
+)
+from dft_stats.build.places import WORDS_AND_STRETCHES, units_of
+from dft_stats.build.row_files import StoredRows, write_rows
+from dft_stats.build.sample import Sample
+from dft_stats.build.shards import Shard, Texts
+from dft_stats.build.sums import Numbers, Source, added
+from dft_stats.errors import CorpusError
+
+_FOLDER, _DONE = "groups", "group.json"
+_32, _LOW = np.uint64(32), np.uint64((1 << 32) - 1)
+
+
+def add_groups(folder: Path, groups: Iterable[Group], memory: int, *, threads: int = 1) -> None:
+    """Add up groups, one after the other, and delete what they are the sums of. Goes on where it was interrupted, and does nothing twice.
+
+    Args:
+        folder: where the shards lie, and the groups will.
+        groups: what is in one of them has rows of its own, or is before it.
+        memory: bytes, for rows that are being added up.
+        threads: tables that are added up at a time.
+    """
+    for group in groups:
+        target = _path(folder, group)
+        if not target.exists():
+            if not _has_rows(folder, group):
+                continue  # they are in a group that holds this one
+            for draft in target.parent.glob(f".{target.name}-*"):  # of a process that was killed
+                shutil.rmtree(draft, ignore_errors=True)
+            with Draft(target) as draft:
+                _write(folder, group, draft, memory, threads)
+        for own in group.groups:
+            discard(_path(folder, own))
+        if not group.groups:
+            for part in parts_of_shards(folder, group.members):
+                drop_rows(part)
+                pack(part)
+            for key in group.members:
+                (folder / key / SAMPLE).unlink(missing_ok=True)
+
+
+def _has_rows(folder: Path, group: Group) -> bool:
+    """Whether what a group is the sum of has rows of its own."""
+    if group.groups:
+        return all(_path(folder, own).exists() for own in group.groups)
+    return all((folder / key / SAMPLE).is_file() for key in group.members)
+
+
+def _write(folder: Path, group: Group, draft: Path, memory: int, threads: int) -> None:
+    sample, summands = Sample(), _summands(folder, group)
+    for path in [_path(folder, own) for own in group.groups] or [folder / key for key in group.members]:
+        sample.read(path / SAMPLE)
+    sample.write(draft / SAMPLE)
+    names = list(summands.sources[0].texts) if summands.sources else []
+    in_turn = [[name for name in names if name in WORDS_AND_STRETCHES], *([name] for name in names if name not in WORDS_AND_STRETCHES)]
+    lexicons = count(1)
+
+    def add_up(own: Sequence[str]) -> dict[str, dict[str, Any]]:
+        return {name: _write_table(name, summands, draft, memory // threads, lexicons) for name in own}
+
+    with ThreadPoolExecutor(threads) as pool:
+        tables = {name: facts for own in pool.map(add_up, in_turn) for name, facts in own.items()}
+    facts = {"members": group.members, "tables": tables, "lexicons": next(lexicons) - 1}
+    (draft / _DONE).write_text(json.dumps(facts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Summands:
+    """What a group is the sum of."""
+
+    sources: Sequence[Source]
+    parts: Sequence[AnyPart]  # whose texts the rows of the sources are of
+    number: NDArray[np.uint64]  # (parts,): which part of the group each is; of lexicons, which it has its own of, nothing
+    own: int  # parts of the group that are no lexicons
+
+
+def _summands(folder: Path, group: Group) -> _Summands:
+    if not group.groups:
+        parts = [read_part(path) for path in parts_of_shards(folder, group.members)]
+        sources = [Source(part.texts, i) for i, part in enumerate(parts)]
+        return _Summands(sources, parts, np.arange(len(parts), dtype=np.uint64), len(parts))
+    sources, parts, numbers, size = [], [], [], 0
+    for own in group.groups:
+        tables, theirs = group_rows(folder, own), parts_of_group(folder, own)
+        sources += [Source(tables, len(parts))] if tables else []
+        shards = len(parts_of_shards(folder, own.members))
+        numbers += [*range(size, size + shards), *[0] * (len(theirs) - shards)]
+        parts, size = parts + theirs, size + shards
+    return _Summands(sources, parts, np.array(numbers, np.uint64), size)
+
+
+def _write_table(name: str, summands: _Summands, draft: Path, memory: int, lexicons: Iterator[int]) -> dict[str, Any]:
+    """Write the sum of one table; return what its file is read by, and how many rows are forgotten.
+
+    Args:
+        name: of the table.
+        summands: of the group.
+        draft: folder of the group.
+        memory: bytes, for rows that are being added up.
+        lexicons: numbers of lexicons that are still free.
+    """
+    tables = [source.texts[name] for source in summands.sources]
+    forgotten = sum(number for table in tables for _, number in table.left_out.tolist())  # before
+    most = sum(table.most for table in tables)
+
+    def ranges() -> Iterator[tuple[Hashes, NDArray[np.uint64], Numbers]]:
+        nonlocal forgotten
+        is_whole = name in WORDS_AND_STRETCHES
+        for key, place, counts, dropped in added(name, summands.sources, memory, drops_singles=not is_whole):
+            forgotten += dropped
+            rising = np.argsort(key, kind="stable")  # of one source, singles are behind the others
+            place = place[rising]
+            if not is_whole:
+                place = (summands.number[place >> _32] << _32) | (place & _LOW)
+            elif len(place):
+                number = next(lexicons)
+                write_part(lexicon(spelt(summands.parts, place, units_of(name))), draft / str(number))
+                place = np.arange(len(place), dtype=np.uint64) + (np.uint64(summands.own + number - 1) << _32)
+            yield key[rising], place, counts[rising]
+
+    first = write_rows(_file(draft, name), ranges(), most=most)
+    return {"first": first, "forgotten": forgotten, "most": most}
+
+
+def _path(folder: Path, group: Group) -> Path:
+    return folder / _FOLDER / group.key
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name.replace('/', '-')}.parquet"
+
+
+# --- what is there ----------------------------------------------------------------------------------------------------------------
+
+
+def parts_of_shards(folder: Path, members: Iterable[str]) -> list[Path]:
+    """Folders of the parts of shards, in their order."""
+    return [part for key in members for part in part_folders(folder / key)]
+
+
+def parts_of_group(folder: Path, group: Group) -> list[AnyPart]:
+    """What the rows of a group are spelt from: the parts of its shards, and its lexicons."""
+    return [read_part(path) for path in (*parts_of_shards(folder, group.members), *_lexicons(folder, group))]
+
+
+def _lexicons(folder: Path, group: Group) -> list[Path]:
+    path = _path(folder, group)
+    return [path / str(number + 1) for number in range(json.loads((path / _DONE).read_text())["lexicons"])]
+
+
+def group_rows(folder: Path, group: Group) -> Mapping[str, StoredRows]:
+    """The tables of a group, places counted from the first of its `parts_of_group`; none if its shards have no parts."""
+    path = _path(folder, group)
+    tables = json.loads((path / _DONE).read_text())["tables"]
+    return {
+        name: StoredRows(_file(path, name), np.array(own["first"], np.uint64), own["forgotten"], own["most"])
+        for name, own in tables.items()
+    }
+
+
+def read_group_sample(folder: Path, group: Group, sample: Sample) -> None:
+    """Take the sample of a group's documents into account."""
+    sample.read(_path(folder, group) / SAMPLE)
+
+
+def check_rows(folder: Path, groups: Iterable[Group], rest: Iterable[str]) -> None:
+    """Raise an error if shards have no rows, being in another group on disk: of texts at hand, which cannot be read again, no one knew.
+
+    Args:
+        folder: where shards and groups lie.
+        groups: that are to be there.
+        rest: keys of shards that are to have rows of their own.
+    """
+    if not all(_path(folder, group).exists() for group in groups) or any(_is_without_rows(folder / key) for key in rest):
+        raise CorpusError(
+            f"{folder.parent} has some of these texts added up with others, or for another size (--forget), and texts that are at hand are "
+            "read once. Give another folder for parts (--parts), or the texts as files"
+        )
+
+
+def _is_without_rows(shard: Path) -> bool:
+    return (shard / SHARD).is_file() and not (shard / SAMPLE).is_file()
+
+
+def useless(folder: Path, shards: Collection[str], groups: Iterable[Group]) -> dict[Path, list[str]]:
+    """Groups on disk whose members a plan needs, but in another group or in none; and their members, which have no rows.
+
+    Args:
+        folder: where shards and groups lie.
+        shards: keys of all shards of the plan.
+        groups: of the plan that are in no other.
+    """
+    known, needed, found = {own.key for group in groups for own in group.all()}, set(shards), {}
+    for path in (folder / _FOLDER).glob("[!.]*"):
+        members = json.loads((path / _DONE).read_text())["members"]
+        is_whole = all((folder / member / SHARD).is_file() for member in members)
+        if not needed.isdisjoint(members) and not (is_whole and path.name in known):
+            found[path] = members
+    return found
+
+
+def make_way(folder: Path, shards: Sequence[Shard | Texts], plan: Tree) -> None:
+    """Delete groups that a plan of these shards cannot use and their members, which are to be counted again."""
+    for path, members in useless(folder, [shard.key for shard in shards], plan.groups).items():
+        for member in members:  # before the group: a shard without rows is known by it
+            discard(folder / member)
+        discard(path)
