@@ -4,8 +4,8 @@ python benchmarks/converge.py TEXT... [--steps 1000] [--first 1500] [--every 200
 
 TEXT is human writing, as `dft-stats build` reads it. From it come the profile, a byte-level BPE tokenizer of 4,096 entries, and a model of
 two million parameters, trained with cross-entropy for `--first` steps; every fifth passage is kept for measuring. Then every arm goes on
-from there at one constant learning rate: with cross-entropy of the text alone, or with the loss beside it, on the model's own continuations
-(weight 0.03) or decode-aware on the text (weight 0.1).
+from there at one constant learning rate (one arm warms it up): with cross-entropy of the text alone, or with the loss beside it, on the
+model's own continuations (weight 0.03) or decode-aware on the text (weight 0.1).
 What is printed, every so many steps, is of continuations of kept openings, drawn anew at temperature 0.8 and top-p 0.95: mean z squared of
 each term in a set of 128, mean of four sets, and perplexity of the kept passages. The first table says what the passages themselves
 have in these places, which need not be 1: they begin paragraphs, and the profile is of whole articles. Their words were drawn once; of a
@@ -37,6 +37,7 @@ VOCABULARY, LENGTH, BATCH = 4096, 96, 16
 OPENING, NEW, MEASURED, TIMES = 8, 64, 128, 4
 SAMPLING: dict[str, Any] = {"temperature": 0.8, "top_p": 0.95}
 WEIGHT = 0.03
+RATE, RISE = 2e-4, 30  # learning rate, and steps of a warm-up
 END = "<|endoftext|>"
 Arm = dict[str, Any]
 ARMS: dict[str, Arm | None] = {
@@ -50,6 +51,8 @@ ARMS: dict[str, Arm | None] = {
     "the same, as a constraint too": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "dual_rate": 0.005},
     "loss on the text, at temperature 1": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "temperature": 1.0},
     "loss on the text, at temperature 0.8 alone, slow to see": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "decay": 0.9},
+    "loss on the text, at temperature 0.8 alone, warmed up": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "warmup_steps": RISE},
+    "loss on the text, at temperature 0.8 alone, rate warmed up": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "rise": RISE},
 }
 
 
@@ -87,9 +90,11 @@ def main() -> None:
 def run(
     model: Any, tokenizer: Tokenizer, compiled: CompiledProfile, rows: Tensor, starts: Tensor, kept: list[str], given: Any, arm: Arm | None
 ) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-4, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
     options = {**SAMPLING, **(arm or {})}
     returns, weight, is_forced = options.pop("returns", 0.0), options.pop("weight", WEIGHT), options.pop("is_forced", False)
+    rise = options.pop("rise", 1)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / rise))
     loss = None if arm is None else DistributionLoss(compiled, **options)
     text, prompts = batches(rows, given.batch), batches(starts, given.batch)
     began = time.monotonic()
@@ -106,6 +111,7 @@ def run(
         elif loss is not None:
             value = value + weight * on_policy(loss, model, next(prompts), max_new_tokens=NEW, returns=returns)[0]
         advance(model, optimizer, value)
+        rate.step()
 
 
 @torch.no_grad()

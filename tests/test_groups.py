@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dft_stats.build import build
+from dft_stats.build import build, parts
 from dft_stats.build.combine import combine
 from dft_stats.build.formats import Faults, Piece
 from dft_stats.build.groups import FEWEST, MOST, leaves, planned
@@ -203,6 +204,7 @@ def test_texts_at_hand_that_were_grouped_otherwise_are_refused(tmp_path: Path, m
     for number, (own, forget) in enumerate([(texts, 2 * FORGET), (texts, None), ([*texts[:-20], *texts[-10:]][:60], FORGET)]):
         with pytest.raises(CorpusError, match="or the texts as files"):
             made(own, tmp_path / f"other {number}", parts=parts, text_column=None, forget=forget)
+    assert content(made(texts, tmp_path / "three", parts=parts, text_column=None).path) == content(found.path), "nothing is spoilt"
 
 
 def test_combined_profiles_add_up_their_bounds(tmp_path: Path, corpus: Path) -> None:
@@ -243,7 +245,11 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_bytes(
         if next(steps) == stop_at[0]:
             raise Interrupted
 
-    leave, unlink = Draft.__exit__, Path.unlink
+    leave, unlink, sweep = Draft.__exit__, Path.unlink, parts.sweep
+
+    def sweeping(folder: Path) -> None:
+        step()  # amid a folder that is being deleted
+        sweep(folder)
 
     def leaving(self: Draft, kind: Any, *more: Any) -> None:
         if kind is None:
@@ -264,6 +270,7 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_bytes(
     deleted = itertools.count()
     monkeypatch.setattr(Draft, "__exit__", leaving)
     monkeypatch.setattr(Path, "unlink", unlinking)
+    monkeypatch.setattr(parts, "sweep", sweeping)
     stops = deepest = 0
     drawn = random.Random(1)
     while True:
@@ -394,7 +401,7 @@ def test_groups_of_groups_are_made_of_groups_and_make_way(corpus: Path, tmp_path
             patch.setattr(import_module("dft_stats.build.build"), "_check_kept", interrupted)
             with pytest.raises(Interrupted):
                 made(corpus, tmp_path / "out")
-        assert max(sizes()) > leaf
+        assert max(sizes()) > 3 * leaf, "more than one level"
         assert len(sizes()) < len(groups_of(corpus))
         assert content(made(corpus, tmp_path / "kept", parts=parts, overwrite=True).path) == expected
         assert sorted(sizes()) == sorted(map(len, groups_of(corpus)))
@@ -402,6 +409,24 @@ def test_groups_of_groups_are_made_of_groups_and_make_way(corpus: Path, tmp_path
     assert content(made(corpus, tmp_path / "out", progress=told.append).path) == expected
     assert f"({len(plan_keys(corpus))} counted before)" in "".join(told), "groups of shards are what these groups are made of"
     assert not parts.exists()
+
+
+def test_what_was_left_beside_the_group_that_holds_it_makes_way(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before the groups that a group is made of were deleted; then the same shards are counted in other batches."""
+    expected = content(made(corpus, tmp_path / "expected").path)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dft_stats.build.group_files.discard", lambda path: None)
+        patch.setattr(import_module("dft_stats.build.build"), "_check_kept", interrupted)
+        with pytest.raises(Interrupted):
+            made(corpus, tmp_path / "out")
+    assert len(list((tmp_path / ".out.parts").glob("*/groups/*"))) > len(groups_of(corpus))
+    monkeypatch.setattr("dft_stats.build.job._MOST_CHARACTERS", 1_500)
+    assert content(made(corpus, tmp_path / "out", parts=tmp_path / ".out.parts").path) == expected
+    assert len(list((tmp_path / ".out.parts").glob("*/groups/*"))) == len(groups_of(corpus))
 
 
 @pytest.fixture
@@ -443,13 +468,14 @@ def test_trees(sizes: list[int], size: int, more: int) -> None:
     assert [key for group in flat.groups for key in sorted(group.members, key=keys.index)] + flat.rest == keys
     weight = dict(zip(keys, sizes, strict=True))
     for group in flat.groups:
-        assert size / 2 <= sum(weight[key] for key in group.members) < 1.5 * size + 40
+        assert size // 2 <= sum(weight[key] for key in group.members) < 1.5 * size + 40
     every = [own for group in deep.groups for own in group.all()]
     for group in every:
         assert group.groups == () or FEWEST <= len(group.groups) <= MOST
         assert group.leaves == len(leaves([group]))
         assert group.members == tuple(key for own in leaves([group]) for key in own.members)
     assert len({group.key for group in every}) == len(every)
+    assert {replace(group, groups=()).key for group in every if group.groups}.isdisjoint(group.key for group in every)
     assert {own.key for group in before.groups for own in group.all()} <= {group.key for group in every}, "more shards regroup nothing"
     assert planned(shards, None, is_deep=True).groups == []
 

@@ -13,7 +13,8 @@ from dft_stats.build.events import Part
 from dft_stats.build.formats import signed
 from dft_stats.build.job import Job
 from dft_stats.build.order import spelt
-from dft_stats.build.parts import AnyPart, PackedPart, lexicon, pack, read_part, write_part
+from dft_stats.build.owners import owners_of
+from dft_stats.build.parts import AnyPart, Lexicon, PackedPart, pack, read_part, write_part, write_texts
 from dft_stats.build.places import STRETCH
 from dft_stats.masking import Masks
 from tests.prose import documents as prose
@@ -40,6 +41,9 @@ def test_packed_it_says_the_same(texts: list[str], tmp_path: Path) -> None:
         assert said(found) == said(part)
         assert (found.exposure, found.owners, found.masked) == (part.exposure, None, {})
         assert not list(folder.glob("stream.npy"))
+    wanted = {name: np.sort(np.concatenate([rows.key, rows.single_key])) for name, rows in part.texts.items()}
+    theirs, ours = (owners_of(wanted, [own, part], 3) for own in (found, part))
+    assert {name: number.tolist() for name, number in theirs.items()} == {name: number.tolist() for name, number in ours.items()}
     for name, rows in part.texts.items():
         for size in (STRETCH,) if name == "surface" else (int(name.partition("/")[2] or 1),):
             places = np.concatenate([rows.unit, rows.single_unit]).astype(np.uint64)
@@ -87,11 +91,12 @@ def test_where_owners_are_counted_it_stays_as_it_is(tmp_path: Path) -> None:
     assert found.owners is not None
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), max_size=30))
-@example([" a", "a\n\n", "", " "])
+@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), max_size=30))
+@example(texts=[" a", "a\n\n", "", " "])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_lexicon_spells_what_it_was_given(texts: list[str]) -> None:
-    part = lexicon(pa.array(texts, pa.large_string()))
+def test_a_lexicon_spells_what_it_was_given(texts: list[str], tmp_path: Path) -> None:
+    write_texts(pa.array([*texts, "more"], pa.large_string()).slice(0, len(texts)), tmp_path / "lexicon.parquet")
+    part = Lexicon(tmp_path / "lexicon.parquet")
     places = np.arange(len(texts), dtype=np.uint64)
     for units in (1, STRETCH):
         assert spelt([part], places, units).to_pylist() == texts

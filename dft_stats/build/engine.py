@@ -29,7 +29,7 @@ from dft_stats.build.group_files import (
 from dft_stats.build.groups import Tree, leaves, planned
 from dft_stats.build.job import BUFFERS, MEMORY, Job
 from dft_stats.build.merge import Counted, Keep, add_up
-from dft_stats.build.parts import SAMPLE, SHARD, AnyPart, part_folders, read_part
+from dft_stats.build.parts import SAMPLE, SHARD, AnyPart, part_folders, read_part, rows_of_part
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.sums import Source
@@ -273,9 +273,9 @@ def _added_up(folder: Path, tree: Tree, job: Job, keep: Keep, workers: int) -> t
         parts += parts_of_group(folder, group)
     for key in rest:
         sample.read(folder / key / SAMPLE)
-    for part in map(read_part, parts_of_shards(folder, rest)):
-        sources.append(Source(part.texts, len(parts)))
-        parts.append(part)
+    for path in parts_of_shards(folder, rest):
+        sources.append(Source(rows_of_part(path), len(parts)))
+        parts.append(read_part(path))
     if not parts:
         part = job.count([])
         return _counted([part], [Source(part.texts, 0)], [], job, keep), sample, faults

@@ -2,15 +2,14 @@
 
 The rows of a shard take ten times the bytes of its text, and most are n-grams that occur once in it. A group of shards is one folder of
 rows, written whole or not at all; n-grams that occur once in it are forgotten, all but their number, and then the rows of its shards are
-deleted, and their samples, for which the group has one. What else shards have stays, texts as numbers packed: n-grams that are kept are
-spelt from it, and owners counted. Words and stretches, which a group keeps all of, are spelt at once, while the texts of its shards are at
+deleted, and their samples, for which the group has one. What else shards have stays, and texts are packed: n-grams that are kept are spelt
+from them, and owners counted. Words and stretches, which a group keeps all of, are spelt at once, while the texts of its shards are at
 hand; later they would be looked for all over the corpus. A group of groups takes the place of these.
 
 While a group lies on disk, its shards have no rows; so a plan that groups them in another way, or not at all, counts them again.
 """
 
 import json
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from dft_stats.build.groups import Group, Tree
@@ -29,15 +29,17 @@ from dft_stats.build.parts import (
     SHARD,
     AnyPart,
     Draft,
+    Lexicon,
     discard,
     drop_rows,
-    lexicon,
     pack,
     part_folders,
     read_part,
-    write_part,
+    rows_of_part,
+    sweep,
+    write_texts,
 )
-from dft_stats.build.places import WORDS_AND_STRETCHES, units_of
+from dft_stats.build.places import WORDS_AND_STRETCHES, Read, Readable, units_of
 from dft_stats.build.row_files import StoredRows, write_rows
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
@@ -45,6 +47,8 @@ from dft_stats.build.sums import Numbers, Source, added
 from dft_stats.errors import CorpusError
 
 _FOLDER, _DONE = "groups", "group.json"
+_TEXTS = 1 << 18  # of a lexicon: of a range of keys little more than asked for is read
+_NOTHING = Read(pa.array([], pa.large_string()), np.empty(0, np.uint32))
 _32, _LOW = np.uint64(32), np.uint64((1 << 32) - 1)
 
 
@@ -56,14 +60,17 @@ def add_groups(folder: Path, groups: Iterable[Group], memory: int, *, threads: i
         groups: what is in one of them has rows of its own, or is before it.
         memory: bytes, for rows that are being added up.
         threads: tables that are added up at a time.
+
+    Raises:
+        CorpusError: some rows are in another group, which does not hold this one.
     """
     for group in groups:
         target = _path(folder, group)
         if not target.exists():
             if not _has_rows(folder, group):
-                continue  # they are in a group that holds this one
-            for draft in target.parent.glob(f".{target.name}-*"):  # of a process that was killed
-                shutil.rmtree(draft, ignore_errors=True)
+                check_held(folder, group)
+                continue
+            sweep(target)
             with Draft(target) as draft:
                 _write(folder, group, draft, memory, threads)
         for own in group.groups:
@@ -90,14 +97,14 @@ def _write(folder: Path, group: Group, draft: Path, memory: int, threads: int) -
     sample.write(draft / SAMPLE)
     names = list(summands.sources[0].texts) if summands.sources else []
     in_turn = [[name for name in names if name in WORDS_AND_STRETCHES], *([name] for name in names if name not in WORDS_AND_STRETCHES)]
-    lexicons = count(1)
+    lexicons, threads = count(), min(threads, len(in_turn))
 
     def add_up(own: Sequence[str]) -> dict[str, dict[str, Any]]:
         return {name: _write_table(name, summands, draft, memory // threads, lexicons) for name in own}
 
     with ThreadPoolExecutor(threads) as pool:
         tables = {name: facts for own in pool.map(add_up, in_turn) for name, facts in own.items()}
-    facts = {"members": group.members, "tables": tables, "lexicons": next(lexicons) - 1}
+    facts = {"members": group.members, "tables": tables, "lexicons": next(lexicons)}
     (draft / _DONE).write_text(json.dumps(facts))
 
 
@@ -106,24 +113,23 @@ class _Summands:
     """What a group is the sum of."""
 
     sources: Sequence[Source]
-    parts: Sequence[AnyPart]  # whose texts the rows of the sources are of
-    number: NDArray[np.uint64]  # (parts,): which part of the group each is; of lexicons, which it has its own of, nothing
+    parts: Sequence[Readable]  # that the rows of the sources are of; of shards in groups nothing, since they are not read
+    number: NDArray[np.uint64]  # (parts,): which part of the group each is; of lexicons, for it has its own, nothing
     own: int  # parts of the group that are no lexicons
 
 
 def _summands(folder: Path, group: Group) -> _Summands:
     if not group.groups:
-        parts = [read_part(path) for path in parts_of_shards(folder, group.members)]
-        sources = [Source(part.texts, i) for i, part in enumerate(parts)]
-        return _Summands(sources, parts, np.arange(len(parts), dtype=np.uint64), len(parts))
-    sources, parts, numbers, size = [], [], [], 0
+        parts = parts_of_shards(folder, group.members)
+        sources = [Source(rows_of_part(part), i) for i, part in enumerate(parts)]
+        return _Summands(sources, [read_part(part) for part in parts], np.arange(len(parts), dtype=np.uint64), len(parts))
+    sources, texts, numbers, size = list[Source](), list[Readable](), list[int](), 0
     for own in group.groups:
-        tables, theirs = group_rows(folder, own), parts_of_group(folder, own)
-        sources += [Source(tables, len(parts))] if tables else []
-        shards = len(parts_of_shards(folder, own.members))
-        numbers += [*range(size, size + shards), *[0] * (len(theirs) - shards)]
-        parts, size = parts + theirs, size + shards
-    return _Summands(sources, parts, np.array(numbers, np.uint64), size)
+        tables, shards, lexicons = group_rows(folder, own), len(parts_of_shards(folder, own.members)), _lexicons(folder, own)
+        sources += [Source(tables, len(texts))] if tables else []
+        numbers += [*range(size, size + shards), *[0] * len(lexicons)]
+        texts, size = [*texts, *[_NOTHING] * shards, *lexicons], size + shards
+    return _Summands(sources, texts, np.array(numbers, np.uint64), size)
 
 
 def _write_table(name: str, summands: _Summands, draft: Path, memory: int, lexicons: Iterator[int]) -> dict[str, Any]:
@@ -136,23 +142,27 @@ def _write_table(name: str, summands: _Summands, draft: Path, memory: int, lexic
         memory: bytes, for rows that are being added up.
         lexicons: numbers of lexicons that are still free.
     """
-    tables = [source.texts[name] for source in summands.sources]
+    sources = [Source({name: source.texts[name]}, source.first) for source in summands.sources]  # opened once
+    tables = [source.texts[name] for source in sources]
     forgotten = sum(number for table in tables for _, number in table.left_out.tolist())  # before
     most = sum(table.most for table in tables)
 
     def ranges() -> Iterator[tuple[Hashes, NDArray[np.uint64], Numbers]]:
         nonlocal forgotten
         is_whole = name in WORDS_AND_STRETCHES
-        for key, place, counts, dropped in added(name, summands.sources, memory, drops_singles=not is_whole):
+        for key, place, counts, dropped in added(name, sources, memory, drops_singles=not is_whole):
             forgotten += dropped
             rising = np.argsort(key, kind="stable")  # of one source, singles are behind the others
             place = place[rising]
             if not is_whole:
                 place = (summands.number[place >> _32] << _32) | (place & _LOW)
-            elif len(place):
-                number = next(lexicons)
-                write_part(lexicon(spelt(summands.parts, place, units_of(name))), draft / str(number))
-                place = np.arange(len(place), dtype=np.uint64) + (np.uint64(summands.own + number - 1) << _32)
+            else:
+                texts, number = spelt(summands.parts, place, units_of(name)), np.zeros(len(place), np.uint64)
+                for begin in range(0, len(texts), _TEXTS):
+                    number[begin:] = next(lexicons)
+                    write_texts(texts.slice(begin, _TEXTS), _lexicon(draft, number[begin]))
+                row = np.arange(len(place), dtype=np.uint64)
+                place = ((summands.own + number) << _32) | (row % _TEXTS)
             yield key[rising], place, counts[rising]
 
     first = write_rows(_file(draft, name), ranges(), most=most)
@@ -161,6 +171,10 @@ def _write_table(name: str, summands: _Summands, draft: Path, memory: int, lexic
 
 def _path(folder: Path, group: Group) -> Path:
     return folder / _FOLDER / group.key
+
+
+def _lexicon(folder: Path, number: int) -> Path:
+    return folder / f"lexicon-{number}.parquet"
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -177,12 +191,12 @@ def parts_of_shards(folder: Path, members: Iterable[str]) -> list[Path]:
 
 def parts_of_group(folder: Path, group: Group) -> list[AnyPart]:
     """What the rows of a group are spelt from: the parts of its shards, and its lexicons."""
-    return [read_part(path) for path in (*parts_of_shards(folder, group.members), *_lexicons(folder, group))]
+    return [*map(read_part, parts_of_shards(folder, group.members)), *_lexicons(folder, group)]
 
 
-def _lexicons(folder: Path, group: Group) -> list[Path]:
+def _lexicons(folder: Path, group: Group) -> list[Lexicon]:
     path = _path(folder, group)
-    return [path / str(number + 1) for number in range(json.loads((path / _DONE).read_text())["lexicons"])]
+    return [Lexicon(_lexicon(path, number)) for number in range(json.loads((path / _DONE).read_text())["lexicons"])]
 
 
 def group_rows(folder: Path, group: Group) -> Mapping[str, StoredRows]:
@@ -201,18 +215,30 @@ def read_group_sample(folder: Path, group: Group, sample: Sample) -> None:
 
 
 def check_rows(folder: Path, groups: Iterable[Group], rest: Iterable[str]) -> None:
-    """Raise an error if shards have no rows, being in another group on disk: of texts at hand, which cannot be read again, no one knew.
-
-    Args:
-        folder: where shards and groups lie.
-        groups: that are to be there.
-        rest: keys of shards that are to have rows of their own.
-    """
+    """Raise an error if there are not the rows of groups, or of shards that are to have their own."""
     if not all(_path(folder, group).exists() for group in groups) or any(_is_without_rows(folder / key) for key in rest):
-        raise CorpusError(
-            f"{folder.parent} has some of these texts added up with others, or for another size (--forget), and texts that are at hand are "
-            "read once. Give another folder for parts (--parts), or the texts as files"
-        )
+        raise _added_up_otherwise(folder)
+
+
+def check_held(folder: Path, group: Group) -> None:
+    """Raise an error if no group on disk holds this one."""
+    for _, members in _on_disk(folder):
+        if set(group.members) <= set(members):
+            return
+    raise _added_up_otherwise(folder)
+
+
+def _added_up_otherwise(folder: Path) -> CorpusError:
+    """Of texts at hand, which cannot be read again, no one knew."""
+    return CorpusError(
+        f"{folder.parent} has some of these texts added up with others, or for another size (--forget), and texts that are at hand are "
+        "read once. Give another folder for parts (--parts), or the texts as files"
+    )
+
+
+def _on_disk(folder: Path) -> list[tuple[Path, list[str]]]:
+    """Groups, and their members."""
+    return [(path, json.loads((path / _DONE).read_text())["members"]) for path in sorted((folder / _FOLDER).glob("[!.]*"))]
 
 
 def _is_without_rows(shard: Path) -> bool:
@@ -227,13 +253,17 @@ def useless(folder: Path, shards: Collection[str], groups: Iterable[Group]) -> d
         shards: keys of all shards of the plan.
         groups: of the plan that are in no other.
     """
-    known, needed, found = {own.key for group in groups for own in group.all()}, set(shards), {}
-    for path in (folder / _FOLDER).glob("[!.]*"):
-        members = json.loads((path / _DONE).read_text())["members"]
+    known, needed, lost = {own.key for group in groups for own in group.all()}, set(shards), set[str]()
+    found, others = dict[Path, list[str]](), list[tuple[Path, list[str]]]()
+    for path, members in _on_disk(folder):
         is_whole = all((folder / member / SHARD).is_file() for member in members)
-        if not needed.isdisjoint(members) and not (is_whole and path.name in known):
+        if needed.isdisjoint(members) or (is_whole and path.name in known):
+            others.append((path, members))
+        else:
             found[path] = members
-    return found
+            lost |= set(members)
+    # One that was left beside the group that holds it goes with the shards of that.
+    return found | {path: members for path, members in others if not lost.isdisjoint(members)}
 
 
 def make_way(folder: Path, shards: Sequence[Shard | Texts], plan: Tree) -> None:

@@ -29,8 +29,9 @@ class Group:
 
     @property
     def key(self) -> str:
-        """Hash of what it is made of."""
-        return hashlib.sha256(json.dumps(sorted(self.members)).encode()).hexdigest()[:32]
+        """Hash of what it is made of: of shards, or of groups, which is not the same."""
+        made_of = ["groups", *(group.key for group in self.groups)] if self.groups else sorted(self.members)
+        return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
 
     @property
     def leaves(self) -> int:
@@ -48,7 +49,7 @@ class Tree:
     """Groups of the shards that pass by, groups of these, and so on.
 
     Args:
-        size: bytes of text of a group of shards, half to three halves of it; None: there are no groups.
+        size: bytes of text of a group of shards, half to three halves of it, about; None: there are no groups.
         is_deep: whether there are groups of groups.
     """
 

@@ -5,6 +5,7 @@ once, each range as small as the memory demands: every row is read once, however
 added up by DuckDB, which spills to disk.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -110,7 +111,9 @@ def add_up(
         CorpusError: what is to be kept does not fit into `memory`.
     """
     exposure = sum((part.exposure for part in parts), Exposure())
-    masked = {kind: sum(part.masked.get(kind, 0) for part in parts) for part in parts for kind in part.masked}
+    masked = Counter[str]()
+    for part in parts:
+        masked.update(part.masked)
     room, own = _Room(memory), memory // workers
     if keep.floor and parts[0].owners is not None:
         keep = replace(keep, refused=_refused(parts, sources, keep, own))
@@ -134,7 +137,7 @@ def add_up(
                 counts[statistic.name] = numbers[statistic.name]()
         if keep.floor:
             counts = {name: coarse_spectrum(found, keep.floor) for name, found in counts.items()}
-        return Counted(exposure, counts, spelling(), masked=masked)
+        return Counted(exposure, counts, spelling(), masked=dict(masked))
 
 
 class _Room:

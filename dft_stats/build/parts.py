@@ -53,21 +53,19 @@ def read_part(folder: Path) -> "AnyPart":
     windows, squares = ({int(window): number for window, number in given[name].items()} for name in ("windows", "squares"))
     exposure = Exposure(given["documents"], given["words"], given["sentences"], windows, squares)
     owners = np.load(folder / "owners.npy") if (folder / "owners.npy").is_file() else None
-    rows = rows_of_part(folder)
     if (folder / _STREAM).is_file():
-        return PackedPart(folder, exposure, rows, owners, facts["masked"])
+        return PackedPart(folder, exposure, owners, facts["masked"])
     offsets, letters = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("offsets", "letters"))
     vocabulary = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(letters))
-    return Part(exposure, vocabulary, np.load(folder / "stream.npy", mmap_mode="r"), rows, {}, owners, facts["masked"])
+    return Part(exposure, vocabulary, np.load(folder / "stream.npy", mmap_mode="r"), rows_of_part(folder), {}, owners, facts["masked"])
 
 
 @dataclass(frozen=True, slots=True)
 class PackedPart:
-    """A `Part` of which the texts are read whenever they are asked for."""
+    """A `Part` without rows, of which the texts are read whenever they are asked for."""
 
     folder: Path
     exposure: Exposure
-    texts: Mapping[str, Rows]
     owners: NDArray[np.int64] | None
     masked: Mapping[str, int]
     numbers: Mapping[str, pa.Table] = field(default_factory=dict)
@@ -75,7 +73,7 @@ class PackedPart:
     @property
     def vocabulary(self) -> pa.LargeStringArray:
         """As of `Part`."""
-        return pq.read_table(self.folder / _VOCABULARY, use_threads=False)["text"].combine_chunks().view(pa.large_string())
+        return _read_texts(self.folder / _VOCABULARY)
 
     @property
     def stream(self) -> NDArray[np.uint32]:
@@ -84,32 +82,59 @@ class PackedPart:
         return units
 
 
-AnyPart = Part | PackedPart
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """Texts that are spelt already, in a file, as a part of no document: text i is that of unit i, as a word and as a stretch."""
+
+    path: Path
+    exposure: Exposure = field(default_factory=Exposure)
+    owners: None = None
+    masked: Mapping[str, int] = field(default_factory=dict)
+    numbers: Mapping[str, pa.Table] = field(default_factory=dict)
+
+    @property
+    def vocabulary(self) -> pa.LargeStringArray:
+        """(texts,)."""
+        return _read_texts(self.path)
+
+    @property
+    def stream(self) -> NDArray[np.uint32]:
+        """(texts,), each of which begins a document, so that no stretch goes on behind it."""
+        return (np.arange(pq.read_metadata(self.path).num_rows, dtype=np.uint32) << np.uint32(STREAM_FLAGS)) | np.uint32(OPENS)
 
 
-def lexicon(texts: pa.LargeStringArray) -> Part:
-    """A part of no document, for rows whose texts are spelt already: text i is that of its unit i, as a word and as a stretch."""
-    stream = (np.arange(len(texts), dtype=np.uint32) << np.uint32(STREAM_FLAGS)) | np.uint32(OPENS)
-    return Part(Exposure(), texts, stream, {}, {})
+AnyPart = Part | PackedPart | Lexicon
+
+
+def write_texts(texts: pa.LargeStringArray, path: Path) -> None:
+    """Write texts packed."""
+    table = pa.table({"text": texts.view(pa.large_binary())})  # bytes: nobody looks whether they are UTF-8
+    pq.write_table(table, path, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=False)
+
+
+def _read_texts(path: Path) -> pa.LargeStringArray:
+    return pq.read_table(path, use_threads=False)["text"].combine_chunks().view(pa.large_string())
 
 
 def pack(folder: Path) -> None:
-    """Keep the texts of a part in a third of the bytes. Does no harm if done before, or half done.
+    """Keep the texts of a part in less than half of the bytes. Does no harm if done before, or half done.
 
     Not done where owners are counted: that takes texts here and there, again and again.
     """
     if (folder / "stream.npy").is_file() and not (folder / "owners.npy").is_file():
-        part = read_part(folder)
-        tables = {_VOCABULARY: pa.table({"text": part.vocabulary.view(pa.large_binary())}), _STREAM: pa.table({"unit": part.stream})}
-        for name, table in tables.items():  # the stream last: a part that has it is read from these
-            draft = folder / f".{name}"
-            pq.write_table(
-                table, draft, compression="zstd", compression_level=1, use_dictionary=False, use_byte_stream_split=name == _STREAM
-            )
-            os.replace(draft, folder / name)
+        _pack(read_part(folder), folder)
     if (folder / _STREAM).is_file():
         for name in ("stream", "letters", "offsets"):
             (folder / f"{name}.npy").unlink(missing_ok=True)
+
+
+def _pack(part: AnyPart, folder: Path) -> None:
+    texts, stream = folder / f".{_VOCABULARY}", folder / f".{_STREAM}"
+    write_texts(part.vocabulary, texts)
+    units = pa.table({"unit": part.stream})
+    pq.write_table(units, stream, compression="zstd", compression_level=1, use_dictionary=False, use_byte_stream_split=True)
+    os.replace(texts, folder / _VOCABULARY)
+    os.replace(stream, folder / _STREAM)  # last: a part that has it is read from both
 
 
 def rows_of_part(folder: Path) -> "MappedRows":
@@ -154,11 +179,17 @@ def drop_rows(folder: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Delete a folder: at once it is no longer seen, in a while gone."""
+    """Delete a folder: at once it is no longer seen, in a while gone. With it what is left of others of its name, see `sweep`."""
     if folder.exists():
         gone = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         os.replace(folder, gone / folder.name)
-        shutil.rmtree(gone, ignore_errors=True)
+    sweep(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what is left of folders of this name that a process was writing or deleting when it was killed."""
+    for left in folder.parent.glob(f".{folder.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def number_files(folders: Iterable[Path], name: str) -> list[str]:

@@ -43,7 +43,7 @@ class Source:
     """Tables of rows, and the parts whose texts they are of: one, or those of a group."""
 
     texts: Mapping[str, Table]
-    first: int  # number, in all of the corpus, of the part that their units are counted from
+    first: int  # number, in a list of parts, of the one that their units are counted from
 
 
 class Sums(NamedTuple):
