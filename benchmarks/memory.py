@@ -47,25 +47,25 @@ def main() -> None:
         for forget, workers in itertools.product(given.forget, given.workers):
             more = ["--memory", given.memory, "--workers", workers, "--min-documents", given.min_documents]
             more += [] if forget == "none" else ["--forget", forget]
-            status, seconds, memory, disk = measured(folder / "corpus", folder / f"{forget}-{workers}", more)
+            status, seconds, memory, when, disk = measured(folder / "corpus", folder / f"{forget}-{workers}", more)
             print(
                 f"{size / 1e9:.2f} GB, {' '.join(more)}: status {status}, {seconds:.0f} s, {size / 1e6 / seconds:.1f} MB/s, "
-                f"largest process {memory:.2f} GB, parts on disk {disk:.2f} GB",
+                f"largest process {memory:.2f} GB, after {when:.0f} s, parts on disk {disk:.2f} GB",
                 flush=True,
             )
 
 
-def measured(corpus: Path, out: Path, how: Sequence[str]) -> tuple[int, float, float, float]:
-    """(status, seconds, GB of the largest process, GB of parts on disk at the most) of a build."""
+def measured(corpus: Path, out: Path, how: Sequence[str]) -> tuple[int, float, float, float, float]:
+    """(status, seconds, GB of the largest process, seconds until then, GB of parts on disk at the most) of a build."""
     command = [sys.executable, "-m", "dft_stats.cli", "build", "--privacy", "none", str(corpus), "--out", str(out), "--name", "large", *how]
     began = time.perf_counter()
     process = subprocess.Popen(command)
-    peak = [0.0, 0.0]
+    peak = [0.0, 0.0, 0.0]
     watcher = threading.Thread(target=watch, args=(process, parts_beside(out), peak))
     watcher.start()
     status = process.wait()
     watcher.join()
-    return status, time.perf_counter() - began, peak[0], peak[1]
+    return status, time.perf_counter() - began, peak[0], peak[1], peak[2]
 
 
 def write(corpus: str, column: str | None, folder: Path, size: int) -> int:
@@ -104,7 +104,8 @@ def copies(corpus: str, column: str | None) -> Iterator[str]:
 
 
 def watch(process: "subprocess.Popen[bytes]", parts: Path, peak: list[float]) -> None:
-    """The largest anonymous memory of the process and its children, as /proc has it, and the most that is below a folder, in GB."""
+    """The largest anonymous memory of the process and its children, as /proc has it, when it was, and the most below a folder, in GB."""
+    start = time.perf_counter()
     while process.poll() is None:
         began = time.perf_counter()
         for status in Path("/proc").glob("[0-9]*/status"):
@@ -113,10 +114,10 @@ def watch(process: "subprocess.Popen[bytes]", parts: Path, peak: list[float]) ->
             except OSError:
                 continue
             is_own = int(status.parent.name) == process.pid or int(lines["PPid"]) == process.pid
-            if is_own and "RssAnon" in lines:
-                peak[0] = max(peak[0], int(lines["RssAnon"].split()[0]) / 1e6)
+            if is_own and "RssAnon" in lines and (size := int(lines["RssAnon"].split()[0]) / 1e6) > peak[0]:
+                peak[:2] = size, began - start
         files = (Path(folder) / name for folder, _, names in os.walk(parts) for name in names)
-        peak[1] = max(peak[1], sum(map(blocks, files)) * 512 / 1e9)
+        peak[2] = max(peak[2], sum(map(blocks, files)) * 512 / 1e9)
         time.sleep(max(0.2, 20 * (time.perf_counter() - began)))  # of many files not so often, for that takes time from the build
 
 
