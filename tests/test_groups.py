@@ -42,6 +42,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("dft_stats.build.shards.SHARD_BYTES", SMALL)
     monkeypatch.setattr("dft_stats.build.groups.FEWEST", 2)
     monkeypatch.setattr("dft_stats.build.groups.MOST", 3)
+    monkeypatch.setattr("dft_stats.build.group_files._TEXTS", 100)
     folder = tmp_path / "corpus"
     folder.mkdir()
     drawn = random.Random(0)
@@ -198,12 +199,15 @@ def test_texts_at_hand_that_were_grouped_otherwise_are_refused(tmp_path: Path, m
     monkeypatch.setattr("dft_stats.build.shards.SHARD_BYTES", SMALL)
     monkeypatch.setattr("dft_stats.build.job._MOST_CHARACTERS", SMALL)
     texts, parts = prose(120), tmp_path / "parts"
-    found = made(texts, tmp_path / "one", parts=parts, text_column=None)
+    whole: list[str] = []
+    found = made(texts, tmp_path / "one", parts=parts, text_column=None, progress=whole.append)
     assert found.manifest["undercount"]["documents"] > 1
     assert content(made(texts, tmp_path / "two", parts=parts, text_column=None).path) == content(found.path)
     for number, (own, forget) in enumerate([(texts, 2 * FORGET), (texts, None), ([*texts[:-20], *texts[-10:]][:60], FORGET)]):
+        told: list[str] = []
         with pytest.raises(CorpusError, match="or the texts as files"):
-            made(own, tmp_path / f"other {number}", parts=parts, text_column=None, forget=forget)
+            made(own, tmp_path / f"other {number}", parts=parts, text_column=None, forget=forget, progress=told.append)
+        assert number or len(told) < len(whole) / 2, "as soon as a group shows it"
     assert content(made(texts, tmp_path / "three", parts=parts, text_column=None).path) == content(found.path), "nothing is spoilt"
 
 
@@ -472,7 +476,6 @@ def test_trees(sizes: list[int], size: int, more: int) -> None:
     every = [own for group in deep.groups for own in group.all()]
     for group in every:
         assert group.groups == () or FEWEST <= len(group.groups) <= MOST
-        assert group.leaves == len(leaves([group]))
         assert group.members == tuple(key for own in leaves([group]) for key in own.members)
     assert len({group.key for group in every}) == len(every)
     assert {replace(group, groups=()).key for group in every if group.groups}.isdisjoint(group.key for group in every)

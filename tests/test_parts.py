@@ -82,6 +82,24 @@ def test_half_packed_it_says_the_same(written: int, tmp_path: Path, monkeypatch:
     assert {file.name for file in folder.iterdir()}.isdisjoint({"stream.npy", "letters.npy", "offsets.npy", ".stream.parquet"})
 
 
+def test_what_is_left_of_a_folder_goes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped amid deleting it."""
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+        with monkeypatch.context() as patch:
+            patch.setattr(parts.shutil, "rmtree", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                parts.discard(tmp_path / name)
+        assert not (tmp_path / name).exists()
+    parts.discard(tmp_path / "one")
+    assert [path.name.startswith(".other-") for path in tmp_path.iterdir()] == [True]
+
+
 def test_where_owners_are_counted_it_stays_as_it_is(tmp_path: Path) -> None:
     job = Job(masks=Masks(), group_column="by")
     write_part(job.count([signed(text, "anna") for text in prose(3)]), tmp_path / "1")

@@ -33,11 +33,6 @@ class Group:
         made_of = ["groups", *(group.key for group in self.groups)] if self.groups else sorted(self.members)
         return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
 
-    @property
-    def leaves(self) -> int:
-        """How many groups of shards there are in it."""
-        return sum(group.leaves for group in self.groups) or 1
-
     def all(self) -> Iterator["Group"]:
         """It, and all groups in it."""
         yield self
