@@ -165,8 +165,8 @@ def _write_table(name: str, summands: _Summands, draft: Path, memory: int, lexic
                 place = ((summands.own + number) << _32) | (row % _TEXTS)
             yield key[rising], place, counts[rising]
 
-    first = write_rows(_file(draft, name), ranges(), most=most)
-    return {"first": first, "forgotten": forgotten, "most": most}
+    first, size = write_rows(_file(draft, name), ranges(), most=most)
+    return {"first": first, "size": size, "forgotten": forgotten, "most": most}
 
 
 def _path(folder: Path, group: Group) -> Path:
@@ -178,7 +178,7 @@ def _lexicon(folder: Path, number: int) -> Path:
 
 
 def _file(folder: Path, name: str) -> Path:
-    return folder / f"{name.replace('/', '-')}.parquet"
+    return folder / name.replace("/", "-")
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------------------
@@ -204,7 +204,9 @@ def group_rows(folder: Path, group: Group) -> Mapping[str, StoredRows]:
     path = _path(folder, group)
     tables = json.loads((path / _DONE).read_text())["tables"]
     return {
-        name: StoredRows(_file(path, name), np.array(own["first"], np.uint64), own["forgotten"], own["most"])
+        name: StoredRows(
+            _file(path, name), [np.array(keys, np.uint64) for keys in own["first"]], own["size"], own["forgotten"], own["most"]
+        )
         for name, own in tables.items()
     }
 

@@ -77,16 +77,18 @@ def _by_rank(parts: Sequence[Readable], place: Numbers, units: int) -> Ints:
     used, texts = {}, []
     for i, at in own.items():  # one part in memory at a time
         vocabulary = parts[i].vocabulary
-        used[i] = _used(parts[i].stream, at, units, np.zeros(len(vocabulary), np.bool_))
-        texts.append(vocabulary.filter(pa.array(used[i])))
+        is_used = _used(parts[i].stream, at, units, np.zeros(len(vocabulary), np.bool_))
+        used[i] = np.flatnonzero(is_used).astype(np.uint32), len(vocabulary)
+        texts.append(vocabulary.filter(pa.array(is_used)))
     ranks = pl.Series(pa.chunked_array(texts, pa.large_string())).rank("dense").to_numpy().astype(np.uint64)
     bits = int(ranks.max(initial=0)).bit_length() + 1  # of a unit: its rank, above whether no space stands before it
     units_a_key = max(1, (64 - len(place).bit_length()) // bits)
     keys, begin = np.zeros((-(-units // units_a_key), len(place)), np.uint64), 0
     for i, at in own.items():
-        of_type = np.zeros(len(used[i]), np.uint64)
-        of_type[used[i]] = ranks[begin : begin + int(used[i].sum())]
-        begin += int(used[i].sum())
+        types, size = used[i]
+        of_type = np.zeros(size, np.uint64)
+        of_type[types] = ranks[begin : begin + len(types)]
+        begin += len(types)
         _write_keys(parts[i].stream, at, units, of_type, units_a_key, bits, keys[:, bounds[i] : bounds[i + 1]])
     found = _order(keys[-1], units_a_key * bits)
     for key in keys[-2::-1]:

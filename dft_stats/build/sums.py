@@ -14,7 +14,7 @@ from dft_stats.build.tally import Rows
 from dft_stats.counts import COUNTS
 
 _ROW_BYTES = 120  # of memory, for each row that is being added up
-_RANGE_ROWS = 1 << 21  # added up at once, at the most: what is looked up stays near
+_RANGE_ROWS = 1 << 20  # added up at once, at the most: what is looked up stays near
 _32 = np.uint64(32)
 Numbers = NDArray[np.int64] | NDArray[np.uint32]
 
