@@ -1,11 +1,12 @@
 """How much memory and disk a build takes of a corpus that is larger than either, and whose vocabulary never stops growing.
 
 python benchmarks/memory.py CORPUS [--text-column text] [--gigabytes 2] [--memory 2GB] [--workers 1 2] [--min-documents 3] [--forget none]
+    [--privacy none publish]
 
 The corpus is repeated until it is as large as asked, each copy with every fiftieth word changed to one that no other copy has, and written
 as Parquet into a temporary folder (with the parts it takes several times the corpus on disk). Prints the size of the corpus, wall time,
 megabytes a second, the largest size of any process of the build, anonymous memory, without pages of files, which the system may drop, and
-the most that parts took on disk, of a build for each --forget and each number of workers.
+the most that parts took on disk, of a build for each --privacy, each --forget and each number of workers.
 """
 
 import argparse
@@ -39,15 +40,16 @@ def main() -> None:
     parser.add_argument("--text-column")
     parser.add_argument("--min-documents", default="3")
     parser.add_argument("--forget", nargs="+", default=["none"], help="as of build; none: nothing is forgotten")
+    parser.add_argument("--privacy", nargs="+", default=["none"])
     parser.add_argument("--folder", type=Path, help="where there is room")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         size = write(given.corpus, given.text_column, folder / "corpus", int(given.gigabytes * 1e9))
-        for forget, workers in itertools.product(given.forget, given.workers):
-            more = ["--memory", given.memory, "--workers", workers, "--min-documents", given.min_documents]
+        for privacy, forget, workers in itertools.product(given.privacy, given.forget, given.workers):
+            more = ["--privacy", privacy, "--memory", given.memory, "--workers", workers, "--min-documents", given.min_documents]
             more += [] if forget == "none" else ["--forget", forget]
-            status, seconds, memory, when, disk = measured(folder / "corpus", folder / f"{forget}-{workers}", more)
+            status, seconds, memory, when, disk = measured(folder / "corpus", folder / f"{privacy}-{forget}-{workers}", more)
             print(
                 f"{size / 1e9:.2f} GB, {' '.join(more)}: status {status}, {seconds:.0f} s, {size / 1e6 / seconds:.1f} MB/s, "
                 f"largest process {memory:.2f} GB, after {when:.0f} s, parts on disk {disk:.2f} GB",
@@ -57,7 +59,7 @@ def main() -> None:
 
 def measured(corpus: Path, out: Path, how: Sequence[str]) -> tuple[int, float, float, float, float]:
     """(status, seconds, GB of the largest process, seconds until then, GB of parts on disk at the most) of a build."""
-    command = [sys.executable, "-m", "dft_stats.cli", "build", "--privacy", "none", str(corpus), "--out", str(out), "--name", "large", *how]
+    command = [sys.executable, "-m", "dft_stats.cli", "build", str(corpus), "--out", str(out), "--name", "large", *how]
     began = time.perf_counter()
     process = subprocess.Popen(command)
     peak = [0.0, 0.0, 0.0]

@@ -40,14 +40,20 @@ def published(texts: Sequence[str], owners: Sequence[Hashable], floor: int, name
     return found
 
 
-def spelling(texts: Sequence[str], owners: Sequence[Hashable], floor: int, names: Sequence[str] = ()) -> dict[str, int]:
-    """The table `spelling`: pieces that enough owners have, characters, placeholders."""
+def spelling(
+    texts: Sequence[str], owners: Sequence[Hashable], floor: int, names: Sequence[str] = (), surface_documents: int = 1
+) -> dict[str, int]:
+    """The table `spelling`: what `surface` has not although owners enough have it, pieces that enough have, characters, placeholders."""
     segmented = documents(Masks(tuple(names)).apply(texts)[0])
     surface = owners_of(SURFACE, segmented, owners)
     common = [key[0] for key, own in [*surface.items(), *owners_of(TOKEN_FREQUENCY, segmented, owners).items()] if len(own) >= floor]
     known = Known(common)
     counts = Counter(key[0] for document in segmented for key, _ in SURFACE.events(document))
+    documents_of = owners_of(SURFACE, segmented, range(len(texts)))
     cut = {text: known.parts(text) for (text,), own in surface.items() if len(own) < floor}
+    cut |= {
+        text: [opened(text)] for (text,), own in surface.items() if len(own) >= floor and len(documents_of[(text,)]) < surface_documents
+    }
     assert all("".join(parts) == opened(text) for text, parts in cut.items())
 
     def have(parts: dict[str, list[str]]) -> dict[str, set]:  # type: ignore[type-arg]

@@ -42,7 +42,7 @@ def test_packed_it_says_the_same(texts: list[str], tmp_path: Path) -> None:
         assert (found.exposure, found.owners, found.masked) == (part.exposure, None, {})
         assert not list(folder.glob("stream.npy"))
     wanted = {name: np.sort(np.concatenate([rows.key, rows.single_key])) for name, rows in part.texts.items()}
-    theirs, ours = (owners_of(wanted, [own, part], 3) for own in (found, part))
+    theirs, ours = (owners_of(wanted, [own, part], 3, 1 << 20) for own in (found, part))
     assert {name: number.tolist() for name, number in theirs.items()} == {name: number.tolist() for name, number in ours.items()}
     for name, rows in part.texts.items():
         for size in (STRETCH,) if name == "surface" else (int(name.partition("/")[2] or 1),):

@@ -43,10 +43,10 @@ corpora = st.lists(st.one_of(sentences, sentences, any_texts), min_size=1, max_s
 NAMES = ("kow",)
 
 
-def fast(corpus: list[str], owners: list[str] | None, floor: int, batch: int = 100) -> Counted:
+def fast(corpus: list[str], owners: list[str] | None, floor: int, batch: int = 100, surface_documents: int = 1) -> Counted:
     given_ = corpus if owners is None else [signed(text, owner) for text, owner in zip(corpus, owners, strict=True)]
     batches = [given_[i : i + batch] for i in range(0, len(corpus), batch)]
-    keep = Keep(min_documents=floor, spelling_documents=floor, floor=floor)
+    keep = Keep(min_documents=floor, surface_documents=surface_documents, spelling_documents=floor, floor=floor)
     return count_corpus(batches, keep=keep, masks=Masks(NAMES), group_column=None if owners is None else "author", max_order=5)
 
 
@@ -67,9 +67,28 @@ def test_texts_that_are_told_are_those_of_the_reference(corpus: list[str], floor
             assert got.table.equals(expected.table), name
             assert got.spectrum.to_pylist() == coarse.spectrum.to_pylist()
             assert sorted(map(str, got.totals.to_pylist())) == sorted(map(str, expected.totals.to_pylist()))
-    expected_spelling = reference.spelling(corpus, own, floor, NAMES)
-    rows = {row["spelling"]: row["count"] for row in found.spelling.to_pylist()}
-    assert rows == expected_spelling
+    assert rows_of_spelling(found) == reference.spelling(corpus, own, floor, NAMES)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(
+    corpora,
+    st.integers(2, 3),
+    st.integers(3, 6),
+    st.integers(1, 12),
+    st.lists(st.sampled_from("abcde"), min_size=12, max_size=12) | st.none(),
+)
+def test_stretches_that_the_surface_lacks_are_told_whole_if_enough_have_them(
+    corpus: list[str], floor: int, surface_documents: int, batch: int, authors: list[str] | None
+) -> None:
+    own = None if authors is None else authors[: len(corpus)]
+    found = fast(corpus, own, floor, batch, surface_documents)
+    expected = reference.spelling(corpus, own or range(len(corpus)), floor, NAMES, surface_documents)
+    assert rows_of_spelling(found) == expected
+
+
+def rows_of_spelling(counted: Counted) -> dict[str, int]:
+    return {row["spelling"]: row["count"] for row in counted.spelling.to_pylist()}
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])

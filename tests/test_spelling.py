@@ -67,6 +67,23 @@ def test_the_compiled_one_finds_the_same_rows(rows: list[tuple[bool, str, bool, 
     assert len(fast) == len(reference)
 
 
+def test_the_rows_of_stretches_that_were_added_are_their_parts(counted: tuple[Counts, Counts, object]) -> None:
+    """Of more than are looked at together; and nothing is counted twice."""
+    own = counted[0].table["surface"].to_pylist()
+    stretches = [f"{text.rstrip()}{number}{text[len(text.rstrip()) :]}" for number in range(60) for text in own]
+    assert len("".join(stretches)) > 100_000
+    told, texts = np.arange(len(stretches)) % 7 == 0, pa.array(stretches, pa.large_string())
+    fast = compiled.Spelling()
+    fast.know(pa.array(own, pa.large_string()))
+    fast.add(texts, np.ones(len(stretches), np.int64), told)
+    before = fast.table()
+    begins, rows = fast.rows_of(texts, told)
+    parts = fast.rows()[0].take(pa.array(rows)).to_pylist()
+    assert ["".join(parts[begin:end]) for begin, end in pairwise(begins.tolist())] == [opened(stretch) for stretch in stretches]
+    assert fast.table().equals(before)
+    assert sum(before["count"].to_pylist()) == len(rows)
+
+
 @pytest.mark.parametrize("floor", [1, 2, 30])
 def test_every_character_and_every_stretch_is_in_one_of_the_two(floor: int, counted: tuple[Counts, Counts, object]) -> None:
     surface, tokens, _ = counted

@@ -11,39 +11,82 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from dft_stats.build.hashing import Hashes
-from dft_stats.build.owners import first_owners, owners_of_rows
+from dft_stats.build.owners import Ints, RowsOf, owners_of_rows
 from dft_stats.build.parts import AnyPart
 from dft_stats.build.spelling import Spelling, sorted_table
 from dft_stats.build.told_parts import in_told_parts
+from dft_stats.errors import CorpusError
 from dft_stats.spelling import masked_character
-from dft_stats.statistics import SURFACE
 
 
-def guarded(spelling: Spelling, stretches: Hashes, parts: Sequence[AnyPart], floor: int) -> pa.Table:
+def guarded(spelling: Spelling, listed: Hashes, whole: Hashes, parts: Sequence[AnyPart], floor: int, memory: int) -> pa.Table:
     """The table, sorted.
 
     Args:
-        spelling: of all stretches that `surface` lacks, recorded.
-        stretches: their keys, in the order in which they were added.
+        spelling: of all stretches that `surface` lacks.
+        listed: keys of the stretches that it has.
+        whole: keys of others, that `spelling` does not cut.
         parts: all of the corpus.
         floor: owners of a row.
+        memory: bytes, for these.
+
+    Raises:
+        CorpusError: they do not fit into `memory`; the parts say something else than when their rows were added.
     """
     texts, count = spelling.rows()
-    begins, rows = spelling.recorded()
-    first = first_owners({SURFACE.name: stretches}, parts, floor)[SURFACE.name]
-    finer, starts, into = in_told_parts(texts, owners_of_rows(first, begins, rows, len(count)) >= floor)
-    # The rows of each stretch, each in place of its own.
-    sizes = np.diff(starts)
-    wide = sizes[rows]
-    ends = np.cumsum(wide)
-    cut = into[np.repeat(starts[rows] - (ends - wide), wide) + np.arange(int(wide.sum()))]
-    enough = owners_of_rows(first, np.concatenate([[0], ends])[begins], cut, len(finer)) >= floor
+    whole = np.sort(whole)
+
+    def rows_of(stretches: pa.LargeStringArray, keys: Hashes) -> tuple[Ints, Ints]:
+        found = spelling.rows_of(stretches, _are_among(keys, whole))
+        if len(spelling) > len(count):
+            raise CorpusError("the texts of parts are not those that were counted: delete the parts (of --parts), and build again")
+        return found
+
+    told: NDArray[np.bool_] = owners_of_rows(rows_of, len(count), listed, parts, floor, memory) >= floor
+    finer, starts, into = in_told_parts(texts, told)
+    enough = np.zeros(len(finer), bool)
+    enough[into[starts[:-1][told]]] = True  # told rows are whole; the others are made of them, and of characters
+    if not enough.all():
+        enough |= owners_of_rows(_into(rows_of, starts, into, ~enough), len(finer), listed, parts, floor, memory) >= floor
     total = np.zeros(len(finer), np.int64)
-    np.add.at(total, into, np.repeat(count, sizes))
-    told = pl.Series(finer.filter(pa.array(enough)))
+    np.add.at(total, into, np.repeat(count, np.diff(starts)))
+    own = pl.Series(finer.filter(pa.array(enough)))
     hidden = pl.Series([masked_character(text) for text in finer.filter(pa.array(~enough)).to_pylist()], dtype=pl.String)
-    found = pl.DataFrame({"text": pl.concat([told, hidden]), "count": np.concatenate([total[enough], total[~enough]])})
+    found = pl.DataFrame({"text": pl.concat([own, hidden]), "count": np.concatenate([total[enough], total[~enough]])})
     found = found.group_by("text").agg(pl.col("count").sum())
     return sorted_table(found["text"].to_arrow(), found["count"].to_numpy())
+
+
+def _are_among(keys: Hashes, others: Hashes) -> NDArray[np.bool_]:
+    """Which keys are among others, which rise."""
+    place = np.searchsorted(others, keys)
+    found = np.zeros(len(keys), bool)
+    inside = place < len(others)
+    found[inside] = others[place[inside]] == keys[inside]
+    return found
+
+
+def _into(rows_of: RowsOf, starts: Ints, into: Ints, asked: NDArray[np.bool_]) -> RowsOf:
+    """Of stretches the parts of their rows, those that are asked for.
+
+    Args:
+        rows_of: stretches count for.
+        starts: (rows + 1,), where the parts of each row begin.
+        into: parts of the rows.
+        asked: (parts,).
+    """
+    is_asked = asked[into]
+    before = np.concatenate([[0], np.cumsum(is_asked)])
+    starts, into = before[starts], into[is_asked]
+
+    def parts_of(stretches: pa.LargeStringArray, keys: Hashes) -> tuple[Ints, Ints]:
+        begins, rows = rows_of(stretches, keys)
+        sizes = np.diff(starts)[rows]
+        ends = np.cumsum(sizes)
+        own = into[np.repeat(starts[rows] - (ends - sizes), sizes) + np.arange(int(sizes.sum()))]
+        return np.concatenate([[0], ends])[begins], own
+
+    return parts_of

@@ -207,25 +207,29 @@ def _spelling(parts: Sequence[AnyPart], sources: Sequence[Source], keep: Keep, m
     floor = keep.spelling_documents
     if max(keep.min_documents, keep.surface_documents, keep.min_count) == 1:
         return SCHEMA.empty_table()
-    spelling = Spelling(is_whole=floor <= 1, is_recorded=keep.floor > 0)
+    spelling = Spelling(is_whole=floor <= 1)
     for name in (SURFACE.name, TOKEN_FREQUENCY.name) if floor > 1 else ():
         for _, places, counts, _ in added(name, sources, memory, drops_singles=True):
             known = (counts[:, 1] >= floor) & ~_is_refused(name, parts, places, counts, keep)
             spelling.know(spelt(parts, np.sort(places[known]), units_of(name)))
-    stretches: list[Hashes] = []
-    for _, places, counts, _ in added(SURFACE.name, sources, memory, drops_singles=False):
+    listed, whole = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]  # keys of stretches that `surface` has; of others, not cut
+    for key, places, counts, _ in added(SURFACE.name, sources, memory, drops_singles=False):
         refused = _is_refused(SURFACE.name, parts, places, counts, keep)
-        rest = np.flatnonzero(~keep.keeps(SURFACE.name, counts) | refused)
+        is_listed, is_told = keep.keeps(SURFACE.name, counts) & ~refused, (counts[:, 1] >= floor) & ~refused
+        rest = np.flatnonzero(~is_listed)
         rest = rest[np.argsort(places[rest])]
-        texts = spelt(parts, places[rest], STRETCH)
-        spelling.add(texts, counts[rest, 0].astype(np.int64), (counts[rest, 1] >= floor) & ~refused[rest])
-        stretches += [keys_of(texts)] if keep.floor else []
+        spelling.add(spelt(parts, places[rest], STRETCH), counts[rest, 0].astype(np.int64), is_told[rest])
+        if keep.floor:
+            listed.append(key[is_listed])
+            whole.append(key[is_told & ~is_listed])
         if len(spelling) * _KEPT_BYTES > memory:
             raise CorpusError(
                 f"spelling: more than {len(spelling):,} rows are to be kept, which does not fit into {memory / 1e9:.1f} GB of memory; tell "
                 "whole only what more documents have (--spelling-documents), or give more memory (--memory). What is counted is not lost"
             )
-    return guarded(spelling, np.concatenate(stretches), parts, keep.floor) if keep.floor else spelling.table()
+    if not keep.floor:
+        return spelling.table()
+    return guarded(spelling, np.concatenate(listed), np.concatenate(whole), parts, keep.floor, memory)
 
 
 def _refused(parts: Sequence[AnyPart], sources: Sequence[Source], keep: Keep, memory: int) -> dict[str, Hashes]:
@@ -236,7 +240,7 @@ def _refused(parts: Sequence[AnyPart], sources: Sequence[Source], keep: Keep, me
         for _, places, counts, _ in added(name, sources, memory, drops_singles=keep.floor > 1):
             found.append(keys_of(spelt(parts, places[counts[:, 1] >= keep.floor], units_of(name))))
         wanted[name] = np.concatenate(found)
-    return {name: np.sort(wanted[name][number < keep.floor]) for name, number in owners_of(wanted, parts, keep.floor).items()}
+    return {name: np.sort(wanted[name][number < keep.floor]) for name, number in owners_of(wanted, parts, keep.floor, memory).items()}
 
 
 def _is_refused(name: str, parts: Sequence[AnyPart], places: NDArray[np.uint64], counts: Numbers, keep: Keep) -> NDArray[np.bool_]:

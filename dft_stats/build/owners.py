@@ -5,7 +5,7 @@ that enough documents have are looked up once more, unit by unit, and of each th
 whatever the corpus.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +16,14 @@ from dft_stats.build.events import STREAM_FLAGS
 from dft_stats.build.hashing import Hashes, hash_texts, mix, place_of
 from dft_stats.build.ngrams import ngrams, stretches
 from dft_stats.build.parts import AnyPart
+from dft_stats.build.places import STRETCH, Places, Read, texts_at
 from dft_stats.build.scan import OPENS
 from dft_stats.build.units import Units
+from dft_stats.errors import CorpusError
 from dft_stats.statistics import NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY
 
 Ints = NDArray[np.int64]
+Ints32 = NDArray[np.int32]
 
 
 def keys_of(texts: pa.LargeStringArray) -> Hashes:
@@ -30,50 +33,108 @@ def keys_of(texts: pa.LargeStringArray) -> Hashes:
     return np.asarray(mix(hash_texts(np.frombuffer(letters or b"", np.uint8), ends)[0]), np.uint64)
 
 
-def owners_of(wanted: Mapping[str, Hashes], parts: Sequence[AnyPart], most: int) -> dict[str, Ints]:
-    """How many owners each text has, counted up to `most`, by table. Arguments as of `first_owners`."""
-    return {name: number for name, (_, number) in first_owners(wanted, parts, most).items()}
-
-
-def first_owners(wanted: Mapping[str, Hashes], parts: Sequence[AnyPart], most: int) -> dict[str, tuple[Ints, Ints]]:
-    """The first owners of each text (texts, most), and how many of them there are (texts,), by table.
+def owners_of(wanted: Mapping[str, Hashes], parts: Sequence[AnyPart], most: int, memory: int) -> dict[str, Ints]:
+    """How many owners each text has, counted up to `most`, by table.
 
     Args:
         wanted: distinct keys of texts, see `keys_of`, by name of the table, as parts have them ("ngram_frequency/2").
         parts: all of the corpus.
         most: where counting stops.
+        memory: bytes, for the owners.
+
+    Raises:
+        CorpusError: these do not fit into `memory`.
     """
+    _check_room(sum(map(len, wanted.values())), parts, most, memory)
     places = {name: _places(keys) for name, keys in wanted.items()}
-    found = {name: (np.zeros((len(keys), most), np.int64), np.zeros(len(keys), np.int64)) for name, keys in wanted.items()}
+    found = {name: _Met(len(keys), parts, most) for name, keys in wanted.items()}
+    rows = {name: np.arange(len(keys) + 1) for name, keys in wanted.items()}  # each text is one
     longest = max((int(name.partition("/")[2] or 1) for name in wanted), default=1)
-    for i, part in enumerate(parts):
-        if not part.exposure.documents:
-            continue
+    for part, own in _owned(parts):
         units = _units(part)
-        documents = int(((units.flags & OPENS) > 0).sum())
-        owners = (np.arange(documents) + (i << 32)) if part.owners is None else part.owners
         for name, hashes, counted in _texts(units, wanted.keys(), longest):
-            _note(hashes, counted, units.flags, owners, *places[name], *found[name])
-    return found
+            found[name].note(_index(hashes, counted, *places[name]), units.flags, own, rows[name], rows[name])
+    return {name: met.number for name, met in found.items()}
 
 
-def owners_of_rows(first: tuple[Ints, Ints], begins: Ints, rows: Ints, size: int) -> Ints:
-    """How many owners each of `size` rows has that several texts count for, counted up to as many as are known of a text.
+RowsOf = Callable[[pa.LargeStringArray, Hashes], tuple[Ints, Ints]]
+"""Of stretches and their keys: where the rows of each begin (stretches + 1,), and the rows that it counts for."""
+
+
+def owners_of_rows(rows_of: RowsOf, size: int, listed: Hashes, parts: Sequence[AnyPart], most: int, memory: int) -> Ints:
+    """How many owners each of `size` rows has that stretches count for, counted up to `most`.
 
     Args:
-        first: of the texts, from `first_owners`.
-        begins: (texts + 1,), where the rows of each text begin in `rows`.
-        rows: that it counts for.
+        rows_of: a stretch counts for; asked for those of a part at a time.
         size: number of rows.
+        listed: keys of stretches that do not count.
+        parts: all of the corpus.
+        most: where counting stops.
+        memory: bytes, for the owners.
+
+    Raises:
+        CorpusError: these do not fit into `memory`.
     """
-    seen, number = np.zeros((size, first[0].shape[1]), np.int64), np.zeros(size, np.int64)
-    _share(*first, begins, rows, seen, number)
-    return number
+    _check_room(size, parts, most, memory)
+    met, places = _Met(size, parts, most), _places(listed)
+    for part, own in _owned(parts):
+        units = _units(part)
+        hashes, counted = stretches(units)
+        counted &= _index(hashes, counted, *places) < 0
+        at = np.flatnonzero(counted)
+        keys, first = np.unique(mix(hashes[at]), return_index=True)
+        place = Places(part, at[first].astype(np.uint32), np.arange(len(keys)))
+        begins, rows = rows_of(texts_at([place], len(keys), STRETCH), keys)
+        met.note(_index(hashes, counted, *_places(keys)), units.flags, own, begins, rows)
+    return met.number
 
 
-def _units(part: AnyPart) -> Units:
+def _are_documents(parts: Sequence[AnyPart]) -> bool:
+    """Whether documents are their own owners: then they are met one after the other, and the last one is all that need be known."""
+    return all(part.owners is None for part in parts)
+
+
+def _check_room(rows: int, parts: Sequence[AnyPart], most: int, memory: int) -> None:
+    if not _are_documents(parts) and 8 * rows * most > memory:
+        raise CorpusError(
+            f"of {rows:,} rows {most:,} owners each have to be known, which does not fit into {memory / 1e9:.1f} GB of memory; ask for "
+            "fewer owners (--min-documents), or give more memory (--memory). What is counted is not lost"
+        )
+
+
+class _Met:
+    """Owners of rows, counted as they are met."""
+
+    def __init__(self, size: int, parts: Sequence[AnyPart], most: int) -> None:
+        self._most, self._documents = most, _are_documents(parts)
+        self._seen = np.full((size, 1 if self._documents else most), -1, np.int64)
+        self.number = np.zeros(size, np.int64)
+
+    def note(self, text: Ints32, flags: NDArray[np.uint8], owners: Ints, begins: Ints, rows: Ints) -> None:
+        """Take note of who has which rows.
+
+        Args:
+            text: (units,), that begins there, or -1.
+            flags: (units,).
+            owners: (documents,).
+            begins: (texts + 1,), where the rows of each text begin in `rows`.
+            rows: that texts count for.
+        """
+        _note(text, flags, owners, begins, rows, self._most, self._documents, self._seen, self.number)
+
+
+def _owned(parts: Sequence[AnyPart]) -> Iterator[tuple[Read, Ints]]:
+    """The texts of parts, one in memory at a time, and whose each of its documents is."""
+    for i, part in enumerate(parts):
+        if part.exposure.documents:
+            read = Read(part.vocabulary, np.asarray(part.stream))
+            documents = int(((read.stream & np.uint32(OPENS)) > 0).sum())
+            yield read, (np.arange(documents) + (i << 32)) if part.owners is None else part.owners
+
+
+def _units(part: Read) -> Units:
     """The units of a part, without their kinds."""
-    vocabulary, stream = part.vocabulary, np.asarray(part.stream)
+    vocabulary, stream = part
     _, offsets, letters = vocabulary.buffers()
     numbers, factors = hash_texts(np.frombuffer(letters or b"", np.uint8), np.frombuffer(offsets, np.int64)[: len(vocabulary) + 1])
     flags = (stream & np.uint32((1 << STREAM_FLAGS) - 1)).astype(np.uint8)
@@ -89,7 +150,7 @@ def _texts(units: Units, names: Collection[str], longest: int) -> Iterator[tuple
         yield SURFACE.name, *stretches(units)
 
 
-def _places(keys: Hashes) -> tuple[Hashes, NDArray[np.int32]]:
+def _places(keys: Hashes) -> tuple[Hashes, Ints32]:
     """Open addressing: (key or 0, its index)."""
     capacity = 1 << max(int(2 * len(keys)).bit_length(), 4)
     slots, index = np.zeros(capacity, np.uint64), np.zeros(capacity, np.int32)
@@ -98,47 +159,47 @@ def _places(keys: Hashes) -> tuple[Hashes, NDArray[np.int32]]:
 
 
 @njit(cache=True, nogil=True)
-def _fill(keys: Hashes, slots: Hashes, index: NDArray[np.int32]) -> None:
+def _fill(keys: Hashes, slots: Hashes, index: Ints32) -> None:
     for i in range(keys.size):
         place = place_of(slots, keys[i])
         slots[place], index[place] = keys[i], i
 
 
 @njit(cache=True, nogil=True)
+def _index(hashes: Hashes, counted: NDArray[np.bool_], slots: Hashes, index: Ints32) -> Ints32:
+    """Which of the keys of `_places` each text has that is counted; -1: none."""
+    found = np.full(hashes.size, -1, np.int32)
+    for i in range(hashes.size):
+        if counted[i]:
+            place = place_of(slots, mix(hashes[i]))
+            if slots[place]:
+                found[i] = index[place]
+    return found
+
+
+@njit(cache=True, nogil=True)
 def _note(
-    hashes: Hashes,
-    counted: NDArray[np.bool_],
+    text: Ints32,
     flags: NDArray[np.uint8],
     owners: Ints,
-    slots: Hashes,
-    index: NDArray[np.int32],
+    begins: Ints,
+    rows: Ints,
+    most: int,
+    are_documents: bool,
     seen: Ints,
     number: Ints,
 ) -> None:
     document = -1
-    for i in range(hashes.size):
+    for i in range(text.size):
         document += flags[i] & OPENS != 0
-        if counted[i]:
-            place = place_of(slots, mix(hashes[i]))
-            if slots[place]:
-                _meet(owners[document], seen, number, index[place])
-
-
-@njit(cache=True, nogil=True)
-def _share(first: Ints, known: Ints, begins: Ints, rows: Ints, seen: Ints, number: Ints) -> None:
-    for text in range(known.size):
-        for j in range(begins[text], begins[text + 1]):
-            for k in range(known[text]):
-                _meet(first[text, k], seen, number, rows[j])
-
-
-@njit(cache=True, nogil=True)
-def _meet(owner: int, seen: Ints, number: Ints, row: int) -> None:
-    """Take note of an owner of a row, unless there are as many as there is room for."""
-    size = number[row]
-    if size < seen.shape[1]:
-        for k in range(size):
-            if seen[row, k] == owner:
-                return
-        seen[row, size] = owner
-        number[row] = size + 1
+        if text[i] >= 0:
+            for j in range(begins[text[i]], begins[text[i] + 1]):
+                row, owner = rows[j], owners[document]
+                known = number[row]
+                if known < most:
+                    is_new = True
+                    for k in range(min(known, 1) if are_documents else known):
+                        is_new = is_new and seen[row, k] != owner
+                    if is_new:
+                        seen[row, 0 if are_documents else known] = owner
+                        number[row] = known + 1

@@ -8,6 +8,7 @@ stays near where it was. The second moments of a cell are the sums of those of i
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -45,6 +46,7 @@ def owner_rows(tables: Sequence[pa.Table], files: Sequence[str], memory: int, *,
         engine.execute("SET memory_limit = ?", [f"{max(memory // 4, 1 << 26)}B"])
         engine.execute("SET threads = 1")
         if files:
+            engine.execute("SET temp_directory = ?", [str(Path(files[0]).parent)])
             listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
             part = "0" if is_shared else "hash(filename)"
             engine.execute(f"CREATE VIEW owned AS SELECT *, {part} AS part FROM read_parquet([{listed}], filename = true)")

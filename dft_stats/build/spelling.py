@@ -37,10 +37,9 @@ _LOWER = np.arange(0x110000, dtype=np.uint32)
 class Spelling:
     """Collects the rows of the table, many stretches at a time."""
 
-    def __init__(self, *, is_whole: bool = False, is_recorded: bool = False) -> None:
-        """`is_whole`: no stretch is cut. `is_recorded`: `recorded` is to say which rows each stretch went to."""
-        self._is_whole, self._is_recorded = is_whole, is_recorded
-        self._record: list[tuple[Ints, NDArray[np.int32]]] = []  # of each chunk: where the rows of each stretch begin, and the rows
+    def __init__(self, *, is_whole: bool = False) -> None:
+        """`is_whole`: no stretch is cut."""
+        self._is_whole = is_whole
         self._words, self._marks, self._pieces, self._rows = Table(), Table(), Table(), CountedTexts()
 
     def know(self, texts: pa.LargeStringArray) -> None:
@@ -59,19 +58,32 @@ class Spelling:
             count: (rows,).
             is_told: (rows,).
         """
+        for _ in self._cut(stretches, count, is_told, is_recorded=False):
+            pass
+
+    def rows_of(self, stretches: pa.LargeStringArray, is_told: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+        """Where the rows of each stretch, which was added before, begin (stretches + 1,), and the rows. Arguments as of `add`."""
+        begins, rows = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
+        for ends, own in self._cut(stretches, np.zeros(len(stretches), np.int64), is_told, is_recorded=True):
+            begins.append(begins[-1][-1] + ends)
+            rows.append(own.astype(np.int64))
+        return np.concatenate(begins), np.concatenate(rows)
+
+    def _cut(
+        self, stretches: pa.LargeStringArray, count: Ints, is_told: NDArray[np.bool_], *, is_recorded: bool
+    ) -> Iterator[tuple[Ints, NDArray[np.int32]]]:
+        """Count some stretches after the other; gives where the rows of each end, and the rows."""
         whole = np.ones_like(is_told) if self._is_whole else is_told
         begin = 0
         for data, ends in _learnt(stretches):
-            rows = slice(begin, begin + len(ends) - 1)
-            most = len(data) + 2 * len(ends)  # bytes of all rows together, and so of their parts
+            size, most = len(ends) - 1, len(data) + 2 * len(ends)  # bytes of all rows together, and so of their parts
+            own = slice(begin, begin + size)
             self._rows.reserve(most)
             tables = self._words.arrays, self._marks.arrays, self._pieces.arrays, *self._rows.arrays
-            size = len(ends) - 1
-            record = (np.zeros(size + 1, np.int64), np.zeros(most, np.int32)) if self._is_recorded else _NO_RECORD
-            _add(data, ends, count[rows], whole[rows], _CLASSES, _LOWER, *tables, *record)
-            if self._is_recorded:
-                self._record.append((record[0], record[1][: record[0][-1]].copy()))
-            begin = rows.stop
+            record = (np.zeros(size + 1, np.int64), np.zeros(most, np.int32)) if is_recorded else _NO_RECORD
+            _add(data, ends, count[own], whole[own], _CLASSES, _LOWER, *tables, *record)
+            yield record[0][1:], record[1][: record[0][-1]]
+            begin = own.stop
 
     def __len__(self) -> int:
         """Rows so far."""
@@ -88,14 +100,8 @@ class Spelling:
         count[rows.notes[taken]] = rows.counts[taken]
         return self._rows.texts(), count
 
-    def recorded(self) -> tuple[Ints, Ints]:
-        """Of all stretches in the order in which they came: where their rows begin (stretches + 1,), and the rows."""
-        sizes = [np.diff(begins) for begins, _ in self._record]
-        begins = np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *sizes]))])
-        return begins.astype(np.int64), np.concatenate([np.zeros(0, np.int32), *(rows for _, rows in self._record)]).astype(np.int64)
 
-
-_NO_RECORD = np.zeros(0, np.int64), np.zeros(0, np.int32)
+_NO_RECORD = np.zeros(1, np.int64), np.zeros(0, np.int32)
 
 
 def sorted_table(texts: pa.Array, count: Ints) -> pa.Table:
