@@ -1,6 +1,6 @@
 """How much memory and disk a build takes of a corpus that is larger than either, and whose vocabulary never stops growing.
 
-python benchmarks/memory.py CORPUS [--text-column text] [--gigabytes 2] [--memory 2GB] [--workers 1 2] [--min-documents 3] [--forget none]
+python benchmarks/memory.py CORPUS [--text-column text] [--gigabytes 2] [--memory 2GB] [--workers 1 2] [--min-documents 5] [--forget none]
     [--privacy none publish]
 
 The corpus is repeated until it is as large as asked, each copy with every fiftieth word changed to one that no other copy has, and written
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--memory", default="2GB")
     parser.add_argument("--workers", nargs="+", default=["1"])
     parser.add_argument("--text-column")
-    parser.add_argument("--min-documents", default="3")
+    parser.add_argument("--min-documents", default="5")
     parser.add_argument("--forget", nargs="+", default=["none"], help="as of build; none: nothing is forgotten")
     parser.add_argument("--privacy", nargs="+", default=["none"])
     parser.add_argument("--folder", type=Path, help="where there is room")

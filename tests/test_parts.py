@@ -100,13 +100,18 @@ def test_what_is_left_of_a_folder_goes_with_it(tmp_path: Path, monkeypatch: pyte
     assert [path.name.startswith(".other-") for path in tmp_path.iterdir()] == [True]
 
 
-def test_where_owners_are_counted_it_stays_as_it_is(tmp_path: Path) -> None:
-    job = Job(masks=Masks(), group_column="by")
-    write_part(job.count([signed(text, "anna") for text in prose(3)]), tmp_path / "1")
+def test_packed_it_knows_whose_its_documents_are(tmp_path: Path) -> None:
+    part = Job(masks=Masks(), group_column="by").count(
+        [signed(text, by) for text, by in zip(prose(3), ["anna", "ben", "anna"], strict=True)]
+    )
+    write_part(part, tmp_path / "1")
     pack(tmp_path / "1")
     found = read_part(tmp_path / "1")
-    assert isinstance(found, Part)
+    assert isinstance(found, PackedPart)
+    assert part.owners is not None
     assert found.owners is not None
+    assert found.owners.tolist() == part.owners.tolist()
+    assert part.owners[0] == part.owners[2] != part.owners[1]
 
 
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), max_size=30))

@@ -142,7 +142,7 @@ def _write_table(name: str, summands: _Summands, draft: Path, memory: int, lexic
         memory: bytes, for rows that are being added up.
         lexicons: numbers of lexicons that are still free.
     """
-    sources = [Source({name: source.texts[name]}, source.first) for source in summands.sources]  # opened once
+    sources = [Source({name: source.texts[name]}, source.first) for source in summands.sources]  # mapped once
     tables = [source.texts[name] for source in sources]
     forgotten = sum(number for table in tables for _, number in table.left_out.tolist())  # before
     most = sum(table.most for table in tables)

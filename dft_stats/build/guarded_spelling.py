@@ -20,6 +20,7 @@ from dft_stats.build.spelling import Spelling, sorted_table
 from dft_stats.build.told_parts import in_told_parts
 from dft_stats.errors import CorpusError
 from dft_stats.spelling import masked_character
+from dft_stats.statistics.surface import PARAGRAPH
 
 
 def guarded(spelling: Spelling, listed: Hashes, whole: Hashes, parts: Sequence[AnyPart], floor: int, memory: int) -> pa.Table:
@@ -27,7 +28,7 @@ def guarded(spelling: Spelling, listed: Hashes, whole: Hashes, parts: Sequence[A
 
     Args:
         spelling: of all stretches that `surface` lacks.
-        listed: keys of the stretches that it has.
+        listed: keys of the stretches that `surface` has.
         whole: keys of others, that `spelling` does not cut.
         parts: all of the corpus.
         floor: owners of a row.
@@ -50,7 +51,7 @@ def guarded(spelling: Spelling, listed: Hashes, whole: Hashes, parts: Sequence[A
     enough = np.zeros(len(finer), bool)
     enough[into[starts[:-1][told]]] = True  # told rows are whole; the others are made of them, and of characters
     if not enough.all():
-        enough |= owners_of_rows(_into(rows_of, starts, into, ~enough), len(finer), listed, parts, floor, memory) >= floor
+        enough |= owners_of_rows(_into(rows_of, finer, starts, into, ~enough), len(finer), listed, parts, floor, memory) >= floor
     total = np.zeros(len(finer), np.int64)
     np.add.at(total, into, np.repeat(count, np.diff(starts)))
     own = pl.Series(finer.filter(pa.array(enough)))
@@ -69,11 +70,18 @@ def _are_among(keys: Hashes, others: Hashes) -> NDArray[np.bool_]:
     return found
 
 
-def _into(rows_of: RowsOf, starts: Ints, into: Ints, asked: NDArray[np.bool_]) -> RowsOf:
+def _opened(stretches: pa.LargeStringArray) -> pl.Series:
+    """As `dft_stats.spelling.opened`: their rows, one behind the other."""
+    texts = pl.Series("text", stretches)
+    return pl.select(pl.when(texts.str.starts_with(" ")).then(texts).otherwise(PARAGRAPH + texts)).to_series()
+
+
+def _into(rows_of: RowsOf, texts: pa.LargeStringArray, starts: Ints, into: Ints, asked: NDArray[np.bool_]) -> RowsOf:
     """Of stretches the parts of their rows, those that are asked for.
 
     Args:
         rows_of: stretches count for.
+        texts: (parts,).
         starts: (rows + 1,), where the parts of each row begin.
         into: parts of the rows.
         asked: (parts,).
@@ -81,12 +89,16 @@ def _into(rows_of: RowsOf, starts: Ints, into: Ints, asked: NDArray[np.bool_]) -
     is_asked = asked[into]
     before = np.concatenate([[0], np.cumsum(is_asked)])
     starts, into = before[starts], into[is_asked]
+    wanted = texts.filter(pa.array(asked)).to_pylist()
 
     def parts_of(stretches: pa.LargeStringArray, keys: Hashes) -> tuple[Ints, Ints]:
-        begins, rows = rows_of(stretches, keys)
-        sizes = np.diff(starts)[rows]
+        may_have = _opened(stretches).str.contains_any(wanted).to_numpy()  # few do, and to cut the others would take long
+        begins, rows = rows_of(stretches.filter(pa.array(may_have)), keys[may_have])
+        sizes = starts[rows + 1] - starts[rows]
         ends = np.cumsum(sizes)
         own = into[np.repeat(starts[rows] - (ends - sizes), sizes) + np.arange(int(sizes.sum()))]
-        return np.concatenate([[0], ends])[begins], own
+        numbers = np.zeros(len(stretches), np.int64)
+        numbers[may_have] = np.diff(np.concatenate([[0], ends])[begins])
+        return np.concatenate([[0], np.cumsum(numbers)]), own
 
     return parts_of

@@ -12,18 +12,18 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
+from dft_stats.build.database import database
 from dft_stats.build.events import owned
 from dft_stats.build.guarded_spelling import guarded
 from dft_stats.build.hashing import Hashes
 from dft_stats.build.order import sorted_by_text, spelt
-from dft_stats.build.owners import keys_of, owners_of
+from dft_stats.build.owners import owners_of
 from dft_stats.build.parts import AnyPart, number_files
 from dft_stats.build.places import STRETCH, units_of
 from dft_stats.build.pooling import coarse_spectrum, owner_rows, pooled
@@ -116,9 +116,9 @@ def add_up(
         masked.update(part.masked)
     room, own = _Room(memory), memory // workers
     if keep.floor and parts[0].owners is not None:
-        keep = replace(keep, refused=_refused(parts, sources, keep, own))
+        keep = replace(keep, refused=_refused(parts, sources, keep, memory))
     with threads(workers) as hands:
-        spelling = hands.start(_spelling, parts, sources, keep, own)
+        spelling = hands.start(_spelling, parts, sources, keep, own, memory)
         found = {name: hands.start(_find, name, parts, sources, keep, own, room) for name in sources[0].texts}
         numbers = {}
         for statistic in COUNTED:
@@ -169,10 +169,10 @@ def _find(name: str, parts: Sequence[AnyPart], sources: Sequence[Source], keep: 
     for count, number in (pair for source in sources for pair in source.texts[name].left_out.tolist()):
         spectrum[count] = spectrum.get(count, 0) + number
         total, types = total + count * number, types + number
-    for _, places, counts, dropped in added(name, sources, memory, drops_singles=keep.drops_singles and name != SURFACE.name):
+    for key, places, counts, dropped in added(name, sources, memory, drops_singles=keep.drops_singles and name != SURFACE.name):
         singles += dropped
         total, types = total + int(counts[:, 0].sum()), types + len(counts)
-        keeps = keep.keeps(name, counts) & ~_is_refused(name, parts, places, counts, keep)
+        keeps = keep.keeps(name, counts) & ~_is_refused(name, key, counts, keep)
         if len(sources) > 1 or not keeps.all():  # of several sources these are views, which keep what they are of
             _note(spectrum, counts[~keeps, 0])
             places, counts = places[keeps], counts[keeps]
@@ -202,53 +202,64 @@ def _columns(counts: Numbers, order: Ints) -> Ints:
     return found
 
 
-def _spelling(parts: Sequence[AnyPart], sources: Sequence[Source], keep: Keep, memory: int) -> pa.Table:
-    """What the table `surface` lacks. Read range by range, twice: first for what enough documents have, then for the rest."""
+def _spelling(parts: Sequence[AnyPart], sources: Sequence[Source], keep: Keep, own: int, memory: int) -> pa.Table:
+    """What the table `surface` lacks. Read range by range, twice: first for what enough documents have, then for the rest.
+
+    Args:
+        parts: all of the corpus.
+        sources: their rows.
+        keep: what to prune.
+        own: bytes, for rows that are being added up.
+        memory: bytes, for what is kept.
+    """
     floor = keep.spelling_documents
     if max(keep.min_documents, keep.surface_documents, keep.min_count) == 1:
         return SCHEMA.empty_table()
     spelling = Spelling(is_whole=floor <= 1)
     for name in (SURFACE.name, TOKEN_FREQUENCY.name) if floor > 1 else ():
-        for _, places, counts, _ in added(name, sources, memory, drops_singles=True):
-            known = (counts[:, 1] >= floor) & ~_is_refused(name, parts, places, counts, keep)
+        for key, places, counts, _ in added(name, sources, own, drops_singles=True):
+            known = (counts[:, 1] >= floor) & ~_is_refused(name, key, counts, keep)
             spelling.know(spelt(parts, np.sort(places[known]), units_of(name)))
+            _check_room(spelling, memory)
     listed, whole = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]  # keys of stretches that `surface` has; of others, not cut
-    for key, places, counts, _ in added(SURFACE.name, sources, memory, drops_singles=False):
-        refused = _is_refused(SURFACE.name, parts, places, counts, keep)
+    for key, places, counts, _ in added(SURFACE.name, sources, own, drops_singles=False):
+        refused = _is_refused(SURFACE.name, key, counts, keep)
         is_listed, is_told = keep.keeps(SURFACE.name, counts) & ~refused, (counts[:, 1] >= floor) & ~refused
         rest = np.flatnonzero(~is_listed)
         rest = rest[np.argsort(places[rest])]
         spelling.add(spelt(parts, places[rest], STRETCH), counts[rest, 0].astype(np.int64), is_told[rest])
+        _check_room(spelling, memory)
         if keep.floor:
             listed.append(key[is_listed])
             whole.append(key[is_told & ~is_listed])
-        if len(spelling) * _KEPT_BYTES > memory:
-            raise CorpusError(
-                f"spelling: more than {len(spelling):,} rows are to be kept, which does not fit into {memory / 1e9:.1f} GB of memory; tell "
-                "whole only what more documents have (--spelling-documents), or give more memory (--memory). What is counted is not lost"
-            )
     if not keep.floor:
         return spelling.table()
     return guarded(spelling, np.concatenate(listed), np.concatenate(whole), parts, keep.floor, memory)
+
+
+def _check_room(spelling: Spelling, memory: int) -> None:
+    if spelling.bytes + len(spelling) * _KEPT_BYTES > memory:
+        raise CorpusError(
+            f"spelling: more than {len(spelling):,} rows are to be kept, and {spelling.bytes / 1e9:.1f} GB of words, which does not fit "
+            f"into {memory / 1e9:.1f} GB of memory; tell whole only what more documents have (--spelling-documents), or give more memory "
+            "(--memory). What is counted is not lost"
+        )
 
 
 def _refused(parts: Sequence[AnyPart], sources: Sequence[Source], keep: Keep, memory: int) -> dict[str, Hashes]:
     """Keys of rows that `keep.floor` documents have, but fewer owners."""
     wanted = {}
     for name in sources[0].texts:
-        found = [np.zeros(0, np.uint64)]
-        for _, places, counts, _ in added(name, sources, memory, drops_singles=keep.floor > 1):
-            found.append(keys_of(spelt(parts, places[counts[:, 1] >= keep.floor], units_of(name))))
-        wanted[name] = np.concatenate(found)
+        rows = added(name, sources, memory, drops_singles=keep.floor > 1)
+        wanted[name] = np.concatenate([np.zeros(0, np.uint64), *(key[counts[:, 1] >= keep.floor] for key, _, counts, _ in rows)])
     return {name: np.sort(wanted[name][number < keep.floor]) for name, number in owners_of(wanted, parts, keep.floor, memory).items()}
 
 
-def _is_refused(name: str, parts: Sequence[AnyPart], places: NDArray[np.uint64], counts: Numbers, keep: Keep) -> NDArray[np.bool_]:
+def _is_refused(name: str, key: Hashes, counts: Numbers, keep: Keep) -> NDArray[np.bool_]:
     refused, keys = np.zeros(len(counts), bool), keep.refused.get(name)
     if keys is not None and len(keys):
         asked = np.flatnonzero(counts[:, 1] >= keep.floor)
-        own = keys_of(spelt(parts, places[asked], units_of(name)))
-        refused[asked] = keys[np.minimum(np.searchsorted(keys, own), len(keys) - 1)] == own
+        refused[asked] = keys[np.minimum(np.searchsorted(keys, key[asked]), len(keys) - 1)] == key[asked]
     return refused
 
 
@@ -309,11 +320,8 @@ def _numbers(
 def _numbers_of_all(statistic: Statistic, tables: Sequence[pa.Table], files: Sequence[str], memory: int) -> Counts:
     keys = ", ".join(f'"{key}"' for key in statistic.keys)
     sums = ", ".join(f"sum({column})::BIGINT AS {column}" for column in COUNTS)
-    with duckdb.connect() as engine:
-        engine.execute("SET memory_limit = ?", [f"{max(memory // 4, 1 << 26)}B"])
-        engine.execute("SET threads = 1")
+    with database(memory, Path(files[0]).parent if files else None) as engine:
         if files:
-            engine.execute("SET temp_directory = ?", [str(Path(files[0]).parent)])
             source: Any = "read_parquet(?)"
             query = engine.sql(f"SELECT {keys}, {sums} FROM {source} GROUP BY {keys} ORDER BY {keys}", params=[list(files)])
         else:

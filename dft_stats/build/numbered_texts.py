@@ -41,6 +41,11 @@ class Table:
             self.slots, self.counts, self.notes = larger.slots, larger.counts, larger.notes
 
     @property
+    def bytes(self) -> int:
+        """Of memory."""
+        return self.slots.nbytes + self.counts.nbytes + self.notes.nbytes
+
+    @property
     def arrays(self) -> Arrays:
         """As the kernels take them."""
         return self.slots, self.counts, self.notes, self.used

@@ -1,8 +1,8 @@
 """Who has a text: how many documents, or groups of documents, counted in a second pass over what the parts keep of their texts.
 
-Sums of parts say in how many documents an n-gram occurs, since no document is in two parts; an author may be in all of them. So the rows
-that enough documents have are looked up once more, unit by unit, and of each the first so many distinct owners are kept: exact, and bounded
-whatever the corpus.
+Sums of parts say in how many documents an n-gram occurs, since no document is in two parts; an author may be in all of them, and pieces
+of stretches are in none. So these rows are looked up once more, unit by unit. Of a row that is asked for documents the last one is kept,
+for they come one after the other; for others, the first so many distinct owners. Either is exact, and no more of it for more text.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,6 +24,7 @@ from dft_stats.statistics import NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY
 
 Ints = NDArray[np.int64]
 Ints32 = NDArray[np.int32]
+_ROW_BYTES = 72  # of memory, for each row beside its owners: its key, looked up in twice the room, and its number
 
 
 def keys_of(texts: pa.LargeStringArray) -> Hashes:
@@ -90,15 +91,16 @@ def owners_of_rows(rows_of: RowsOf, size: int, listed: Hashes, parts: Sequence[A
 
 
 def _are_documents(parts: Sequence[AnyPart]) -> bool:
-    """Whether documents are their own owners: then they are met one after the other, and the last one is all that need be known."""
-    return all(part.owners is None for part in parts)
+    """Whether documents are their own owners."""
+    return parts[0].owners is None  # the first one is no lexicon
 
 
 def _check_room(rows: int, parts: Sequence[AnyPart], most: int, memory: int) -> None:
-    if not _are_documents(parts) and 8 * rows * most > memory:
+    known = 1 if _are_documents(parts) else most
+    if rows * (8 * known + _ROW_BYTES) > memory:
         raise CorpusError(
-            f"of {rows:,} rows {most:,} owners each have to be known, which does not fit into {memory / 1e9:.1f} GB of memory; ask for "
-            "fewer owners (--min-documents), or give more memory (--memory). What is counted is not lost"
+            f"of {rows:,} rows {known:,} owners each have to be known, which does not fit into {memory / 1e9:.1f} GB of memory; give more "
+            "(--memory), for which nothing is counted again, or count shorter n-grams (--max-order)"
         )
 
 
@@ -124,7 +126,7 @@ class _Met:
 
 
 def _owned(parts: Sequence[AnyPart]) -> Iterator[tuple[Read, Ints]]:
-    """The texts of parts, one in memory at a time, and whose each of its documents is."""
+    """The texts of parts, and whose each of their documents is."""
     for i, part in enumerate(parts):
         if part.exposure.documents:
             read = Read(part.vocabulary, np.asarray(part.stream))

@@ -52,21 +52,20 @@ def read_part(folder: Path) -> "AnyPart":
     given = facts["exposure"]
     windows, squares = ({int(window): number for window, number in given[name].items()} for name in ("windows", "squares"))
     exposure = Exposure(given["documents"], given["words"], given["sentences"], windows, squares)
-    owners = np.load(folder / "owners.npy") if (folder / "owners.npy").is_file() else None
     if (folder / _STREAM).is_file():
-        return PackedPart(folder, exposure, owners, facts["masked"])
+        return PackedPart(folder, exposure, facts["masked"])
     offsets, letters = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("offsets", "letters"))
     vocabulary = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(letters))
-    return Part(exposure, vocabulary, np.load(folder / "stream.npy", mmap_mode="r"), rows_of_part(folder), {}, owners, facts["masked"])
+    stream = np.load(folder / "stream.npy", mmap_mode="r")
+    return Part(exposure, vocabulary, stream, rows_of_part(folder), {}, _read_owners(folder), facts["masked"])
 
 
 @dataclass(frozen=True, slots=True)
 class PackedPart:
-    """A `Part` without rows, of which the texts are read whenever they are asked for."""
+    """A `Part` without rows, of which the texts and their owners are read whenever they are asked for."""
 
     folder: Path
     exposure: Exposure
-    owners: NDArray[np.int64] | None
     masked: Mapping[str, int]
     numbers: Mapping[str, pa.Table] = field(default_factory=dict)
 
@@ -74,6 +73,11 @@ class PackedPart:
     def vocabulary(self) -> pa.LargeStringArray:
         """As of `Part`."""
         return _read_texts(self.folder / _VOCABULARY)
+
+    @property
+    def owners(self) -> NDArray[np.int64] | None:
+        """As of `Part`."""
+        return _read_owners(self.folder)
 
     @property
     def stream(self) -> NDArray[np.uint32]:
@@ -112,16 +116,17 @@ def write_texts(texts: pa.LargeStringArray, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=False)
 
 
+def _read_owners(folder: Path) -> NDArray[np.int64] | None:
+    return np.load(folder / "owners.npy") if (folder / "owners.npy").is_file() else None
+
+
 def _read_texts(path: Path) -> pa.LargeStringArray:
     return pq.read_table(path, use_threads=False)["text"].combine_chunks().view(pa.large_string())
 
 
 def pack(folder: Path) -> None:
-    """Keep the texts of a part in less than half of the bytes. Does no harm if done before, or half done.
-
-    Not done where owners are counted: that takes texts here and there, again and again.
-    """
-    if (folder / "stream.npy").is_file() and not (folder / "owners.npy").is_file():
+    """Keep the texts of a part in less than half of the bytes. Does no harm if done before, or half done."""
+    if (folder / "stream.npy").is_file():
         _pack(read_part(folder), folder)
     if (folder / _STREAM).is_file():
         for name in ("stream", "letters", "offsets"):

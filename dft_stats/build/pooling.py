@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from dft_stats.build.database import database
 from dft_stats.counts import COUNTS, Counts, of_table, prune, schema, totals_schema
 from dft_stats.statistics import ENTROPY, PUNCTUATION_RHYTHM, SENTENCE_LENGTH, Statistic
 
@@ -42,11 +43,8 @@ def owner_rows(tables: Sequence[pa.Table], files: Sequence[str], memory: int, *,
         memory: bytes.
         is_shared: an owner may be in several parts; if not, equal numbers in different parts are different owners.
     """
-    with duckdb.connect() as engine:
-        engine.execute("SET memory_limit = ?", [f"{max(memory // 4, 1 << 26)}B"])
-        engine.execute("SET threads = 1")
+    with database(memory, Path(files[0]).parent if files else None) as engine:
         if files:
-            engine.execute("SET temp_directory = ?", [str(Path(files[0]).parent)])
             listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
             part = "0" if is_shared else "hash(filename)"
             engine.execute(f"CREATE VIEW owned AS SELECT *, {part} AS part FROM read_parquet([{listed}], filename = true)")

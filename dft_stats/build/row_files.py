@@ -78,9 +78,9 @@ class StoredRows:
             return file.read_row_groups(list(runs), use_threads=False)
 
 
-def _runs(first: Hashes, asked: np.uint64, last: np.uint64) -> range:
-    """Which runs of rows, whose first keys these are, may have keys from `asked` to `last`."""
-    begin, behind = np.searchsorted(first, [asked, last], side="right")
+def _runs(begins: Hashes, first: np.uint64, last: np.uint64) -> range:
+    """Which runs of rows, whose first keys are `begins`, may have keys from `first` to `last`."""
+    begin, behind = np.searchsorted(begins, [first, last], side="right")
     return range(max(0, int(begin) - 1), int(behind))
 
 

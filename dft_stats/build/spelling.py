@@ -58,18 +58,18 @@ class Spelling:
             count: (rows,).
             is_told: (rows,).
         """
-        for _ in self._cut(stretches, count, is_told, is_recorded=False):
+        for _ in self._count(stretches, count, is_told, is_recorded=False):
             pass
 
     def rows_of(self, stretches: pa.LargeStringArray, is_told: NDArray[np.bool_]) -> tuple[Ints, Ints]:
         """Where the rows of each stretch, which was added before, begin (stretches + 1,), and the rows. Arguments as of `add`."""
         begins, rows = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
-        for ends, own in self._cut(stretches, np.zeros(len(stretches), np.int64), is_told, is_recorded=True):
+        for ends, own in self._count(stretches, np.zeros(len(stretches), np.int64), is_told, is_recorded=True):
             begins.append(begins[-1][-1] + ends)
             rows.append(own.astype(np.int64))
         return np.concatenate(begins), np.concatenate(rows)
 
-    def _cut(
+    def _count(
         self, stretches: pa.LargeStringArray, count: Ints, is_told: NDArray[np.bool_], *, is_recorded: bool
     ) -> Iterator[tuple[Ints, NDArray[np.int32]]]:
         """Count some stretches after the other; gives where the rows of each end, and the rows."""
@@ -88,6 +88,11 @@ class Spelling:
     def __len__(self) -> int:
         """Rows so far."""
         return len(self._rows)
+
+    @property
+    def bytes(self) -> int:
+        """Of memory, for what is known."""
+        return sum(table.bytes for table in (self._words, self._marks, self._pieces))
 
     def table(self) -> pa.Table:
         """All rows, sorted."""
@@ -123,13 +128,13 @@ def _learn(data: Bytes) -> None:
         for code in {*range(128), *codes[_CLASSES[codes] == _UNKNOWN].tolist()}:
             character = chr(code)
             if _CLASSES[code] == _UNKNOWN:
+                _LOWER[code] = ord(lowered(character))  # first: what has a class is known
                 if character.isdecimal():
                     _CLASSES[code] = _DIGIT
                 elif character.isalnum():
                     _CLASSES[code] = _LETTER
                 else:
                     _CLASSES[code] = _COMBINING if "\u0300" <= character <= "\u036f" else _MARK
-                _LOWER[code] = ord(lowered(character))
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dft_stats.build.database import database
 from dft_stats.build.events import owned
 from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.parts import AnyPart, number_files
@@ -50,11 +51,8 @@ def _sums(statistic: Statistic, parts: Sequence[AnyPart], folders: Sequence[Path
     """A database with the table `sums`: the rows of all parts added up by key, in no order."""
     keys = ", ".join(f'"{key}"' for key in statistic.keys)
     columns = ", ".join(f"sum({column})::BIGINT AS {column}" for column in COUNTS)
-    with duckdb.connect() as engine:
-        engine.execute("SET memory_limit = ?", [f"{max(memory // 4, 1 << 26)}B"])
-        engine.execute("SET threads = 1")
+    with database(memory, folders[0] if folders else None) as engine:
         if folders:
-            engine.execute("SET temp_directory = ?", [str(folders[0])])
             files = number_files(folders, statistic.name)
             engine.execute(f"CREATE TEMP TABLE sums AS SELECT {keys}, {columns} FROM read_parquet(?) GROUP BY {keys}", [files])
         else:

@@ -43,7 +43,7 @@ def in_told_parts(rows: pa.LargeStringArray, is_told: NDArray[np.bool_]) -> tupl
         own_begins, own = np.zeros(size + 1, np.int64), np.empty(len(data) + size, np.int64)
         _part(data, ends, is_told[first : first + size], told.arrays, *parts.arrays, own_begins, own)
         begins.append(begins[-1][-1] + own_begins[1:])
-        found.append(own[: own_begins[-1]])
+        found.append(own[: own_begins[-1]].copy())  # there was room for much more
         first += size
     return parts.texts(), np.concatenate(begins), np.concatenate(found)
 
