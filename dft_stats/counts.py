@@ -73,14 +73,8 @@ class Counts:
         """The rows of a group."""
         return self._group(self.table, group)
 
-    def frequencies(self, *group: str | int) -> NDArray[np.int64]:
-        """All counts of a group, those of pruned rows from the spectrum: the input of entropies and Zipf fits. In no order."""
-        pruned = self._group(self.spectrum, group)
-        kept = self.rows(*group)["count"].to_numpy()
-        return np.concatenate([kept, np.repeat(pruned["count"].to_numpy(), pruned["types"].to_numpy())]).astype(np.int64)
-
     def frequency_of_frequencies(self, *group: str | int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(count, how many types have it) of a group, pruned rows included, by count. Small, whatever the corpus."""
+        """(count, how many types have it) of a group, pruned rows included, by count: for entropies and Zipf fits. Small for any corpus."""
         pruned = self._group(self.spectrum, group)
         kept, types = np.unique(self.rows(*group)["count"].to_numpy(), return_counts=True)
         counts = np.concatenate([kept, pruned["count"].to_numpy()])

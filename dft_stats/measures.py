@@ -99,13 +99,27 @@ def correlation(x: ArrayLike, y: ArrayLike, counts: ArrayLike) -> float:
     return float((dx * dy * p).sum() / scale) if scale > 0 else 0.0
 
 
-def zipf_exponent(counts: ArrayLike, *, ranks: int = 5_000) -> float:
-    """Exponent s of count ~ rank^-s: least squares of log count on log rank over the first `ranks`, ranks spaced evenly in the log."""
-    ordered = np.sort(np.asarray(counts, np.float64))[::-1][:ranks]
-    if len(ordered) < 10:
+def counts_at_ranks(counts: ArrayLike, types: ArrayLike, ranks: ArrayLike) -> Floats:
+    """The counts of the types that have these ranks, from 1, the most frequent. `types`: how many have each of the `counts`."""
+    values, number = np.asarray(counts, np.float64), np.asarray(types, np.int64)
+    order = np.argsort(-values, kind="stable")
+    found: Floats = values[order][np.searchsorted(np.cumsum(number[order]), np.asarray(ranks, np.int64))]
+    return found
+
+
+def zipf_exponent(counts: ArrayLike, types: ArrayLike, *, ranks: int = 5_000) -> float:
+    """Exponent s of count ~ rank^-s: least squares of log count on log rank over the first `ranks`, ranks spaced evenly in the log.
+
+    Args:
+        counts: (n,), distinct or not.
+        types: (n,), how many types have each.
+        ranks: of fewer than 10 types there is none: nan.
+    """
+    size = min(int(np.sum(types)), ranks)
+    if size < 10:
         return float("nan")
-    chosen = np.unique(np.geomspace(1, len(ordered), 60).astype(int))
-    slope = np.polyfit(np.log(chosen), np.log(ordered[chosen - 1]), 1)[0]
+    chosen = np.unique(np.geomspace(1, size, 60).astype(int))
+    slope = np.polyfit(np.log(chosen), np.log(counts_at_ranks(counts, types, chosen)), 1)[0]
     return float(-slope)
 
 

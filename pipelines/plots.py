@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dft_stats.measures import zipf_exponent
+from dft_stats.measures import counts_at_ranks, zipf_exponent
 from dft_stats.profile import Profile
 from dft_stats.text import MARK_CLASSES
 
@@ -69,13 +69,15 @@ def sentence_length(axes: Any, profile: Profile, others: Sequence[Profile]) -> N
 
 def zipf(axes: Any, profile: Profile) -> None:
     """Frequency by rank of words and marks, and the power law fitted to it."""
-    frequencies = np.sort(profile.counts("token_frequency").frequencies())[::-1]
-    ranks = np.unique(np.geomspace(1, len(frequencies), POINTS).astype(int))
-    rates = 1e6 * frequencies / frequencies.sum()
-    axes.plot(ranks, rates[ranks - 1], ".", color=_colour(profile), label=profile.name)
-    exponent = zipf_exponent(frequencies)
-    middle = int(np.sqrt(len(frequencies)))
-    axes.plot(ranks, rates[middle - 1] * (ranks / middle) ** -exponent, color=OTHER, label=f"rank to the power of -{exponent:.2f}")
+    tokens = profile.counts("token_frequency")
+    counts, types = tokens.frequency_of_frequencies()
+    rates = 1e6 * counts / tokens.total()
+    ranks = np.unique(np.geomspace(1, tokens.types(), POINTS).astype(int))
+    axes.plot(ranks, counts_at_ranks(rates, types, ranks), ".", color=_colour(profile), label=profile.name)
+    exponent = zipf_exponent(counts, types)
+    middle = int(np.sqrt(tokens.types()))
+    (height,) = counts_at_ranks(rates, types, [middle])
+    axes.plot(ranks, height * (ranks / middle) ** -exponent, color=OTHER, label=f"rank to the power of -{exponent:.2f}")
     axes.set(xscale="log", yscale="log", xlabel="rank", ylabel="occurrences per million")
     axes.legend(fontsize=7)
 

@@ -9,6 +9,7 @@ from scipy.stats import energy_distance, wasserstein_distance
 
 from dft_stats.measures import (
     correlation,
+    counts_at_ranks,
     cramer,
     entropy_bits,
     expected_entropy_bits,
@@ -102,11 +103,25 @@ def test_log_likelihood_by_hand() -> None:
 
 @given(st.floats(0.5, 1.5))
 def test_zipf_exponent_of_an_exact_law(exponent: float) -> None:
-    assert zipf_exponent(1e6 * np.arange(1, 2001) ** -exponent) == pytest.approx(exponent)
+    assert zipf_exponent(1e6 * np.arange(1, 2001) ** -exponent, np.ones(2000, int)) == pytest.approx(exponent)
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 5)), min_size=1, max_size=30), st.data())
+def test_counts_at_ranks_are_those_of_all_types_in_order(rows: list[tuple[int, int]], data: st.DataObject) -> None:
+    counts, types = zip(*rows, strict=True)
+    ordered = np.sort(np.repeat(counts, types))[::-1]
+    ranks = data.draw(st.lists(st.integers(1, len(ordered)), max_size=9))
+    assert counts_at_ranks(counts, types, ranks).tolist() == [ordered[rank - 1] for rank in ranks]
+    whole = zipf_exponent(ordered, np.ones(len(ordered), int))
+    assert zipf_exponent(counts, types) == pytest.approx(whole, nan_ok=True)
+
+
+def test_types_by_the_billion_take_no_memory() -> None:
+    assert counts_at_ranks([1, 9], [1 << 62, 1], [1, 2, 1 << 62]).tolist() == [9, 1, 1]
 
 
 def test_zipf_exponent_of_too_few_types_is_none_at_all() -> None:
-    assert np.isnan(zipf_exponent([3, 2, 1]))
+    assert np.isnan(zipf_exponent([3, 2, 1], [1, 1, 7]))
 
 
 @pytest.mark.parametrize("counts", [[], [0, 0]])
