@@ -124,8 +124,8 @@ def test_what_is_forgotten_is_bounded(corpus: Path, tmp_path: Path, how: dict[st
         counts, expected = found.counts("ngram_frequency"), exact.counts("ngram_frequency")
         assert counts.total(n) == expected.total(n), "each occurrence is in the totals"
         assert expected.types(n) < counts.types(n) <= expected.types(n) + number * expected.types(n)
-        number, types = counts.frequency_of_frequencies(n)
-        assert (number * types).sum() == counts.total(n)
+        occurrences, types = counts.frequency_of_frequencies(n)
+        assert (occurrences * types).sum() == counts.total(n)
         assert types.sum() == counts.types(n)
     missed = rows(exact, "ngram_frequency").keys() - got.keys()
     least = how.get("min_count", 1)
