@@ -113,7 +113,10 @@ def zipf_exponent(counts: ArrayLike, types: ArrayLike, *, ranks: int = 5_000) ->
     Args:
         counts: (n,), distinct or not.
         types: (n,), how many types have each.
-        ranks: of fewer than 10 types there is none: nan.
+        ranks: how many, at the most.
+
+    Returns:
+        It; nan of fewer than 10 types.
     """
     size = min(int(np.sum(types)), ranks)
     if size < 10:

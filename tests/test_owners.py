@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dft_stats.build.events import Part
-from dft_stats.build.hashing import Hashes
+from dft_stats.build.hashing import Hashes, hash_texts, mix
 from dft_stats.build.job import Job
-from dft_stats.build.owners import Ints, keys_of, owners_of, owners_of_rows
+from dft_stats.build.owners import Ints, owners_of, owners_of_rows
 from dft_stats.errors import CorpusError
 from dft_stats.sentences import documents
 from dft_stats.statistics import SURFACE
@@ -21,6 +21,13 @@ from dft_stats.statistics import SURFACE
 WORDS = ("a", "b", "a-b", "(a)", "b.", "A")
 corpora = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join), min_size=1, max_size=9)
 MEMORY = 1 << 20
+
+
+def keys_of(texts: pa.LargeStringArray) -> Hashes:
+    """As rows have them."""
+    _, offsets, letters = texts.buffers()
+    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1] if len(texts) else np.zeros(1, np.int64)
+    return np.asarray(mix(hash_texts(np.frombuffer(letters or b"", np.uint8), ends)[0]), np.uint64)
 
 
 def parts_of(corpus: Sequence[str], batch: int) -> list[Part]:

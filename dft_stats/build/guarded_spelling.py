@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dft_stats.build.hashing import Hashes
+from dft_stats.build.hashing import Hashes, are_among
 from dft_stats.build.owners import Ints, RowsOf, owners_of_rows
 from dft_stats.build.parts import AnyPart
 from dft_stats.build.spelling import Spelling, sorted_table
@@ -41,7 +41,7 @@ def guarded(spelling: Spelling, listed: Hashes, whole: Hashes, parts: Sequence[A
     whole = np.sort(whole)
 
     def rows_of(stretches: pa.LargeStringArray, keys: Hashes) -> tuple[Ints, Ints]:
-        found = spelling.rows_of(stretches, _are_among(keys, whole))
+        found = spelling.rows_of(stretches, are_among(keys, whole))
         if len(spelling) > len(count):
             raise CorpusError("the texts of parts are not those that were counted: delete the parts (of --parts), and build again")
         return found
@@ -59,15 +59,6 @@ def guarded(spelling: Spelling, listed: Hashes, whole: Hashes, parts: Sequence[A
     found = pl.DataFrame({"text": pl.concat([own, hidden]), "count": np.concatenate([total[enough], total[~enough]])})
     found = found.group_by("text").agg(pl.col("count").sum())
     return sorted_table(found["text"].to_arrow(), found["count"].to_numpy())
-
-
-def _are_among(keys: Hashes, others: Hashes) -> NDArray[np.bool_]:
-    """Which keys are among others, which rise."""
-    place = np.searchsorted(others, keys)
-    found = np.zeros(len(keys), bool)
-    inside = place < len(others)
-    found[inside] = others[place[inside]] == keys[inside]
-    return found
 
 
 def _opened(stretches: pa.LargeStringArray) -> pl.Series:

@@ -16,6 +16,15 @@ _32 = np.uint64(32)
 _ONE = np.uint64(1)
 
 
+def are_among(keys: Hashes, others: Hashes) -> NDArray[np.bool_]:
+    """Which keys are among others, which rise."""
+    place = np.searchsorted(others, keys)
+    found = np.zeros(len(keys), bool)
+    inside = place < len(others)
+    found[inside] = others[place[inside]] == keys[inside]
+    return found
+
+
 @njit(cache=True, inline="always")
 def feed_byte(number: np.uint64, byte: int) -> np.uint64:
     """The number of a text with a byte more."""

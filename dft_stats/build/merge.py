@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from dft_stats.build.database import database
 from dft_stats.build.events import owned
 from dft_stats.build.guarded_spelling import guarded
-from dft_stats.build.hashing import Hashes
+from dft_stats.build.hashing import Hashes, are_among
 from dft_stats.build.order import sorted_by_text, spelt
 from dft_stats.build.owners import owners_of
 from dft_stats.build.parts import AnyPart, number_files
@@ -259,7 +259,7 @@ def _is_refused(name: str, key: Hashes, counts: Numbers, keep: Keep) -> NDArray[
     refused, keys = np.zeros(len(counts), bool), keep.refused.get(name)
     if keys is not None and len(keys):
         asked = np.flatnonzero(counts[:, 1] >= keep.floor)
-        refused[asked] = keys[np.minimum(np.searchsorted(keys, key[asked]), len(keys) - 1)] == key[asked]
+        refused[asked] = are_among(key[asked], keys)
     return refused
 
 

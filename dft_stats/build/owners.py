@@ -27,18 +27,11 @@ Ints32 = NDArray[np.int32]
 _ROW_BYTES = 72  # of memory, for each row beside its owners: its key, looked up in twice the room, and its number
 
 
-def keys_of(texts: pa.LargeStringArray) -> Hashes:
-    """The keys by which the rows of parts are known."""
-    _, offsets, letters = texts.buffers()
-    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1] if len(texts) else np.zeros(1, np.int64)
-    return np.asarray(mix(hash_texts(np.frombuffer(letters or b"", np.uint8), ends)[0]), np.uint64)
-
-
 def owners_of(wanted: Mapping[str, Hashes], parts: Sequence[AnyPart], most: int, memory: int) -> dict[str, Ints]:
     """How many owners each text has, counted up to `most`, by table.
 
     Args:
-        wanted: distinct keys of texts, see `keys_of`, by name of the table, as parts have them ("ngram_frequency/2").
+        wanted: distinct keys of texts, as rows have them, by name of the table, as parts have it ("ngram_frequency/2").
         parts: all of the corpus.
         most: where counting stops.
         memory: bytes, for the owners.
