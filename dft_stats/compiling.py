@@ -12,6 +12,7 @@ as the text's rule does, but for a few in a thousand (`benchmarks/compile_error.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,15 @@ from dft_stats.cache import cache_folder
 from dft_stats.chunks import Chunks, Reading, encode_profile, read_chunks
 from dft_stats.compiled import CompiledProfile, TokenTable
 from dft_stats.counts import rate_sd
-from dft_stats.encoding import encode_in_context
+from dft_stats.encoding import encode_in_context, encode_spaced
 from dft_stats.errors import CompiledProfileError
 from dft_stats.exactness import Exactness, measure, probe_texts
 from dft_stats.measures import expected_entropy_bits, mean_sd
 from dft_stats.statistics.punctuation_rhythm import OPENING
 from dft_stats.text import MARK_CLASS, MARK_CLASSES, WORD, Unit, unit_kind, units
 from dft_stats.token_counts import ENTROPY_WINDOW, as_reading, counted_pairs, counted_reading, counted_tokens, is_counted, window_entropy
-from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces, token_table
+from dft_stats.token_table import token_table
+from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -191,14 +193,20 @@ def _ngram_frequency(profile: "Profile", chunks: Chunks, table: TokenTable, toke
     texts: list[str] = rows["ngram"].take(chosen).to_pylist()
     texts = [text if MARK_CLASS.get(text[0]) in GLUED else " " + text for text in texts]
     occurs: Floats = np.bincount(chunks.ids, chunks.weights[chunks.owner], len(spelt)).astype(np.float64)
-    bare = {text: id for id, text in reversed(list(enumerate(spelt)))}
+    spaced, glued = ([i for i, text in enumerate(texts) if (text[0] == " ") == is_spaced] for is_spaced in (True, False))
+    encoded = dict(zip(glued, encode_in_context(tokenizer, [texts[i] for i in glued]), strict=True))
+    flat, lengths = encode_spaced(tokenizer, [texts[i] for i in spaced])
+    encoded |= {i: flat[end - size : end].tolist() for i, size, end in zip(spaced, lengths, np.cumsum(lengths), strict=True)}
+    bare = dict(zip(reversed(spelt), range(len(spelt) - 1, -1, -1), strict=True))
     tokens = profile.table("token_frequency")
     unit_count = dict(zip(tokens["unit"].to_pylist(), tokens["count"].to_pylist(), strict=True))
+    read = lru_cache(None)(units)  # of what stands between spaces, which comes again and again
     features, kept, shares = [], [], []
-    for row, text, n, ids in zip(chosen, texts, rows["n"].take(chosen).to_pylist(), encode_in_context(tokenizer, texts), strict=True):
+    for i, (row, text, n) in enumerate(zip(chosen, texts, rows["n"].take(chosen).to_pylist(), strict=True)):
+        ids = encoded[i]
         if len(ids) != n:
             continue
-        part = units(text)
+        part = [unit for piece in text.split(" ") for unit in read(piece)]
         if any(unit.kind != WORD and unit.kind not in GLUED for unit in part):
             continue
         if all(spelt[id].strip() == unit.text for id, unit in zip(ids, part, strict=True)):

@@ -16,7 +16,7 @@ from dft_stats.compiling import compile_profile
 from dft_stats.doubts import STAYS, STAYS_APART
 from dft_stats.loss import DistributionLoss
 from dft_stats.text import MARK_CLASSES, normalise
-from dft_stats.tokenizer import token_table
+from dft_stats.token_table import token_table
 from tests.profiles import profile_of
 from tests.prose import PARAGRAPHS, documents
 from tests.tokenizers_for_tests import ALL

@@ -9,33 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from dft_stats import sentences
 from dft_stats.cache import cache_folder
 from dft_stats.chunks import Chunks, read_chunks
 from dft_stats.compiled import CompiledProfile
 from dft_stats.compiling import LENGTH_EDGES, MAX_INEXACT_BITS, compile_profile
-from dft_stats.doubts import (
-    APART,
-    BOUND,
-    CAPTION,
-    GLUED_LOWER,
-    GLUED_STARTER,
-    JOINS_AS_PERIOD,
-    LETTER_TAIL,
-    LOWER,
-    NO_ABBREVIATION,
-    SHORT,
-    STAYS,
-)
 from dft_stats.encoding import encode_between, encode_in_context, encode_spaced
 from dft_stats.errors import CompiledProfileError
 from dft_stats.exactness import measure, probe_texts
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.profile import Profile
-from dft_stats.sentences import CAPTIONS, unit_flags
-from dft_stats.stream import LINE_END, PERIOD, count_stream
+from dft_stats.stream import count_stream
 from dft_stats.text import MARK_CLASSES, normalise
-from dft_stats.tokenizer import resolve, special_ids, surfaces, token_table, vocabulary_size
+from dft_stats.tokenizer import resolve, vocabulary_size
 from tests.profiles import profile_of
 from tests.prose import documents as prose
 from tests.tokenizers_for_tests import ALL, joining, unigram_like, wordpiece_like
@@ -218,51 +203,6 @@ def test_hazard_and_rhythm_are_those_of_the_counts(profile: Profile) -> None:
     assert compiled.rhythm.shape == (len(MARK_CLASSES) + 1, len(compiled.gap_edges) - 1, len(MARK_CLASSES))
     # Every mark but a document's first has a mark before it; the opening stands before the first.
     assert compiled.rhythm.sum(axis=(0, 1)) == pytest.approx(compiled.marks, rel=1e-9)
-
-
-def test_words_marks_and_ends_of_known_tokens() -> None:
-    tokenizer = resolve(ALL["llama3"](1200))
-    spelt = surfaces(tokenizer)
-    table = token_table(spelt, special_ids(tokenizer))
-    at = {text: id for id, text in reversed(list(enumerate(spelt)))}
-    comma, period = MARK_CLASSES.index("comma"), MARK_CLASSES.index("period")
-    assert (table.words_before[at[" the"]], table.glues[at[" the"]], table.tail[at[" the"]]) == (1, False, LETTER_TAIL)
-    assert (table.words_before[at["er"]], table.glues[at["er"]]) == (1, True)
-    assert (table.first_mark[at[","]], table.end[at[","]], table.words_before[at[","]]) == (comma, 0, 0)
-    assert (table.first_mark[at["."]], table.end[at["."]]) == (period, PERIOD)
-    assert (table.head[at["."]], table.joiner[at["."]]) == (STAYS, JOINS_AS_PERIOD)
-    assert (table.end[at[".\n\n"]], table.head[at[".\n\n"]]) == (LINE_END, APART)
-    assert (table.abbreviation[at[" Dr"]], table.abbreviation[at[" the"]]) == (BOUND, NO_ABBREVIATION)
-    assert (table.head[at[" the"]], table.head[at["er"]], table.head[at["The"]]) == (LOWER, GLUED_LOWER, GLUED_STARTER)
-    assert table.words_before[at["-known"]] == 1
-    assert table.glues[at["-known"]]
-    assert table.entropy_type[at[" the"]] == table.entropy_type[at["The"]]
-    assert table.special[at["<s>"]]
-    assert table.special[tokenizer.token_to_id("<think>")]
-
-
-@pytest.mark.parametrize("kind", ALL)
-def test_pairs_of_tokens_spell_abbreviations_and_captions(kind: str) -> None:
-    tokenizer = resolve(ALL[kind]())
-    spelt = surfaces(tokenizer)
-    pairs = token_table(spelt, special_ids(tokenizer)).pairs
-    assert len(pairs) > 100
-    assert len(np.unique(pairs[:, :2], axis=0)) == len(pairs)
-    assert (np.diff(pairs[:, 0] * len(spelt) + pairs[:, 1]) > 0).all()
-    for first, second, abbreviation, numbering in pairs.tolist():
-        word = spelt[first].removeprefix(" ") + spelt[second]
-        assert abbreviation or numbering
-        assert (numbering == CAPTION) == (word in CAPTIONS)
-        assert (abbreviation >= SHORT) == bool(unit_flags(word) & (sentences.BOUND | sentences.SHORT))
-
-
-def test_typography_folds_where_the_vocabulary_has_the_plain_token() -> None:
-    tokenizer = resolve(ALL["sentencepiece"]())
-    spelt = surfaces(tokenizer)
-    fold = token_table(spelt, special_ids(tokenizer)).fold
-    assert spelt[fold[spelt.index("“")]] == '"'
-    assert spelt[fold[spelt.index(",")]] == ","
-    assert (fold[fold] == fold).all()
 
 
 @pytest.mark.parametrize(

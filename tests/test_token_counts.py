@@ -36,7 +36,8 @@ from dft_stats.tables import SCHEMAS, logical_sha256
 from dft_stats.text import MARK_CLASSES, Unit, normalise, units
 from dft_stats.token_bigrams import token_bigrams
 from dft_stats.token_counts import READING
-from dft_stats.tokenizer import encoding_fingerprint, fingerprint, resolve, special_ids, surfaces, token_table
+from dft_stats.token_table import token_table
+from dft_stats.tokenizer import encoding_fingerprint, fingerprint, resolve, special_ids, surfaces
 from dft_stats.verify import problems
 from tests.prose import documents as prose
 from tests.strategies import corpora

@@ -24,7 +24,8 @@ from dft_stats.adapters.hidden_states import Caught, caught, check_head
 from dft_stats.adapters.settings import LossSettings
 from dft_stats.errors import CompiledProfileError, VocabularyMismatch
 from dft_stats.loss import TERMS, Batch, DistributionLoss, through_head
-from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces, token_table
+from dft_stats.token_table import token_table
+from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces
 
 STATE_FILE = "distribution_loss.pt"
 """Name of the loss's state in a checkpoint."""

@@ -21,7 +21,8 @@ from dft_stats.statistics import TOKEN_IDS, TOKEN_PAIRS
 from dft_stats.statistics.surface import PARAGRAPH
 from dft_stats.text import normalise
 from dft_stats.token_counts import READING, read_streams, reader_sha256
-from dft_stats.tokenizer import special_ids, surfaces, token_table
+from dft_stats.token_table import token_table
+from dft_stats.tokenizer import special_ids, surfaces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
