@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from dft_stats.loss.probabilities import Pairs, Sums, together
 from dft_stats.loss.reading import Stream
@@ -24,9 +25,10 @@ def certain(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Map
     """Sums of the probabilities that are one for `tokens` int64 (rows,), without the probabilities themselves."""
     kinds = loss.kinds
     rows, ids = together(pairs)
-    membership = torch.cat([kinds.membership, kinds.membership.new_zeros(1, kinds.membership.shape[1])])
+    kind = torch.cat([kinds.kind_of, kinds.kind_of.new_full((1,), len(kinds.end))])[kinds.member[tokens]]  # the last is none
     count = torch.zeros(loss.vocab_size, device=tokens.device, dtype=torch.float32).index_add(0, tokens, stream.predicted.float())
-    return count, kinds.classes[tokens], membership[kinds.member[tokens]], (tokens[rows] == ids).float()
+    by_class, by_kind = one_hot(kinds.class_of[tokens].long(), len(kinds.classes)), one_hot(kind, len(kinds.end) + 1)[:, :-1]
+    return count, by_class.float(), by_kind.float(), (tokens[rows] == ids).float()
 
 
 def hard_count(loss: "DistributionLoss", stream: Stream, tokens: Tensor, pairs: Mapping[str, Pairs]) -> SoftCounts:

@@ -49,7 +49,7 @@ class Passes:
         self.kernels: Any = kernels
         self.logits, self.rate, self.temperature = logits, rate.float().contiguous(), temperature
         self.classes = kinds.class_of
-        self.size = max(16, 1 << (kinds.classes.shape[1] - 1).bit_length())
+        self.size = max(16, 1 << (len(kinds.classes) - 1).bit_length())
         rows, tempered = len(logits), temperature != 1
         self.lse, self.plain_lse, self.expected = (self.rate.new_empty(rows) for _ in range(3))
         padded = self.rate.new_empty(rows, self.size)
@@ -59,7 +59,7 @@ class Passes:
                 logits.stride(0), 1 / temperature, CLASSES=self.size, BLOCK=BLOCK, TEMPERED=tempered,
             )  # fmt: skip
         self.surplus = surplus
-        self.expected, self.by_class = self._needed(self.expected), self._needed(padded[:, : kinds.classes.shape[1]])
+        self.expected, self.by_class = self._needed(self.expected), self._needed(padded[:, : len(kinds.classes)])
 
     def at(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities [n, ids] of some tokens in all rows; and without temperature."""

@@ -43,7 +43,6 @@ class OnePass:
     def __init__(self, loss: "DistributionLoss", hidden: Tensor, head: Head, batch: Batch, chunk_size: int) -> None:
         self.loss, self.given, self.hidden, self.head, self.batch = loss, hidden, hidden.detach().flatten(0, 1), head, batch
         self.dtype = torch.promote_types(hidden.dtype, torch.float32)
-        self.classes, self.membership = loss.kinds.classes.to(self.dtype), loss.kinds.membership.to(self.dtype)
         # Copies of logits are dear, so a few rows more are read. With a head, what nobody needs may be NaN and never meets it.
         self.cut = batch.cut(chunk_size, GAP if head.changes_nothing else 0)
         # The logits of a linear layer are needed neither by its own backward nor by anybody else.
@@ -55,11 +54,11 @@ class OnePass:
     def empty(self) -> Sums:
         """Sums of nothing: zeros of the right shapes."""
         kinds, rows = self.loss.kinds, len(self.hidden)
-        zeros = torch.zeros(kinds.classes.shape[0], device=self.hidden.device, dtype=self.dtype)
+        zeros = torch.zeros(kinds.classes.shape[1], device=self.hidden.device, dtype=self.dtype)
         return (
             zeros,
-            zeros.new_zeros(rows, kinds.classes.shape[1]),
-            zeros.new_zeros(rows, kinds.membership.shape[1]),
+            zeros.new_zeros(rows, len(kinds.classes)),
+            zeros.new_zeros(rows, len(kinds.end)),
             zeros.new_zeros(len(self.cut.order)),
         )
 
@@ -70,10 +69,10 @@ class OnePass:
 
     def sums(self) -> Sums:
         """Sums of the probabilities, without gradient."""
-        found = self.empty()
+        found, classes = self.empty(), self.loss.kinds.classes.to(self.dtype)
         for chunk in self.cut.chunks:
             p = self._probabilities(self._logits(self.hidden[chunk.where]).to(self.dtype), chunk)
-            self._add(found, p, chunk, self.classes)
+            self._add(found, p, chunk, classes)
         return found
 
     def _probabilities(self, logits: Tensor, chunk: Chunk) -> Tensor:
@@ -86,18 +85,25 @@ class OnePass:
             self.buffers[name] = torch.empty_like(like, memory_format=torch.contiguous_format)
         return self.buffers[name][: len(like)]
 
-    def _add(self, sums: Sums, p: Tensor, chunk: Chunk, columns: Tensor) -> Tensor:
-        """Add a chunk to the sums; `columns` (vocab, classes or more) are the classes, and what else rows are to be multiplied by."""
+    def _add(self, sums: Sums, p: Tensor, chunk: Chunk, factors: Tensor) -> Tensor:
+        """Add a chunk to the sums; `factors` (classes or more, vocab) are the classes, and what else rows are to be multiplied by."""
         kinds: Kinds = self.loss.kinds
         tokens, by_class, by_kind, single = sums
         with without_autocast(p):
-            text = p[:, : len(columns)]
-            tokens += self.batch.stream.predicted[chunk.where].to(p.dtype) @ text
-            products = text @ columns
+            tokens += self.batch.stream.predicted[chunk.where].to(p.dtype) @ p[:, : len(tokens)]
+            products = (factors @ p[:, : factors.shape[1]].T).T  # the other way round takes a CPU half as long again
             by_class[chunk.where] = products[:, : by_class.shape[1]]
-            by_kind[chunk.where] = text.gather(1, kinds.ids.expand(len(p), -1)) @ self.membership
+            by_kind[chunk.where] = kinds.by_kind(p.gather(1, kinds.ids.expand(len(p), -1)))
             single[self.cut.order[chunk.pairs]] = p.reshape(-1)[self._places(chunk, p)]
         return products[:, by_class.shape[1] :]
+
+    def _factors(self, p: Tensor, tokens: Tensor) -> Tensor:
+        """What rows of probabilities are multiplied by, (classes + 2, entries): the classes, what each token weighs, ones."""
+        if "factors" not in self.buffers:
+            classes = self.loss.kinds.classes
+            factors = self.buffers["factors"] = p.new_zeros(len(classes) + 2, p.shape[1])
+            factors[:-2, : len(tokens)], factors[-2, : len(tokens)], factors[-1] = classes, tokens, 1
+        return self.buffers["factors"]
 
     def _places(self, chunk: Chunk, p: Tensor) -> Tensor:
         """Of single entries in the flattened chunk."""
@@ -116,7 +122,7 @@ class OnePass:
         parameters = [p for p in self.head.module.parameters() if p.requires_grad] if grads else []
         into_hidden = self._for_hidden() if grads and self.given.requires_grad else None
         self.gradients.update((p, torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32))) for p in parameters)
-        total = Total(rates, torch.cat([self.classes, rates[0][:, None]], 1), weight / self.loss.sampler.temperature, per_label)
+        total = Total(rates, weight / self.loss.sampler.temperature, per_label)
         for chunk in self.cut.chunks:
             hidden = self.hidden[chunk.where]
             if self.head.changes_nothing:
@@ -167,7 +173,7 @@ class OnePass:
             return self._fused(logits, total, chunk, sums, gradients)
         logits = logits.to(self.dtype)
         p = self._probabilities(logits, chunk)
-        by_tokens = self._add(sums, p, chunk, total.columns)[:, 0]
+        by_tokens = self._add(sums, p, chunk, self._factors(p, total.rates[0])[:-1])[:, 0]
         direct = gradients is not None and isinstance(chunk.where, slice) and gradients.dtype == self.dtype
         if gradients is not None and direct:
             room = gradients[chunk.where]
@@ -204,9 +210,8 @@ class OnePass:
         passes = fused.Passes(logits, rates, kinds, self.loss.sampler.temperature, chunk.surplus)
         members, plain_members = passes.at(kinds.ids)
         (alone, plain_alone), (own, likelihood) = passes.single(rows, ids), passes.told(told)
-        with without_autocast(self.membership):
-            mass = members @ self.membership
-            of_kinds = torch.nn.functional.pad(by_kind @ self.membership.T, (0, 1))
+        mass = kinds.by_kind(members)
+        of_kinds = torch.nn.functional.pad(by_kind.index_select(1, kinds.kind_of), (0, 1))
         sums[1][where], sums[2][where], sums[3][order] = passes.by_class, mass, alone
         mean = predicted * passes.expected + (passes.by_class * by_class).sum(1) + (mass * by_kind).sum(1)
         mean.index_add_(0, rows, alone * weights)
@@ -240,19 +245,16 @@ class OnePass:
     ) -> Tensor:
         """What the total changes by with each logit, divided by its probability: w (G - sum(p G)) + `plus`, with the weight G of each."""
         kinds: Kinds = self.loss.kinds
-        tokens, by_class, by_kind, single = total.rates
+        _, by_class, by_kind, single = total.rates
         rows = chunk.where
         predicted = self.batch.stream.predicted[rows].to(p.dtype)
         places, weights = self._places(chunk, p), single[self.cut.order[chunk.pairs]]
         mean = predicted * by_tokens + (sums[1][rows] * by_class[rows]).sum(1) + (sums[2][rows] * by_kind[rows]).sum(1)
         mean.index_add_(0, self.cut.rows[chunk.pairs], p.reshape(-1)[places] * weights)
-        left = torch.cat([torch.cat([predicted[:, None], by_class[rows]], 1) * total.weight, (plus - total.weight * mean)[:, None]], 1)
-        if "right" not in self.buffers:
-            right = self.buffers["right"] = p.new_zeros(left.shape[1], p.shape[1])
-            right[0, : len(tokens)], right[1:-1, : len(tokens)], right[-1] = tokens, self.classes.T, 1
+        left = torch.cat([torch.cat([by_class[rows], predicted[:, None]], 1) * total.weight, (plus - total.weight * mean)[:, None]], 1)
         with without_autocast(p):
-            slope = torch.mm(left, self.buffers["right"], out=room)
-            slope.index_add_(1, kinds.ids, (total.weight * by_kind[rows]) @ self.membership.T)
+            slope = torch.mm(left, self.buffers["factors"], out=room)
+        slope.index_add_(1, kinds.ids, (total.weight * by_kind[rows]).index_select(1, kinds.kind_of))
         slope.view(-1).index_add_(0, places, total.weight * weights)
         return slope
 
@@ -285,6 +287,5 @@ class Total:
     """What the total is made of."""
 
     rates: Sums  # what the value changes by with each of the sums
-    columns: Tensor  # (vocab, classes + 1): the classes, and the first of the rates
     weight: float  # of the value, by temperature
     per_label: Tensor | None  # weight of a label's negative log likelihood

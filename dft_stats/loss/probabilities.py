@@ -46,15 +46,15 @@ class Kinds(nn.Module):
     """Tokens with a mark or a sentence end, grouped by what they do: the columns of `Probabilities.kinds`. And all, by how they begin."""
 
     ids: Tensor  # (members,): the tokens that have a mark or an end
-    membership: Tensor  # (members, kinds): 0 or 1
+    kind_of: Tensor  # (members,): the kind of each
     member: Tensor  # (vocab,): place of the token among `ids`, their number if it is none of them
     word_begins: Tensor  # (2, kinds), as in TokenReader
     end: Tensor  # (kinds,): NO_END, PERIOD, or OTHER_STOP for all that is certain
     first_mark: Tensor
     last_mark: Tensor
     head: Tensor
-    classes: Tensor  # (vocab, classes): 0 or 1, tokens by head and by whether they begin a word
-    class_of: Tensor  # int32 (vocab,): the column of `classes`
+    classes: Tensor  # (classes, vocab): 0 or 1, tokens by head and by whether they begin a word
+    class_of: Tensor  # int32 (vocab,): the row of `classes`
     class_head: Tensor  # (classes,)
     class_begins: Tensor  # (2, classes): 1 where the tokens begin a word, after a token that did not or did end inside a word
     continues: Tensor  # doubts.CONTINUES
@@ -69,23 +69,27 @@ class Kinds(nn.Module):
         head = first[alike.reshape(-1)][table["head"]]
         columns = np.stack([*table["word_begins"], end, table["first_mark"], table["last_mark"], head], 1)
         ids = np.flatnonzero((end != NO_END) | (table["first_mark"] >= 0))
-        kinds, membership = _grouped(columns[ids])
+        kinds, kind_of = _grouped(columns[ids])
         begins = (table["word_begins"] + table["words_after"] > 0) & (table["types"] >= 0)
-        classes, by_class = _grouped(np.stack([head, *begins.astype(np.int64)], 1))
+        classes, class_of = _grouped(np.stack([head, *begins.astype(np.int64)], 1))
         arrays = {
             "ids": ids,
-            "membership": membership,
+            "kind_of": kind_of,
             "member": np.where(np.isin(np.arange(len(end)), ids), np.searchsorted(ids, np.arange(len(end))), len(ids)),
             "word_begins": kinds[:, :2].T,
             **{name: kinds[:, i] for i, name in enumerate(("end", "first_mark", "last_mark", "head"), 2)},
-            "classes": by_class,
-            "class_of": by_class.argmax(1).astype(np.int32),
+            "classes": (np.arange(len(classes))[:, None] == class_of).astype(np.float32),
+            "class_of": class_of.astype(np.int32),
             "class_head": classes[:, 0],
             "class_begins": classes[:, 1:].T.astype(np.float32),
             "continues": doubts.CONTINUES,
         }
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(np.array(array, order="C")), persistent=False)
+
+    def by_kind(self, members: Tensor) -> Tensor:
+        """Masses of the kinds, (rows, kinds), from those of `ids`, (rows, members)."""
+        return members.new_zeros(len(members), len(self.end)).index_add_(1, self.kind_of, members)
 
     def arrange(self, sums: Sums, stream: Stream, pairs: Mapping[str, Pairs]) -> Probabilities:
         """What the terms read, from the sums: over predicted rows, by class, by kind, and single entries."""
@@ -103,11 +107,9 @@ def together(pairs: Mapping[str, Pairs]) -> tuple[Tensor, Tensor]:
 
 
 def _grouped(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows, and which row is which: (rows, distinct), 0 or 1."""
+    """The distinct rows, and which of them each is, (rows,)."""
     distinct, group = np.unique(rows, axis=0, return_inverse=True)
-    membership = np.zeros((len(rows), len(distinct)), np.float32)
-    membership[np.arange(len(rows)), group.reshape(-1)] = 1
-    return distinct, membership
+    return distinct, group.reshape(-1)
 
 
 def without_autocast(values: Tensor) -> AbstractContextManager[object]:
