@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("--out", required=True, metavar="FOLDER")
     merge.add_argument("--name", required=True)
     merge.add_argument("--version", default="1.0.0")
+    merge.add_argument("--overwrite", action="store_true", help="replace a profile that lies in FOLDER")
     add_commands(add)
     demo = add("demo", _demo, "Build a profile, steer a real language model, and print what changed.")
     demo.add_argument("--profile", default="news", metavar="PROFILE")
@@ -133,9 +134,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_MOST = 1_000_000_000
+
+
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MOST:,}")
     return int(text)
 
 
@@ -220,7 +224,7 @@ def _verify(given: argparse.Namespace) -> int:
 def _build(given: argparse.Namespace) -> int:
     from dft_stats.report import teller
 
-    paths = [path if "://" in path else Path(path) for path in given.paths]
+    paths = _paths(given.paths)
     how = {"segmenter": given.segmenter, "typography": given.typography, "max_order": given.max_order, "text_column": given.text_column}
     how |= {"privacy": given.privacy, "group_column": given.group_column, "deny": _names(given.deny)}
     how |= {"memory": given.memory, "parts": given.parts, "skip_faults": given.skip_faults, "tokenizer": given.tokenizer}
@@ -262,7 +266,7 @@ def _audit(given: argparse.Namespace) -> int:
     from dft_stats.report import show_audit, teller
 
     found = audit(
-        [path if "://" in path else Path(path) for path in given.paths],
+        _paths(given.paths),
         text_column=given.text_column,
         privacy=given.privacy,
         min_documents=given.min_documents,
@@ -281,12 +285,21 @@ def _audit(given: argparse.Namespace) -> int:
     return 0 if found.ok else 1
 
 
+def _paths(given: Sequence[str]) -> list[str | Path]:
+    if not all(given):
+        raise CorpusError('an empty path was given; the current folder is "."')
+    return [path if "://" in path else Path(path) for path in given]
+
+
 def _names(path: Path | None) -> list[str]:
     """Names, one a line, of a file that may begin with a byte-order mark."""
     if path is None:
         return []
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        if not names:
+            raise CorpusError(f"{path} names nobody to be masked; write the names, one a line, or leave --deny out")
+        return names
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"{path}: byte {error.start} is not UTF-8; convert the file of names, as in `iconv -f WINDOWS-1252 -t UTF-8 {path}`"
@@ -310,7 +323,8 @@ def _merge(given: argparse.Namespace) -> int:
     from dft_stats.build.combine import combine
     from dft_stats.registry import load
 
-    profile = combine([load(name) for name in given.profiles], out=given.out, name=given.name, version=given.version)
+    profiles = [load(name) for name in given.profiles]
+    profile = combine(profiles, out=given.out, name=given.name, version=given.version, overwrite=given.overwrite)
     if given.json:
         return print_json(_facts(profile))
     say(f"{given.out}: {profile!r}")
@@ -341,15 +355,21 @@ def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"
         return
     _check_texts(given.other)
     from dft_stats.build import build
+    from dft_stats.build.corpus import read
+    from dft_stats.masking import Masks
     from dft_stats.report import teller
 
     kind, rules = like.manifest["segmenter"]["name"], like.manifest.get("typography", "fold")
     with tempfile.TemporaryDirectory(prefix="dft-stats-") as folder:
+        texts: Any = paths
+        if like.is_masked:  # what is judged, too
+            batches = read(paths, text_column=given.text_column)
+            texts = ({"text": text} for batch in batches for text in Masks().apply(batch, typography=rules)[0])
         yield build(
-            paths,
+            texts,
             out=Path(folder) / "texts",
             name="texts",
-            text_column=given.text_column,
+            text_column="text" if like.is_masked else given.text_column,
             segmenter=kind if kind.partition(":")[0] in ("rule", "spacy") else "rule",
             typography=rules,
             max_order=3,

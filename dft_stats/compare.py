@@ -4,7 +4,7 @@ A discrepancy has a unit and depends on the amount of text; so each is also give
 random samples of the reference's own corpus differ by at the same amount. 1 means "as close as two humans' texts".
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dft_stats.cells import align, domain_distances, jensen_shannon_of
-from dft_stats.counts import Counts
+from dft_stats.counts import Counts, digits_masked
 from dft_stats.errors import IncomparableError
 from dft_stats.keyness import KeyItem, key_items, overused, underused
 from dft_stats.measures import jensen_shannon_bits, wasserstein_1
@@ -63,6 +63,7 @@ class Comparison:
     underused_units: tuple[KeyItem, ...]
     overused_ngrams: tuple[KeyItem, ...]
     underused_ngrams: tuple[KeyItem, ...]
+    note: str = ""  # what of the differences may be one of how the two were counted
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as plain values, ready for JSON."""
@@ -83,7 +84,7 @@ def compare(reference: Named, other: Named, *, top: int = 10) -> Comparison:
     """
     reference, other = _profile(reference), _profile(other)
     check_comparable(reference, other)
-    ours, theirs = compared_counts(reference), compared_counts(other)
+    (ours, theirs), note = _masked_alike([reference, other], [compared_counts(reference), compared_counts(other)])
     found, floors = discrepancies(ours, theirs), reference.table("floor")
     words = floor_words(reference.exposure.words, other.exposure.words)
     differences = []
@@ -99,6 +100,8 @@ def compare(reference: Named, other: Named, *, top: int = 10) -> Comparison:
     exposures = reference.exposure, other.exposure
     units = key_items(ours["token_frequency"], theirs["token_frequency"], exposures)
     ngrams = key_items(ours["ngram_frequency"], theirs["ngram_frequency"], exposures, [(n,) for n in COMPARED_ORDERS])
+    if note:  # numbers that one side has pruned are all over the cells of the other
+        units, ngrams = ([item for item in items if "0" not in item.text] for items in (units, ngrams))
     return Comparison(
         reference=f"{reference.name}@{reference.version}",
         other=f"{other.name}@{other.version}",
@@ -110,6 +113,7 @@ def compare(reference: Named, other: Named, *, top: int = 10) -> Comparison:
         underused_units=underused(units, top),
         overused_ngrams=overused(ngrams, top),
         underused_ngrams=underused(ngrams, top),
+        note=note,
     )
 
 
@@ -135,7 +139,9 @@ def nearest(other: Named, references: Named | Iterable[Named] | None = None) -> 
     found = [_profile(reference) for reference in ([references] if isinstance(references, Profile | str | Path) else references)]
     for reference in found:
         check_comparable(reference, other)
-    distances = domain_distances(other.counts("token_frequency"), [reference.counts("token_frequency") for reference in found])
+    profiles = [other, *found]
+    (own, *theirs), _ = _masked_alike(profiles, [{"token_frequency": each.counts("token_frequency")} for each in profiles])
+    distances = domain_distances(own["token_frequency"], [counts["token_frequency"] for counts in theirs])
     return sorted(((reference.name, bits) for reference, bits in zip(found, distances, strict=True)), key=lambda pair: (pair[1], pair[0]))
 
 
@@ -166,6 +172,21 @@ def check_comparable(reference: Profile, other: Profile) -> None:
                 "would be one of rules, not of writing (on fiction the choice of segmenter alone moves the mean sentence length from "
                 f"16.7 to 21.0 words). Build {other.name} again with the {part} of {reference.name}"
             )
+
+
+def _masked_alike(profiles: Sequence[Profile], counts: Sequence[Mapping[str, Counts]]) -> tuple[list[dict[str, Counts]], str]:
+    """Counts by which the profiles can be compared, and what there is to be said of it: digits are masked in all of them, or in none."""
+    if len({profile.is_masked for profile in profiles}) == 1:
+        return [dict(own) for own in counts], ""
+    masked = [{name: digits_masked(each) if each.statistic.kind == "categorical" else each for name, each in own.items()} for own in counts]
+    if all(after[name] is before[name] for before, after in zip(counts, masked, strict=True) for name in before):
+        return masked, ""
+    of_masked, of_plain = (", ".join(each.name for each in profiles if each.is_masked == is_masked) for is_masked in (True, False))
+    return masked, (
+        f"in the texts of {of_masked} digits and addresses were masked, in those of {of_plain} not. The digits of all units and n-grams "
+        "are taken as masked, and none with a digit is named; addresses, numbers that were pruned, and the entropy of texts with many "
+        "numbers differ for that reason"
+    )
 
 
 def _identity(part: Any) -> str:

@@ -85,8 +85,9 @@ class CompiledProfile:
     exactness: float = 1.0  # share of tokens that are the same whether a text is encoded whole or by stretches, see `dft_stats.exactness`
     exactness_bits: float = 0.0  # Jensen-Shannon divergence between the two
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write one `.npz` file, atomically."""
+        path = Path(path)
         header = {f.name: getattr(self, f.name) for f in fields(self) if f.type in ("str", "int", "float")}
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in header and f.name != "tokens"}
         arrays |= {f"tokens.{f.name}": getattr(self.tokens, f.name) for f in fields(self.tokens)}
@@ -102,14 +103,14 @@ class CompiledProfile:
             raise
 
     @classmethod
-    def load(cls, path: Path) -> CompiledProfile:
+    def load(cls, path: str | Path) -> CompiledProfile:
         """Read what `save` wrote.
 
         Raises:
             CompiledProfileError: the file is of another format or damaged.
         """
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 header = json.loads(archive["header"].tobytes())
                 found = header.pop("format", None)
                 if found != FORMAT:

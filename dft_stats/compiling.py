@@ -12,6 +12,7 @@ as the text's rule does, but for a few in a thousand (`benchmarks/compile_error.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,11 @@ def compile_profile(
         raise CompiledProfileError(f"{profile!r} has no words, so there is nothing to compile; build it from text")
     if profile.emptied:
         raise CompiledProfileError(profile.emptied)
+    if not len(profile.counts("sentence_length").rows("words")):
+        raise CompiledProfileError(
+            f"{profile!r} tells no length of a sentence, so that there is nothing to steer them by: too few documents for its epsilon; "
+            "build it from more texts, or with a larger epsilon"
+        )
     resolved = resolve(tokenizer)
     identity = fingerprint(resolved)
     path = cache_folder() / "compiled" / f"{profile.sha256[:32]}-{identity[:32]}-{COMPILER}.npz"
@@ -81,7 +87,8 @@ def compile_profile(
         if exactness.divergence_bits <= MAX_INEXACT_BITS or inexact:
             compiled = _compile(profile, resolved, identity, exactness, spelt, table, counted)
             if cache:
-                compiled.save(path)
+                with suppress(OSError):  # a home that cannot be written to, say: then it is compiled again
+                    compiled.save(path)
     if compiled is None or (compiled.exactness_bits > MAX_INEXACT_BITS and not inexact):
         agreement, bits = (compiled.exactness, compiled.exactness_bits) if compiled else (exactness.agreement, exactness.divergence_bits)
         raise CompiledProfileError(
@@ -104,13 +111,13 @@ def _counted_other(profile: "Profile", tokenizer: "Tokenizer") -> str:
 
 
 def _cached(path: Path) -> CompiledProfile | None:
-    if not path.exists():
-        return None
-    try:
-        return CompiledProfile.load(path)
-    except CompiledProfileError:
-        path.unlink(missing_ok=True)  # it is only a cache
-        return None
+    with suppress(OSError):  # it is only a cache
+        if path.exists():
+            try:
+                return CompiledProfile.load(path)
+            except CompiledProfileError:
+                path.unlink(missing_ok=True)
+    return None
 
 
 def _compile(

@@ -7,7 +7,7 @@ the window. From them follows the variance of the row's rate *between* windows, 
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -190,6 +190,22 @@ def _sum(table: pa.Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> pa
         return pa.table({column: [pc.sum(table[column]).as_py() or 0] for column in columns})
     summed = table.group_by(list(keys), use_threads=False).aggregate([(column, "sum") for column in columns])
     return summed.select([*keys, *(f"{column}_sum" for column in columns)]).rename_columns([*keys, *columns])
+
+
+def digits_masked(counts: Counts) -> Counts:
+    """Counts of texts as if their digits had been masked (`dft_stats.masking`): rows that become one are added up.
+
+    Their documents may be the same, so that of these the most are taken, a lower bound; and squares lack what falls into one window.
+    """
+    (name,) = [key for key in counts.statistic.keys if key not in counts.statistic.groups]
+    keys, texts = tuple(counts.statistic.keys), pc.replace_substring_regex(counts.table[name], r"\p{N}", "0")
+    if texts.equals(counts.table[name]):
+        return counts
+    table = counts.table.set_column(counts.table.column_names.index(name), counts.table.schema.field(name), texts)
+    how = [(column, "max" if column == "documents" else "sum") for column in COUNTS]
+    found = table.group_by(list(keys), use_threads=False).aggregate(how)
+    found = found.select([*keys, *(f"{column}_{kind}" for column, kind in how)]).rename_columns([*keys, *COUNTS])
+    return replace(counts, table=found.sort_by([(key, "ascending") for key in keys]).cast(schema(counts.statistic)))
 
 
 def rate(counts: Counts, exposed: Exposure, table: pa.Table | None = None) -> NDArray[np.float64]:

@@ -166,6 +166,11 @@ class Profile:
             f"{least}), so that its tables are empty; build it again with a smaller min_documents (`--min-documents`)"
         )
 
+    @property
+    def is_masked(self) -> bool:
+        """Whether addresses and digits were masked in the texts before they were counted, see `dft_stats.masking`."""
+        return self.manifest.get("privacy", {}).get("mode") in ("publish", "epsilon")
+
     def __repr__(self) -> str:
         return f"<Profile {self.name}@{self.version}: {self.exposure.words:,} words of {self.exposure.documents:,} documents>"
 
@@ -198,8 +203,7 @@ def write_profile(
     """
     check_name(str(facts["name"]), str(facts["version"]))
     check_texts(facts)
-    if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST).exists() or not any(folder.iterdir()))):
-        raise ProfileFormatError(f"{folder} exists and is no profile; give another folder, nothing was written")
+    folder = free_folder(folder, overwrite=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -241,6 +245,40 @@ def read_profile(folder: Path, *, verify: bool = True) -> Profile:
     for entry in manifest["tables"] if verify else ():
         verify_table(folder, entry)
     return Profile(folder, manifest)
+
+
+def free_folder(out: str | Path, *, overwrite: bool) -> Path:
+    """The folder that a profile is to be written to; of a link, where it leads.
+
+    Args:
+        out: what the user gave.
+        overwrite: whether a profile that lies there may be replaced.
+
+    Raises:
+        ProfileFormatError: there is something else, or more than a profile; or no folder can be there.
+    """
+    given = Path(out)
+    folder = given.resolve() if given.is_symlink() else given
+    if folder.name in ("", "..") or (folder.exists() and folder.samefile(".")):
+        raise ProfileFormatError(f"{str(out)!r} is the current folder or one above; give a profile a folder of its own, such as my-profile")
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ProfileFormatError(f"{folder} cannot be made, since {above} is a file; give another folder")
+    if not folder.exists():
+        return folder
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).exists()):
+        raise ProfileFormatError(f"{folder} exists and is no profile; give another folder, nothing was written")
+    if (folder / MANIFEST).exists() and not overwrite:
+        raise ProfileFormatError(
+            f"{folder} holds a profile already; give another folder, or replace it with overwrite=True (`--overwrite`)"
+        )
+    more = sorted({path.name for path in folder.iterdir()} - {MANIFEST, CARD, "data", ".gitattributes"})
+    if more:
+        raise ProfileFormatError(
+            f"{folder} holds more than the profile that is to be replaced: {', '.join(map(repr, more[:5]))}{', ...' * (len(more) > 5)};"
+            " move that away, or give another folder"
+        )
+    return folder
 
 
 def _replace(draft: Path, folder: Path) -> None:

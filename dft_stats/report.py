@@ -92,6 +92,8 @@ def show_comparison(found: Comparison) -> None:
     _show_items(console, "Units used less", found.underused_units)
     _show_items(console, "Bigrams and trigrams used more", found.overused_ngrams)
     _show_items(console, "Bigrams and trigrams used less", found.underused_ngrams)
+    if found.note:
+        console.print(_plain(f"Note: {found.note}."))
 
 
 def _is_too_short(difference: Difference, found: Comparison) -> bool:

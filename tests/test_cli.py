@@ -220,3 +220,19 @@ def test_a_failed_build_leaves_nothing(capsys: pytest.CaptureFixture[str], argum
     assert main(["build", "--privacy", "none", "--out", "out", *arguments]) == 1
     assert said in capsys.readouterr().err
     assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["build", "", "--out", "x", "--name", "x"], 'an empty path was given; the current folder is "."'),
+        (["audit", ""], "an empty path was given"),
+        (["build", "texts", "--out", "x", "--name", "x", "--deny", "names.txt"], "names.txt names nobody to be masked"),
+    ],
+)
+def test_nothing_in_place_of_something_is_said(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    Path("names.txt").write_text("\n \n")
+    Path("texts").mkdir()
+    Path("texts/a.txt").write_text(PARAGRAPHS[0])
+    assert said in failure(capsys, *arguments)
+    assert not Path("x").exists()

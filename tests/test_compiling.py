@@ -1,6 +1,7 @@
 """Compiling: the counts of a profile on token ids are the counts of the tokenised text."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from dft_stats.encoding import encode_between, encode_in_context, encode_spaced
 from dft_stats.errors import CompiledProfileError
 from dft_stats.exactness import measure, probe_texts
 from dft_stats.measures import jensen_shannon_bits
-from dft_stats.profile import Profile
+from dft_stats.profile import Profile, write_profile
 from dft_stats.stream import count_stream
 from dft_stats.text import MARK_CLASSES, normalise
 from dft_stats.tokenizer import resolve, vocabulary_size
@@ -255,3 +256,23 @@ def test_a_path_and_the_object_compile_alike(profile: Profile, tmp_path: Path) -
     tokenizer = ALL["gpt2"]()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     assert compile_profile(profile, tmp_path).tokenizer_sha256 == compile_profile(profile, tokenizer).tokenizer_sha256
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("DFT_STATS_CACHE", str(tmp_path / "file"))
+    compiled = compile_profile(profile, ALL["gpt2"]())
+    path = str(tmp_path / "compiled.npz")
+    compiled.save(path)
+    assert np.array_equal(CompiledProfile.load(path).token_frequency, compiled.token_frequency)
+
+
+def test_a_profile_without_sentence_lengths_is_refused(profile: Profile, tmp_path: Path) -> None:
+    """As noise may leave one of few documents."""
+    counts = {name: profile.counts(name) for name in profile.counted}
+    counts["sentence_length"] = replace(counts["sentence_length"], table=counts["sentence_length"].table.slice(0, 0))
+    tables = {name: profile.table(name) for name in ("spelling", "documents", "floor")}
+    facts = {name: profile.manifest[name] for name in ("name", "version", "segmenter", "normaliser", "typography")}
+    without = write_profile(tmp_path / "x", facts=facts, exposure=profile.exposure, counts=counts, card="# x", **tables)
+    with pytest.raises(CompiledProfileError, match="tells no length of a sentence, so that there is nothing to steer them by"):
+        compile_profile(without, ALL["gpt2"]())

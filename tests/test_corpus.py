@@ -12,12 +12,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dft_stats.build import build
 from dft_stats.build.corpus import files, read
 from dft_stats.build.formats import MISSING, NULL, Faults
 from dft_stats.errors import CorpusError
@@ -294,7 +297,7 @@ def test_a_parquet_column_that_is_not_text() -> None:
         (b'"a"\n7', "line 2: 7 is of type int, not a text"),
         (b'{"text": "a"}\n{"text": 7}', "line 2, field 'text': 7 is of type int, not a text"),
         (b'"a"\n"caf\xe9"', "line 2: byte 4 is not UTF-8; convert the file, as in `iconv"),
-        ('"a"\n'.encode("utf-16"), "line 1: byte 0 is not UTF-8"),
+        ('"a"\n'.encode("utf-16"), "line 1 is UTF-16, .* `iconv -f UTF-16 -t UTF-8 FILE`"),
         (b"[" * 100_000, "line 1 is not JSON"),
         (b'{"text": ' + b"9" * 5_000 + b"}", "line 1 is not JSON"),
     ],
@@ -382,3 +385,78 @@ def test_memory_does_not_grow_with_the_file(name: str) -> None:
 def test_wrong_batch_size() -> None:
     with pytest.raises(ValueError, match="batch_characters is 1 or more, not 0"):
         read(["a text"], batch_characters=0)
+
+
+class Remote(AbstractFileSystem):  # type: ignore[misc]
+    """Local files by the class of files that fsspec has for what is fetched over a network: its `readline` takes no length."""
+
+    protocol = "far"
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> AbstractBufferedFile:
+        return _RemoteFile(self, path, mode=mode, size=Path(path).stat().st_size)
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        return {"name": path, "size": Path(path).stat().st_size, "type": "directory" if Path(path).is_dir() else "file"}
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        found = [self.info(str(file)) for file in Path(path).iterdir()] if Path(path).is_dir() else [self.info(path)]
+        return found if detail else [each["name"] for each in found]
+
+
+class _RemoteFile(AbstractBufferedFile):  # type: ignore[misc]
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return Path(self.path).read_bytes()[start:end]
+
+
+@pytest.mark.parametrize("name", [f"rows.jsonl{packing}" for packing in PACKINGS] + ["a.txt", "a.txt.gz", "rows.parquet"])
+def test_remote_files_of_every_kind(name: str) -> None:
+    fsspec.register_implementation("far", Remote, clobber=True)
+    texts = ["One text.", "Another, longer one. " * 50]
+    if name == "rows.parquet":
+        pq.write_table(pa.table({"text": texts}), name)
+    else:
+        packing = "".join(Path(name).suffixes[1:])
+        Path(name).write_bytes(PACKINGS[packing](as_lines(texts) if "jsonl" in name else texts[0].encode()))
+    assert texts_of(f"far://{Path(name).absolute()}", faults=Faults(longest=5_000)) == (texts if "rows" in name else texts[:1])
+
+
+def test_an_error_of_a_file_system_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no route to host\nand much more")
+
+    fsspec.register_implementation("far", Remote, clobber=True)
+    monkeypatch.setattr(Remote, "isdir", fail)
+    assert failure("far:///x/a.jsonl") == "far:///x/a.jsonl cannot be reached: no route to host"
+
+
+@pytest.mark.parametrize(
+    "data", ["A text.\n".encode("utf-16"), "A text of two words.\n".encode("utf-16-le"), "A text, and more.".encode("utf-16-be")]
+)
+def test_utf_16_is_called_by_its_name(data: bytes) -> None:
+    Path("a.txt").write_bytes(data)
+    assert failure("a.txt").startswith(
+        "a.txt is UTF-16, by its first bytes or its zeros, not UTF-8; convert the file, as in `iconv -f UTF-16"
+    )
+
+
+def test_two_columns_of_one_name_are_said() -> None:
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), "rows.parquet")
+    assert failure("rows.parquet") == "rows.parquet has several columns that are called 'text'; give each a name of its own"
+
+
+def test_profiles_and_parts_among_the_texts_are_no_texts() -> None:
+    for folder in ("corpus", "corpus/sub"):
+        Path(folder).mkdir()
+        Path(f"{folder}/a.txt").write_text(f"A text of {folder}.")
+    expected = texts_of("corpus")
+    for _ in range(2):
+        build("corpus", privacy="none", out="corpus/profile", name="x", parts="corpus/parts", overwrite=True)
+        assert texts_of("corpus") == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe has no name here")
+def test_a_pipe_is_no_file() -> None:
+    Path("corpus").mkdir()
+    Path("corpus/a.txt").write_text("A text.")
+    os.mkfifo("corpus/b.txt")
+    assert texts_of("corpus") == ["A text."]

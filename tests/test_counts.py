@@ -1,5 +1,7 @@
 """Counts add up: in any order, in any parts, pruned or not."""
 
+import unicodedata
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +17,7 @@ from dft_stats.counts import (
     Exposure,
     count,
     design_effect,
+    digits_masked,
     exposure,
     merge,
     prune,
@@ -167,3 +170,16 @@ def test_columns_are_64_bit_so_that_squares_of_a_large_corpus_fit() -> None:
     for statistic in COUNTED:
         assert {schema(statistic).field(name).type for name in COUNTS} == {pa.int64()}
     assert len(MOMENTS) == 4
+
+
+@given(st.lists(st.text("ab1٣⅞.", min_size=1, max_size=4), min_size=1, max_size=20))
+def test_masked_digits_are_counts_of_masked_units(words: list[str]) -> None:
+    counts = count(TOKENS, documents([" ".join(words)]))
+    masked = digits_masked(counts)
+    expected: dict[str, int] = {}
+    for row in counts.table.to_pylist():
+        key = "".join("0" if unicodedata.category(c)[0] == "N" else c for c in row["unit"])
+        expected[key] = expected.get(key, 0) + row["count"]
+    assert {row["unit"]: row["count"] for row in masked.table.to_pylist()} == expected
+    assert masked.table["unit"].to_pylist() == sorted(expected)
+    assert (masked.total(), digits_masked(masked)) == (counts.total(), masked)

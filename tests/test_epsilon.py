@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from dft_stats.build import build
 from dft_stats.build.audit import audit
 from dft_stats.build.clamping import CHARACTERS, SENTENCES, TOTALS, UNITS, bounds, owned_texts, sums
+from dft_stats.build.combine import combine
 from dft_stats.build.formats import signed
 from dft_stats.build.noisy import counted
 from dft_stats.cli import main
 from dft_stats.counts import count
+from dft_stats.errors import IncomparableError
 from dft_stats.masking import Masks
 from dft_stats.profile import Profile
 from dft_stats.sentences import RULE, documents
@@ -189,3 +191,10 @@ def test_tables_without_a_row_are_a_profile() -> None:
     empty = counted(Released({name: {} for name in bounds(3)}, 1, {}), 3)
     assert empty.exposure.words == 1
     assert all(len(counts.table) == 0 for counts in empty.counts.values())
+
+
+def test_profiles_with_noise_do_not_add_up(tmp_path: Path) -> None:
+    few = [build(prose(30 + i), out=tmp_path / f"{i}", name=f"x{i}", epsilon=0.5) for i in range(2)]
+    with pytest.raises(IncomparableError, match="differentially private, and what a sum of such would promise nobody accounts for"):
+        combine(few, out=tmp_path / "sum", name="sum")
+    assert not (tmp_path / "sum").exists()

@@ -20,8 +20,9 @@ from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.pooling import coarse_spectrum
 from dft_stats.build.withheld import readable
 from dft_stats.cli import main
+from dft_stats.compare import compare, nearest
 from dft_stats.counts import Counts, count
-from dft_stats.errors import CorpusError
+from dft_stats.errors import CorpusError, IncomparableError
 from dft_stats.masking import Masks
 from dft_stats.profile import Profile
 from dft_stats.registry import load
@@ -284,9 +285,30 @@ def test_a_sum_is_as_private_as_the_least_of_its_parts(tmp_path: Path) -> None:
     parts = [build(prose(60 + i)[i::2], out=tmp_path / f"{i}", name=f"p{i}", min_documents=5 + i) for i in range(2)]
     assert combine(parts, out=tmp_path / "sum", name="s").manifest["privacy"] == {"mode": "publish", "min_documents": 5, "unit": "document"}
     assert problems(tmp_path / "sum") == []
-    parts.append(build(prose(30), out=tmp_path / "open", name="open", privacy="none"))
-    assert combine(parts, out=tmp_path / "all", name="s").manifest["privacy"] == {"mode": "none"}
+    plain = [build(prose(30 + i)[i::2], out=tmp_path / f"open{i}", name=f"open{i}", privacy="none") for i in range(2)]
+    assert combine(plain, out=tmp_path / "all", name="s").manifest["privacy"] == {"mode": "none"}
     assert problems(tmp_path / "all") == []
+    with pytest.raises(IncomparableError, match=r"of p0 addresses and digits were masked .* of open1 not, so that their rows"):
+        combine([parts[0], plain[1]], out=tmp_path / "mixed", name="s")
+    assert not (tmp_path / "mixed").exists()
+
+
+def test_masks_are_no_difference_of_writing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [f"{text}\n\nIn {1900 + i} it was {i}.{i} miles, {i}th of all." for i, text in enumerate(prose(60))]
+    masked, plain = (build(texts, out=tmp_path / mode, name=mode, privacy=mode) for mode in ("publish", "none"))
+    for pair in ((masked, plain), (plain, masked)):
+        found = compare(*pair)
+        assert not [item for item in (*found.overused_units, *found.underused_units) if "0" in item.text]
+        assert found.note.startswith("in the texts of publish digits and addresses were masked, in those of none not")
+    assert not compare(masked, masked).note
+    assert nearest(plain, [masked]) == nearest(masked, [masked])
+    # Texts are masked before they are counted, if those of the reference were.
+    (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    assert main(["compare", str(masked.path), str(tmp_path / "texts.jsonl"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["note"], told["underused_units"], told["overused_units"], told["underused_ngrams"]) == ("", [], [], [])
+    values = {each["statistic"]: each["value"] for each in told["differences"]}
+    assert values["token_frequency"] == values["ngram_frequency"] == 0
 
 
 def test_the_command_line(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

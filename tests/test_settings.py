@@ -262,3 +262,8 @@ def test_attach_takes_settings_and_the_tokenizer_of_the_trainer(tokenizer: Any, 
     assert callback(attach(trainer(tmp_path, tokenizer), settings, weight=0.0)).weight == 0.0
     with pytest.raises(ValueError, match="`processing_class`"):
         attach(trainer(tmp_path, None), settings)
+
+
+def test_a_weight_that_is_no_number_or_pushes_away() -> None:
+    with pytest.raises(TypeError, match="`weight` is a number, not nan"):
+        LossSettings(profile=["news"], weight=float("nan"))

@@ -16,16 +16,16 @@ import pytest
 
 from dft_stats.build import build
 from dft_stats.build.combine import combine
-from dft_stats.build.engine import Progress, count_shards
+from dft_stats.build.engine import Progress, count_shards, default_memory
 from dft_stats.build.formats import Faults
 from dft_stats.build.job import Job
 from dft_stats.build.parts import Draft
 from dft_stats.build.planned import dry_run
-from dft_stats.build.settings import as_bytes
+from dft_stats.build.settings import as_bytes, parts_beside
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.cli import main
-from dft_stats.errors import CorpusError, IncomparableError
-from dft_stats.profile import Profile
+from dft_stats.errors import CorpusError, IncomparableError, ProfileFormatError
+from dft_stats.profile import Profile, read_profile
 from dft_stats.report import teller
 from tests.prose import documents as prose
 
@@ -332,9 +332,17 @@ def test_remote_files_are_read(corpus: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [("2GB", 2 * 10**9), ("1.5 gb", 15 * 10**8), ("500MB", 5 * 10**8), ("300000000", 3 * 10**8)]
+    ("given", "expected"),
+    [
+        ("2GB", 2 * 10**9),
+        ("1.5 gb", 15 * 10**8),
+        ("500MB", 5 * 10**8),
+        ("300000000", 3 * 10**8),
+        (2e9, 2 * 10**9),
+        ("9999TB", 1 << 50),
+    ],
 )
-def test_sizes(given: str, expected: int) -> None:
+def test_sizes(given: str | float, expected: int) -> None:
     assert as_bytes(given) == expected
 
 
@@ -457,3 +465,63 @@ def test_no_cluster_is_said(corpus: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(CorpusError, match=r"there is no Ray cluster to count on: start one \(`ray start --head`\)"):
         build(corpus, privacy="none", out=tmp_path / "out", name="x", text_column="text", engine="ray")
+
+
+def test_profiles_that_lie_there_are_not_replaced_by_their_sum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = (build(prose(20 + i)[i::2], privacy="none", out=tmp_path / f"{i}", name=f"x{i}") for i in range(2))
+    for out in (one.path, other.path):
+        assert main(["merge", str(one.path), str(other.path), "--out", str(out), "--name", "sum"]) == 1
+        assert "holds a profile already; give another folder, or replace it" in capsys.readouterr().err
+    assert read_profile(one.path).name == "x0"
+    for _ in range(2):
+        assert main(["merge", str(one.path), str(other.path), "--out", str(tmp_path / "s"), "--name", "s", "--overwrite"]) == 0
+    assert read_profile(tmp_path / "s").exposure.words == one.exposure.words + other.exposure.words
+
+
+@pytest.mark.parametrize("parts", [None, "kept"])
+def test_what_is_left_of_parts_whose_deletion_was_killed_is_counted_again(corpus: Path, tmp_path: Path, parts: str | None) -> None:
+    expected = hashes(build(corpus, privacy="none", out=tmp_path / "a", name="x", text_column="text"))
+    folder = tmp_path / "kept" if parts else parts_beside(tmp_path / "out")
+    count_shards(shards_of(corpus), Job(text_column="text", memory=default_memory(1)), folder, keep_parts=True)
+    done = list(folder.glob("*/*/shard.json"))
+    assert done
+    for path in done[::2]:
+        path.unlink()
+    again = build(corpus, privacy="none", out=tmp_path / "out", name="x", text_column="text", parts=parts and folder)
+    assert hashes(again) == expected
+
+
+def test_a_folder_that_is_no_place_for_a_profile_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("a text")
+    for out, said in ((".", "the current folder or one above"), ("", "the current folder"), ("..", "current"), ("file/x", "is a file")):
+        with pytest.raises(ProfileFormatError, match=said):
+            build(prose(3), privacy="none", out=out, name="x", progress=lambda line: pytest.fail(line))
+    build(prose(3), privacy="none", out="mine", name="x")
+    Path("mine/notes.md").write_text("mine")
+    with pytest.raises(ProfileFormatError, match=r"holds more than the profile that is to be replaced: 'notes\.md'; move that away"):
+        build(prose(4), privacy="none", out="mine", name="x", overwrite=True)
+    assert Path("mine/notes.md").read_text() == "mine"
+    Path("large").mkdir()
+    Path("link").symlink_to("large")
+    build(prose(3), privacy="none", out="link", name="x")
+    assert Path("link").is_symlink()
+    assert read_profile(Path("large")).exposure.documents == 3
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"typography": "Fold"}, 'typography is "fold" or "keep", not \'Fold\''),
+        ({"max_order": 6}, r"max_order \(`--max-order`\) is from 2 to 5, not 6"),
+        ({"max_order": 1}, "not 1"),
+        ({"workers": 0}, r"workers \(`--workers`\) is 1 or more, not 0"),
+        ({"min_documents": -3}, "is 1 or more, not -3"),
+        ({"min_count": 0}, "is 1 or more, not 0"),
+        ({"max_rows": {"token_frequncy": 5}}, "max_rows names 'token_frequncy'; tables whose rows are limited are token_frequency, ngram"),
+    ],
+)
+def test_settings_that_mean_nothing(tmp_path: Path, how: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        build(prose(3), privacy="none", out=tmp_path / "x", name="x", **how)
+    assert not (tmp_path / "x").exists()

@@ -5,6 +5,7 @@ parser or a file that has other settings beside these: `warmup_steps` is the tra
 """
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
@@ -160,7 +161,9 @@ def _taken(value: Any, kind: Any) -> Any:
     if get_origin(kind) is list and isinstance(value, list | tuple):
         return [_taken(item, get_args(kind)[0]) for item in value]
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        return float(value)
+        if math.isnan(number := float(value)):
+            raise ValueError
+        return number
     if type(value) is not kind:
         raise ValueError
     return value

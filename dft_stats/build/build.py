@@ -1,10 +1,9 @@
 """`build`: a corpus in, a profile out."""
 
 import importlib.metadata
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,20 @@ from dft_stats.build.formats import Faults, Piece, from_pieces
 from dft_stats.build.job import Job
 from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.noisy import LONGEST, noisy
+from dft_stats.build.parts import discard
 from dft_stats.build.privacy import asked, budget_of, said_of_names
-from dft_stats.build.settings import as_bytes, checked_forget, parts_beside, resolve_segmenter, runner_of, tokenizer_text
+from dft_stats.build.settings import as_bytes, check_numbers, checked_forget, parts_beside, resolve_segmenter, runner_of, tokenizer_text
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.build.threads import threads
 from dft_stats.build.tokens import opened
 from dft_stats.build.withheld import withheld
 from dft_stats.document_embedding import STORED
 from dft_stats.embedding_documents import stored_embeddings
-from dft_stats.errors import CorpusError, ProfileFormatError
+from dft_stats.errors import CorpusError
 from dft_stats.features import SCHEMA
-from dft_stats.manifest import MANIFEST, TOKENIZER, check_name, check_texts
+from dft_stats.manifest import TOKENIZER, check_name, check_texts
 from dft_stats.masking import Masks
-from dft_stats.profile import Profile, write_profile
+from dft_stats.profile import Profile, free_folder, write_profile
 from dft_stats.sentences import RULE, Segmenter
 from dft_stats.statistics import NGRAM_FREQUENCY, TOKEN_FREQUENCY
 from dft_stats.tables import FLOOR_SCHEMA
@@ -126,20 +126,22 @@ def build(
 
     Raises:
         CorpusError: nothing to read, or unreadable, or no word that would be kept.
-        ProfileFormatError: `out` is taken.
+        ProfileFormatError: `out` is taken, or no place for a profile.
         CompiledProfileError: the tokenizer cannot be read.
         ValueError: settings of no meaning, or less privacy than "publish" promises.
     """
     check_name(name, version)
     check_texts({"title": title, "licence": licence, **(facts or {})})  # before the corpus is counted
+    check_numbers(
+        typography=typography,
+        min_documents=min_documents,
+        min_count=min_count,
+        max_order=max_order,
+        max_rows=max_rows or {},
+        workers=workers,
+    )
     private = asked(privacy, min_documents=min_documents, spelling_documents=spelling_documents, group_column=group_column, deny=deny)
-    target = Path(out)
-    if (target / MANIFEST).exists() and not overwrite:
-        raise ProfileFormatError(
-            f"{target} holds a profile already; give another folder, or replace it with overwrite=True (`--overwrite`)"
-        )
-    if target.exists() and not (target / MANIFEST).exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise ProfileFormatError(f"{target} exists and is no profile; give another folder")
+    target = free_folder(out, overwrite=overwrite)
     begun, tell = Faults(skip_faults), progress or (lambda line: None)
     if epsilon is not None or delta is not None:
         asks = {"min_documents": min_documents, "spelling_documents": spelling_documents, "tokenizer": tokenizer, "parts": parts}
@@ -334,7 +336,8 @@ def _parts_folder(given: str | Path | None, target: Path, *, is_kept: bool) -> I
     elif is_kept:
         folder = parts_beside(target)
         yield folder
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            discard(folder)
     else:
         with tempfile.TemporaryDirectory(prefix="dft-stats-") as name:
             yield Path(name)

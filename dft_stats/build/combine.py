@@ -15,12 +15,14 @@ from dft_stats.compare import check_comparable
 from dft_stats.counts import Exposure, merge
 from dft_stats.errors import IncomparableError
 from dft_stats.manifest import TOKENIZER
-from dft_stats.profile import Profile, write_profile
+from dft_stats.profile import Profile, free_folder, write_profile
 from dft_stats.spelling import SCHEMA
 from dft_stats.tables import FLOOR_SCHEMA
 
 
-def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version: str = "1.0.0", title: str = "") -> Profile:
+def combine(
+    profiles: Sequence[Profile], *, out: str | Path, name: str, version: str = "1.0.0", title: str = "", overwrite: bool = False
+) -> Profile:
     """Add up profiles of disjoint corpora that were counted by the same rules, and write the sum.
 
     Exposure, totals and the rows that no profile pruned are exact: what one build of all the corpora would count. A row that some of them
@@ -34,6 +36,7 @@ def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version:
         name: of the new profile.
         version: three numbers.
         title: one line for the card.
+        overwrite: replace a profile that lies in `out`.
 
     Raises:
         ValueError: fewer than two profiles.
@@ -42,9 +45,21 @@ def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version:
     """
     if len(profiles) < 2:
         raise ValueError(f"{len(profiles)} profile was given; name two or more to add up")
-    first = profiles[0]
+    target, first = free_folder(out, overwrite=overwrite), profiles[0]
+    for profile in profiles:
+        if profile.manifest.get("privacy", {}).get("mode") == "epsilon":
+            raise IncomparableError(
+                f"the counts of {profile.name} are differentially private, and what a sum of such would promise nobody accounts for; build "
+                "one profile of all the texts (`--epsilon`)"
+            )
     for other in profiles[1:]:
         check_comparable(first, other)
+        if first.is_masked != other.is_masked:
+            whose = (first, other) if first.is_masked else (other, first)
+            raise IncomparableError(
+                f"of {whose[0].name} addresses and digits were masked before they were counted, of {whose[1].name} not, so that their rows"
+                " do not add up; build one again (`--privacy`)"
+            )
         orders = [profile.manifest.get("keep", {}).get("max_order", 5) for profile in (first, other)]
         if orders[0] != orders[1]:
             raise IncomparableError(
@@ -71,7 +86,7 @@ def combine(profiles: Sequence[Profile], *, out: str | Path, name: str, version:
         "built_with": f"dft-stats {importlib.metadata.version('dft-stats')}",
     }
     tables = {"counts": counts, "spelling": _spelling(profiles), "documents": documents, "floor": floor}
-    return write_profile(Path(out), facts=facts, exposure=exposure, card=card_of(facts, counts, exposure, floor), **tables)
+    return write_profile(target, facts=facts, exposure=exposure, card=card_of(facts, counts, exposure, floor), **tables)
 
 
 def _privacy(profiles: Sequence[Profile]) -> dict[str, Any]:

@@ -1,19 +1,22 @@
 """A corpus as batches of texts, whatever it lies in: files, folders, globs, texts or rows. Never more of it in memory than a batch.
 
-Hidden files and folders are skipped, and a file that several paths lead to is read once. `dft_stats.build.formats` says which files are
-read and how.
+Hidden files and folders are skipped, and in a folder those that hold a profile, or parts of one. A file that several paths lead to is read
+once. `dft_stats.build.formats` says which files are read and how.
 """
 
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from glob import escape as glob_escape
 from glob import glob, has_magic
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from dft_stats.build.formats import READ, Faults, Piece, file_kind, from_pieces, from_rows, is_remote, listed, shortened
+from dft_stats.build.parts import SHARD
 from dft_stats.errors import CorpusError
+from dft_stats.manifest import MANIFEST
 
 Corpus = str | Path | Iterable[Any]
 """Paths, texts or rows."""
@@ -171,8 +174,9 @@ def _remote(path: str) -> list[str]:
         system, inner = fsspec.core.url_to_fs(path)
         found = system.glob(inner) if has_magic(inner) else [inner]
         found = sorted(file for match in found for file in (system.find(match) if system.isdir(match) else [match]))
-    except (OSError, ValueError, ImportError) as error:
-        raise CorpusError(f"{path} cannot be reached: {error}") from error
+    except Exception as error:  # each file system has its own
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise CorpusError(f"{path} cannot be reached: {reason}") from error
     if not found or not system.exists(found[0]):
         raise CorpusError(f"{path}: nothing lies there")
     return _readable([system.unstrip_protocol(file) for file in found], path)
@@ -192,9 +196,15 @@ def _walk(folder: str, seen: set[str]) -> Iterator[str]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _walk(entry.path, seen)
-        else:
+            if not _is_own(entry.path):
+                yield from _walk(entry.path, seen)
+        elif entry.is_file() or entry.is_symlink():  # no pipe, which would never end; of a link that leads nowhere its reader tells
             yield entry.path
+
+
+def _is_own(folder: str) -> bool:
+    """Whether a folder holds a profile, or parts of one, which are no texts."""
+    return os.path.isfile(os.path.join(folder, MANIFEST)) or bool(glob(os.path.join(glob_escape(folder), "*", "*", SHARD)))
 
 
 def _readable(found: list[str], where: str, *, plain_json: bool = False) -> list[str]:

@@ -29,7 +29,7 @@ from dft_stats.build.group_files import (
 from dft_stats.build.groups import Tree, leaves, planned
 from dft_stats.build.job import BUFFERS, MEMORY, Job
 from dft_stats.build.merge import Counted, Keep, add_up
-from dft_stats.build.parts import SAMPLE, SHARD, AnyPart, part_folders, read_part, rows_of_part
+from dft_stats.build.parts import SAMPLE, SHARD, AnyPart, discard, part_folders, read_part, rows_of_part
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.sums import Source
@@ -159,6 +159,8 @@ def count_shards(
                 characters += json.loads(facts.read_text())["characters"]
                 tell()
             else:
+                if facts.parent.exists():  # what is left of one that was being deleted
+                    discard(facts.parent)
                 yield shard
             ended = tree.add(shard)
             if not ended:

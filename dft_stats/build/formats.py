@@ -138,7 +138,8 @@ def _open(path: str, packing: str) -> IO[bytes]:
         import fsspec
 
         remote = fsspec.open(path, "rb", compression="gzip" if packing == ".gz" else None).open()
-        return io.BufferedReader(pa.input_stream(remote, compression="zstd"), 1 << 20) if packing == ".zst" else remote
+        raw = pa.input_stream(remote, compression="zstd") if packing == ".zst" else remote
+        return raw if packing == ".gz" else io.BufferedReader(raw, 1 << 20)  # files of fsspec read lines of any length alone
     if packing and not os.path.getsize(path):
         raise EOFError("there is no byte in it")
     if packing == ".gz":
@@ -204,6 +205,10 @@ def _parsed(stream: IO[bytes], piece: Piece, faults: Faults) -> Iterator[tuple[i
 
 
 def _decoded(data: bytes, where: str, faults: Faults, *, is_first: bool = True) -> str | None:
+    if _is_utf16(data):
+        said = f"{where} is UTF-16, by its first bytes or its zeros, not UTF-8; convert the file, as in `iconv -f UTF-16 -t UTF-8 FILE`"
+        faults.meet("not UTF-8", said)
+        return None
     begin = 3 if is_first and data.startswith(b"\xef\xbb\xbf") else 0  # a byte-order mark
     try:
         return data[begin:].decode()
@@ -213,9 +218,19 @@ def _decoded(data: bytes, where: str, faults: Faults, *, is_first: bool = True) 
         return None
 
 
+def _is_utf16(data: bytes) -> bool:
+    """By its mark; or since every other byte is zero, as in English: that is UTF-8, too, but no text."""
+    few, many = sorted((data[::2].count(0), data[1::2].count(0)))
+    return data[:2] in (b"\xff\xfe", b"\xfe\xff") or (len(data) >= 16 and 3 * many > len(data) and few * 10 < many)
+
+
 def open_parquet(path: str) -> pq.ParquetFile:
     """A Parquet file, for reading it bit by bit: as Arrow opens it by itself, it reads ahead and keeps the column whole in memory."""
-    return pq.ParquetFile(_open(path, "") if is_remote(path) else path, pre_buffer=False, buffer_size=1 << 20)
+    if is_remote(path):
+        import fsspec
+
+        return pq.ParquetFile(fsspec.open(path, "rb").open(), pre_buffer=False, buffer_size=1 << 20)
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
 
 
 def text_column(file: pq.ParquetFile, path: str, column: str | None, group: str | None = None) -> str:
@@ -226,6 +241,8 @@ def text_column(file: pq.ParquetFile, path: str, column: str | None, group: str 
     chosen = column or _only([name for name, type_ in types.items() if _is_string(type_) and name != group], list(types), path)
     if chosen not in types:
         raise CorpusError(f"{path} has no column {chosen!r}; it has {listed(types)}")
+    if file.schema_arrow.names.count(chosen) > 1:
+        raise CorpusError(f"{path} has several columns that are called {chosen!r}; give each a name of its own")
     if not _is_string(types[chosen]) and not pa.types.is_null(types[chosen]):
         raise CorpusError(f"{path}: the column {chosen!r} is of type {types[chosen]}, not of strings; it has {listed(types)}")
     return chosen

@@ -1,23 +1,47 @@
 """What the settings of a build stand for: sizes, segmenters, engines and tokenizers by name."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dft_stats.build import shards
 from dft_stats.build.engine import Runner, run_here
 from dft_stats.sentences import RULE, Segmenter
+from dft_stats.statistics import NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY, TOKEN_STATISTICS
 from dft_stats.tokenizer import resolve
 
 
-def as_bytes(size: int | str, name: str = "memory") -> int:
+def check_numbers(
+    *, typography: str, min_documents: int | None, min_count: int, max_order: int, max_rows: Mapping[str, int], workers: int
+) -> None:
+    """Refuse settings of `build` that mean nothing.
+
+    Raises:
+        ValueError: which, and what it may be.
+    """
+    if typography not in ("fold", "keep"):
+        raise ValueError(f'typography is "fold" or "keep", not {typography!r}')
+    if not 2 <= max_order <= _MOST_UNITS:
+        raise ValueError(f"max_order (`--max-order`) is from 2 to {_MOST_UNITS}, not {max_order}")
+    for name, number in (("min_documents", min_documents), ("min_count", min_count), ("workers", workers)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} (`--{name.replace('_', '-')}`) is 1 or more, not {number}")
+    tables = [TOKEN_FREQUENCY.name, *(f"{NGRAM_FREQUENCY.name}/{n}" for n in range(2, _MOST_UNITS + 1))]
+    tables += [statistic.name for statistic in TOKEN_STATISTICS]
+    unknown = sorted(set(max_rows) - {*tables, SURFACE.name})  # of which `Keep` tells
+    if unknown:
+        raise ValueError(f"max_rows names {', '.join(map(repr, unknown))}; tables whose rows are limited are {', '.join(tables)}")
+
+
+def as_bytes(size: int | float | str, name: str = "memory") -> int:
     """A size such as "2GB" or "500 MB" in bytes (powers of ten); `name` says of what, if it is none."""
-    if isinstance(size, int):
-        return size
+    if isinstance(size, int | float):
+        return int(size)
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", size.lower())
     if not found:
         raise ValueError(f'{name} {size!r} is no size; give one such as "2GB" or "500MB"')
-    return int(float(found[1]) * 10 ** (3 * " kmgt".index(found[2] or " ")))
+    return min(int(float(found[1]) * 10 ** (3 * " kmgt".index(found[2] or " "))), _MOST_BYTES)
 
 
 def checked_forget(forget: int | str | None, *, drops_singles: bool = True) -> int | None:
@@ -44,6 +68,10 @@ def checked_forget(forget: int | str | None, *, drops_singles: bool = True) -> i
             "too: leave forget out, or keep rows of 2 documents or more (`--min-documents`)"
         )
     return size
+
+
+_MOST_UNITS = 5
+_MOST_BYTES = 1 << 50  # a petabyte: more is a slip of the pen, and no engine can read it
 
 
 def resolve_segmenter(segmenter: Segmenter | str) -> Segmenter:

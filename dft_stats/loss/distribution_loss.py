@@ -1,5 +1,6 @@
 """The loss itself: what the model's predictions are expected to count, what the profile says, and the witness between them."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -109,6 +110,9 @@ class DistributionLoss(nn.Module):
         unknown = sorted(set(weights or {}) - set(TERMS))
         if unknown:
             raise ValueError(f"no term is called {', '.join(unknown)}; the terms are {', '.join(TERMS)}")
+        wrong = {name: weight for name, weight in (weights or {}).items() if not 0 <= weight < math.inf}
+        if wrong:
+            raise ValueError(f"weights are numbers from 0 up, not {wrong}: one below 0 would push away from the profile")
         if not 0 <= decay < 1:
             raise ValueError(f"decay is at least 0 and less than 1, not {decay}")
         if accumulation_steps < 0:
