@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from dft_stats.build import build
 from dft_stats.build.corpus import files, read
-from dft_stats.build.formats import MISSING, NULL, Faults
+from dft_stats.build.formats import MISSING, NULL, Faults, file_kind
 from dft_stats.errors import CorpusError
 
 unicode_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -418,6 +418,11 @@ def test_remote_files_of_every_kind(name: str) -> None:
         packing = "".join(Path(name).suffixes[1:])
         Path(name).write_bytes(PACKINGS[packing](as_lines(texts) if "jsonl" in name else texts[0].encode()))
     assert texts_of(f"far://{Path(name).absolute()}", faults=Faults(longest=5_000)) == (texts if "rows" in name else texts[:1])
+
+
+def test_a_signed_address_is_a_file_of_its_kind() -> None:
+    assert file_kind("https://host/a.jsonl.gz?sig=a.b/c") == ("lines", ".gz")
+    assert file_kind("a.jsonl?") is None
 
 
 def test_an_error_of_a_file_system_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

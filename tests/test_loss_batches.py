@@ -265,6 +265,8 @@ def test_input_ids_must_be_aligned() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"weights": {"entropy": float("nan")}}, "weights are numbers from 0 up, not {'entropy': nan}"),
+        ({"weights": {"entropy": -1.0}}, "would push away from the profile"),
         ({"weights": {"rhythm": 1.0}}, "no term is called rhythm; the terms are token_frequency"),
         ({"decay": 1.0}, "decay is at least 0 and less than 1"),
         ({"dead_zone": -1.0}, "not negative"),

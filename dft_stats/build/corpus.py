@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from dft_stats.build.formats import READ, Faults, Piece, file_kind, from_pieces, from_rows, is_remote, listed, shortened
+from dft_stats.build.formats import READ, WEB, Faults, Piece, file_kind, from_pieces, from_rows, is_remote, listed, shortened
 from dft_stats.build.parts import SHARD
 from dft_stats.errors import CorpusError
 from dft_stats.manifest import MANIFEST
@@ -172,7 +172,8 @@ def _remote(path: str) -> list[str]:
 
     try:
         system, inner = fsspec.core.url_to_fs(path)
-        found = system.glob(inner) if has_magic(inner) else [inner]
+        is_pattern = has_magic(inner.replace("?", "") if path.startswith(WEB) else inner)  # a question mark is part of an address
+        found = system.glob(inner) if is_pattern else [inner]
         found = sorted(file for match in found for file in (system.find(match) if system.isdir(match) else [match]))
     except Exception as error:  # each file system has its own
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -35,6 +35,7 @@ KINDS = {
 COMPRESSED = (".gz", ".zst")
 READ = ".txt, .text, .md, .rst, .jsonl, .ndjson (each also .gz, .zst) and .parquet"
 NULL, MISSING = "row whose text is null", "row without the field of the text"
+WEB = ("http://", "https://")
 ROWS = 64  # of Parquet, decoded at once
 
 
@@ -54,7 +55,8 @@ def signed(text: str, group: Any) -> Signed:
 
 
 def file_kind(path: str) -> tuple[str, str] | None:
-    """(kind, compression) of a file by its name."""
+    """(kind, compression) of a file by its name; what a signed address has behind it is none of that."""
+    path = path.partition("?")[0] if path.startswith(WEB) else path
     stem, ending = os.path.splitext(path.lower())
     packing = ending if ending in COMPRESSED else ""
     kind = KINDS.get(os.path.splitext(stem)[1] if packing else ending)
