@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--privacy", nargs="+", default=["none"])
     parser.add_argument("--folder", type=Path, help="where there is room")
     given = parser.parse_args()
+    if given.folder is not None:
+        given.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         size = write(given.corpus, given.text_column, folder / "corpus", int(given.gigabytes * 1e9))
