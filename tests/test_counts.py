@@ -182,4 +182,5 @@ def test_masked_digits_are_counts_of_masked_units(words: list[str]) -> None:
         expected[key] = expected.get(key, 0) + row["count"]
     assert {row["unit"]: row["count"] for row in masked.table.to_pylist()} == expected
     assert masked.table["unit"].to_pylist() == sorted(expected)
+    assert set(masked.table["documents"].to_pylist()) == {1}
     assert (masked.total(), digits_masked(masked)) == (counts.total(), masked)

@@ -301,6 +301,8 @@ def test_masks_are_no_difference_of_writing(tmp_path: Path, capsys: pytest.Captu
         assert not [item for item in (*found.overused_units, *found.underused_units) if "0" in item.text]
         assert found.note.startswith("in the texts of publish digits and addresses were masked, in those of none not")
     assert not compare(masked, masked).note
+    pruned = build(texts, out=tmp_path / "pruned", name="pruned", privacy="none", min_documents=5)  # of the years no row is left
+    assert not [item for item in compare(pruned, masked).overused_units if "0" in item.text]
     assert nearest(plain, [masked]) == nearest(masked, [masked])
     # Texts are masked before they are counted, if those of the reference were.
     (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))

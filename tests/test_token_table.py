@@ -42,6 +42,7 @@ TOKENS = st.lists(st.tuples(AROUND, LETTERS, AROUND).map("".join) | st.text(max_
 
 
 @given(tokens=TOKENS)
+@example(tokens=[" zo", " no", ".zoo", ".vol", " zoo", " the", " koo", "\u212akk", "\u212aoo"])
 @example(tokens=[".to", ".To", ".ToString", ".Harbour", ".Bathhouse", "-non", "-zoo", "bb\u212a", "cc\u212a", "", " "])
 def test_how_a_token_is_read_does_not_depend_on_the_others(tokens: list[str]) -> None:
     table = token_table(tokens, [])
