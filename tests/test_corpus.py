@@ -457,6 +457,9 @@ def test_profiles_and_parts_among_the_texts_are_no_texts() -> None:
     for _ in range(2):
         build("corpus", privacy="none", out="corpus/profile", name="x", parts="corpus/parts", overwrite=True)
         assert texts_of("corpus") == expected
+    for name in ("manifest.json", "shard.json", "group.json"):  # of somebody else
+        Path(f"corpus/sub/{name}").write_text('{"files": ["a.txt"]}')
+    assert texts_of("corpus") == expected
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe has no name here")

@@ -264,6 +264,6 @@ def test_attach_takes_settings_and_the_tokenizer_of_the_trainer(tokenizer: Any, 
         attach(trainer(tmp_path, None), settings)
 
 
-def test_a_weight_that_is_no_number_or_pushes_away() -> None:
+def test_a_weight_that_is_no_number() -> None:
     with pytest.raises(TypeError, match="`weight` is a number, not nan"):
         LossSettings(profile=["news"], weight=float("nan"))

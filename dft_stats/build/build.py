@@ -22,7 +22,7 @@ from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.noisy import LONGEST, noisy
 from dft_stats.build.parts import discard
 from dft_stats.build.privacy import asked, budget_of, said_of_names
-from dft_stats.build.settings import as_bytes, check_numbers, checked_forget, parts_beside, resolve_segmenter, runner_of, tokenizer_text
+from dft_stats.build.settings import as_bytes, check_settings, checked_forget, parts_beside, resolve_segmenter, runner_of, tokenizer_text
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.build.threads import threads
 from dft_stats.build.tokens import opened
@@ -132,7 +132,7 @@ def build(
     """
     check_name(name, version)
     check_texts({"title": title, "licence": licence, **(facts or {})})  # before the corpus is counted
-    check_numbers(
+    check_settings(
         typography=typography,
         min_documents=min_documents,
         min_count=min_count,

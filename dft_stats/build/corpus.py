@@ -7,16 +7,15 @@ once. `dft_stats.build.formats` says which files are read and how.
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from glob import escape as glob_escape
 from glob import glob, has_magic
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from dft_stats.build.formats import READ, WEB, Faults, Piece, file_kind, from_pieces, from_rows, is_remote, listed, shortened
-from dft_stats.build.parts import SHARD
+from dft_stats.build.parts import GROUP, SHARD
 from dft_stats.errors import CorpusError
-from dft_stats.manifest import MANIFEST
+from dft_stats.manifest import FORMAT, MANIFEST
 
 Corpus = str | Path | Iterable[Any]
 """Paths, texts or rows."""
@@ -203,9 +202,17 @@ def _walk(folder: str, seen: set[str]) -> Iterator[str]:
             yield entry.path
 
 
+_OWN = {MANIFEST: FORMAT, SHARD: "characters", GROUP: "members"}
+"""File that a folder of ours has, and what stands in it."""
+
+
 def _is_own(folder: str) -> bool:
-    """Whether a folder holds a profile, or parts of one, which are no texts."""
-    return os.path.isfile(os.path.join(folder, MANIFEST)) or bool(glob(os.path.join(glob_escape(folder), "*", "*", SHARD)))
+    """Whether a folder holds a profile, or a shard or a group of one, which are no texts. Others have files of these names, too."""
+    for name, word in _OWN.items():
+        path = Path(folder, name)
+        if path.is_file() and f'"{word}"' in path.read_text(encoding="utf-8", errors="replace"):
+            return True
+    return False
 
 
 def _readable(found: list[str], where: str, *, plain_json: bool = False) -> list[str]:

@@ -222,8 +222,12 @@ def _decoded(data: bytes, where: str, faults: Faults, *, is_first: bool = True) 
 
 def _is_utf16(data: bytes) -> bool:
     """By its mark; or since every other byte is zero, as in English: that is UTF-8, too, but no text."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return True
+    if 0 not in data:  # nearly all: nothing else is looked at
+        return False
     few, many = sorted((data[::2].count(0), data[1::2].count(0)))
-    return data[:2] in (b"\xff\xfe", b"\xfe\xff") or (len(data) >= 16 and 3 * many > len(data) and few * 10 < many)
+    return len(data) >= 16 and 3 * many > len(data) and few * 10 < many
 
 
 def open_parquet(path: str) -> pq.ParquetFile:

@@ -25,6 +25,7 @@ from dft_stats.build.groups import Group, Tree
 from dft_stats.build.hashing import Hashes
 from dft_stats.build.order import spelt
 from dft_stats.build.parts import (
+    GROUP,
     SAMPLE,
     SHARD,
     AnyPart,
@@ -46,7 +47,7 @@ from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.sums import Numbers, Source, added
 from dft_stats.errors import CorpusError
 
-_FOLDER, _DONE = "groups", "group.json"
+_FOLDER = "groups"
 _TEXTS = 1 << 18  # of a lexicon: of a range of keys little more than asked for is read
 _NOTHING = Read(pa.array([], pa.large_string()), np.empty(0, np.uint32))
 _32, _LOW = np.uint64(32), np.uint64((1 << 32) - 1)
@@ -105,7 +106,7 @@ def _write(folder: Path, group: Group, draft: Path, memory: int, threads: int) -
     with ThreadPoolExecutor(threads) as pool:
         tables = {name: facts for own in pool.map(add_up, in_turn) for name, facts in own.items()}
     facts = {"members": group.members, "tables": tables, "lexicons": next(lexicons)}
-    (draft / _DONE).write_text(json.dumps(facts))
+    (draft / GROUP).write_text(json.dumps(facts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +197,13 @@ def parts_of_group(folder: Path, group: Group) -> list[AnyPart]:
 
 def _lexicons(folder: Path, group: Group) -> list[Lexicon]:
     path = _path(folder, group)
-    return [Lexicon(_lexicon(path, number)) for number in range(json.loads((path / _DONE).read_text())["lexicons"])]
+    return [Lexicon(_lexicon(path, number)) for number in range(json.loads((path / GROUP).read_text())["lexicons"])]
 
 
 def group_rows(folder: Path, group: Group) -> Mapping[str, StoredRows]:
     """The tables of a group, places counted from the first of its `parts_of_group`; none if its shards have no parts."""
     path = _path(folder, group)
-    tables = json.loads((path / _DONE).read_text())["tables"]
+    tables = json.loads((path / GROUP).read_text())["tables"]
     return {
         name: StoredRows(
             _file(path, name), [np.array(keys, np.uint64) for keys in own["first"]], own["size"], own["forgotten"], own["most"]
@@ -240,7 +241,7 @@ def _added_up_otherwise(folder: Path) -> CorpusError:
 
 def _on_disk(folder: Path) -> list[tuple[Path, list[str]]]:
     """Groups, and their members."""
-    return [(path, json.loads((path / _DONE).read_text())["members"]) for path in sorted((folder / _FOLDER).glob("[!.]*"))]
+    return [(path, json.loads((path / GROUP).read_text())["members"]) for path in sorted((folder / _FOLDER).glob("[!.]*"))]
 
 
 def _is_without_rows(shard: Path) -> bool:

@@ -11,8 +11,11 @@ from dft_stats.sentences import RULE, Segmenter
 from dft_stats.statistics import NGRAM_FREQUENCY, SURFACE, TOKEN_FREQUENCY, TOKEN_STATISTICS
 from dft_stats.tokenizer import resolve
 
+_MOST_UNITS = 5
+_MOST_BYTES = 1 << 50  # a petabyte: more is a slip of the pen, and no engine can read it
 
-def check_numbers(
+
+def check_settings(
     *, typography: str, min_documents: int | None, min_count: int, max_order: int, max_rows: Mapping[str, int], workers: int
 ) -> None:
     """Refuse settings of `build` that mean nothing.
@@ -68,10 +71,6 @@ def checked_forget(forget: int | str | None, *, drops_singles: bool = True) -> i
             "too: leave forget out, or keep rows of 2 documents or more (`--min-documents`)"
         )
     return size
-
-
-_MOST_UNITS = 5
-_MOST_BYTES = 1 << 50  # a petabyte: more is a slip of the pen, and no engine can read it
 
 
 def resolve_segmenter(segmenter: Segmenter | str) -> Segmenter:
