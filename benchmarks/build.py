@@ -7,12 +7,15 @@ n-grams to five, document frequency, window moments, floor, features, Parquet. P
 them scikit-learn and NLTK run where they are installed, on a tenth of the text. The reference is `dft_stats.counts.count`, on a hundredth.
 The share of the system is what the kernel took, most of it for memory that is touched first. Second table: the stages of counting a shard.
 With --workers the build is run again by one worker and by so many: threads if the text fits into --memory at one go, processes with so much
-memory each if not; and the ratio of wall times is printed.
+memory each if not; and the ratio of wall times is printed. Then so many builds by one worker each are run side by side, which share nothing
+but the machine: what it gives to them is the most that workers can get.
 """
 
 import argparse
 import re
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -96,6 +99,21 @@ def main() -> None:
                 whole(workers, memory=given.memory)
                 walls.append(time.perf_counter() - began)
             print(f"\n{given.workers} workers against 1, wall time: {walls[0]:.1f} s / {walls[1]:.1f} s = {walls[0] / walls[1]:.2f}")
+            command = [sys.executable, "-m", "dft_stats.cli", "build", str(corpus), "--privacy", "none", "--name", "x"]
+            command += ["--min-documents", str(given.min_documents), "--memory", given.memory]
+            alone, beside = (_side_by_side(command, Path(folder) / f"{number}", number) for number in (1, given.workers))
+            said = f"{alone:.1f} s for one, {beside:.1f} s = {given.workers * alone / beside:.2f} times the work in the time"
+            print(f"{given.workers} builds by one worker side by side, with the start of Python: {said}")
+
+
+def _side_by_side(command: Sequence[str], folder: Path, number: int) -> float:
+    """Seconds until so many processes of the same build are done."""
+    folder.mkdir()
+    began = time.perf_counter()
+    running = [subprocess.Popen([*command, "--out", str(folder / f"{i}")], stderr=subprocess.DEVNULL) for i in range(number)]
+    if any([process.wait() for process in running]):
+        raise RuntimeError("a build failed")
+    return time.perf_counter() - began
 
 
 def _cpu_seconds(run: Callable[[], Any]) -> tuple[float, float]:

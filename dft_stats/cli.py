@@ -231,7 +231,11 @@ def _build(given: argparse.Namespace) -> int:
     how |= {"forget": given.forget}
     if given.dry_run:
         from dft_stats.build.planned import dry_run
+        from dft_stats.manifest import check_name
+        from dft_stats.profile import free_folder
 
+        check_name(given.name, given.version)  # what would not be built is not planned
+        free_folder(given.out, overwrite=given.overwrite)
         return _dry_run(dry_run(paths, out=given.out, **how), as_json=given.json)
     from dft_stats.build import build
 

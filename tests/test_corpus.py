@@ -284,6 +284,8 @@ def test_a_parquet_column_that_is_not_text() -> None:
     assert "is of type binary" in failure("rows.parquet", text_column="raw")
     assert "no column is of strings" in failure("rows.parquet")
     assert texts_of("rows.parquet", text_column="nothing") == []
+    with pytest.raises(CorpusError, match=r"0 documents were read and not one word .*; left out: row whose text is null: 2; is this"):
+        build("rows.parquet", out="profile", name="x", text_column="nothing")
 
 
 @pytest.mark.parametrize("packing", PACKINGS)

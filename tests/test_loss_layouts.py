@@ -98,6 +98,8 @@ def test_packed_documents_are_those_of_separate_rows() -> None:
     packed = slope(other, logits.view(1, -1, SIZE), labels.view(1, -1), **flat)
     torch.testing.assert_close(packed.view_as(expected), expected)
     assert_same_state(one, other)
+    of_ints = slope(steady(), logits.view(1, -1, SIZE), labels.view(1, -1), **flat | {"document_starts": starts.long()})
+    assert torch.equal(of_ints, packed)
 
 
 def test_shifted_logits_beside_the_whole_text_are_the_same_batch() -> None:
@@ -142,6 +144,15 @@ def test_autocast_does_not_reach_the_statistics(sampling: dict[str, float]) -> N
 def test_missing_labels_are_named() -> None:
     with pytest.raises(TypeError, match=r"labels are a tensor \[B, T\] of ids, not None"):
         steady()(batch(1)[0], None)
+
+
+def test_a_number_of_items_is_not_negative() -> None:
+    logits, labels = batch(1)
+    with pytest.raises(ValueError, match="0 or more, not -3"):
+        steady()(logits, labels, num_items=-3)
+    with torch.no_grad():
+        none, one = (steady()(logits, labels, num_items=number)[0] for number in (0, 1))
+    assert torch.equal(none, one), "as trainers have it on a step of padding alone"
 
 
 def test_a_refused_state_leaves_the_loss_as_it_was() -> None:

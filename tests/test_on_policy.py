@@ -142,6 +142,12 @@ def test_prompts_that_are_no_ids_say_what_they_should_be(given: Any) -> None:
         on_policy(DistributionLoss(handmade()), Bigrams(), given, max_new_tokens=2)
 
 
+@pytest.mark.parametrize("shape", [(2, 0), (0, 3)])
+def test_a_prompt_has_a_token_at_least(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=r"prompts are \[B, P\] and not empty, not .*such as the BOS"):
+        on_policy(DistributionLoss(handmade()), Bigrams(), torch.zeros(shape, dtype=torch.long), max_new_tokens=2)
+
+
 def test_prompts_that_are_padded_on_the_right_are_refused() -> None:
     """By their mask; and without one, by special tokens at the end of some rows, or several at the end of one."""
     loss, some = DistributionLoss(handmade()), torch.tensor([[1, 3, 4], [1, 3, 0]])

@@ -158,5 +158,10 @@ def test_what_is_wrong_is_said() -> None:
         reward(["a"], ["b"])
     with pytest.raises(VocabularyMismatch, match=str(handmade().vocab_size)):
         reward(completion_ids=[[1, 10**6]])
+    with pytest.raises(VocabularyMismatch, match="ids from -100 to 3"):
+        reward(completion_ids=[[1, 3], [], [2, -100]])
+    for wrong in ([[1.5, 2.0]], torch.ones(2, 3), [1, 2]):
+        with pytest.raises(TypeError, match="completion_ids are lists of token ids, one for each completion, not"):
+            reward(completion_ids=wrong)
     with pytest.raises(ValueError, match="temperature"):
         DistributionReward(handmade(), temperature=0.5)

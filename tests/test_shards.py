@@ -315,6 +315,14 @@ def test_dry_run_reads_nothing_and_says_what_is_to_do(corpus: Path, tmp_path: Pa
     assert len(planned) == len(shards_of(corpus))
     assert not any(shard["is_counted"] for shard in planned)
     assert not (tmp_path / "out").exists()
+    command = build_command(corpus, tmp_path / "out", "--dry-run")
+    command[command.index("--name") + 1] = "No Name!"
+    assert main(command) == 1
+    assert "profile name 'No Name!'" in capsys.readouterr().err
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").write_text("Not to be lost.")
+    assert main(build_command(corpus, tmp_path / "taken", "--dry-run", "--overwrite")) == 1
+    assert "taken" in capsys.readouterr().err
     with pytest.raises(CorpusError, match="there is nothing to plan"):
         dry_run(["A text, and not a path."], privacy="none", out=tmp_path / "out")
 

@@ -196,9 +196,12 @@ def build(
         )
         faults.add(begun)
         if counted.exposure.words:
-            _check_kept(counted, keep)  # here, so that what is counted stays for the next try
+            _check_kept(counted, keep, private.group_column)  # here, so that what is counted stays for the next try
     if not counted.exposure.words:
-        raise CorpusError(f"{counted.exposure.documents} documents were read and not one word found in them; is this the text column?")
+        left = "".join(f"; left out: {fault}: {number:,}" for fault, (number, _) in faults.found.items())
+        raise CorpusError(
+            f"{counted.exposure.documents:,} documents were read and not one word found in them{left}; is this the text column?"
+        )
     counted, left_out = withheld(counted, private.masks.names if private.masks else (), keep.floor)
     for line in said_of_names(private, counted, left_out):
         tell(line)
@@ -290,7 +293,7 @@ def _written(
     return profile
 
 
-def _check_kept(counted: Counted, keep: Keep) -> None:
+def _check_kept(counted: Counted, keep: Keep, group_column: str | None) -> None:
     """Refuse to write a profile without a word in it."""
     documents = counted.exposure.documents
     least = f"a profile that may be published tells nothing of fewer than {keep.floor} documents, or groups of them"
@@ -301,10 +304,11 @@ def _check_kept(counted: Counted, keep: Keep) -> None:
             f"would be kept; give at most {documents:,}{hint}"
         )
     if not len(counted.counts[TOKEN_FREQUENCY.name].table):
+        whose = f", which are so many different {group_column!r} here (`--group-column`)" if group_column is not None else ""
         raise CorpusError(
             f"not one word or mark of the {documents:,} documents would be kept with min_documents {keep.min_documents:,} "
-            f"(`--min-documents`), min_count {keep.min_count:,} (`--min-count`) and max_rows {dict(keep.max_rows)}; give smaller numbers "
-            f"of documents and occurrences{hint}"
+            f"(`--min-documents`){whose}, min_count {keep.min_count:,} (`--min-count`) and max_rows {dict(keep.max_rows)}; give smaller "
+            f"numbers of documents and occurrences{hint}"
         )
 
 

@@ -16,20 +16,24 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
+
 from dft_stats.build.formats import Faults
 from dft_stats.build.group_files import (
     add_groups,
     check_rows,
+    discard_damaged,
     group_rows,
     make_way,
     parts_of_group,
     parts_of_shards,
     read_group_sample,
+    shards_in_groups,
 )
 from dft_stats.build.groups import Tree, leaves, planned
 from dft_stats.build.job import BUFFERS, MEMORY, Job
 from dft_stats.build.merge import Counted, Keep, add_up
-from dft_stats.build.parts import SAMPLE, SHARD, AnyPart, discard, part_folders, read_part, rows_of_part
+from dft_stats.build.parts import SAMPLE, SHARD, AnyPart, discard, is_whole, part_folders, read_part, rows_of_part
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.sums import Source
@@ -151,16 +155,17 @@ def count_shards(
         """Shards to count. Groups that are full are added up as they pass, one while the next one is being counted."""
         nonlocal counted, reused, characters, groups
         adding: Future[None] | None = None
+        grouped = shards_in_groups(folder)
         is_alone = workers == 1 and run is run_here
         for shard in passing:
-            facts = folder / shard.key / SHARD
-            if facts.is_file():
+            own = folder / shard.key
+            if is_whole(own, is_in_group=shard.key in grouped):
                 counted, reused = counted + 1, reused + 1
-                characters += json.loads(facts.read_text())["characters"]
+                characters += json.loads((own / SHARD).read_text())["characters"]
                 tell()
             else:
-                if facts.parent.exists():  # what is left of one that was being deleted
-                    discard(facts.parent)
+                if own.exists():  # damaged, or half deleted
+                    discard(own)
                 yield shard
             ended = tree.add(shard)
             if not ended:
@@ -191,6 +196,7 @@ def count_shards(
                 return found[:3]
         passing = _chain(waiting, passing)
     try:
+        discard_damaged(folder)
         if isinstance(shards, list):
             make_way(folder, shards, planned(shards, keep.forget, is_deep=not keep_parts))
         with ThreadPoolExecutor(1) as beside:
@@ -199,7 +205,13 @@ def count_shards(
                 tell()
         BUFFERS.release()
         check_rows(folder, tree.groups, tree.rest)
-        return _added_up(folder, tree, job, keep, workers)
+        try:
+            return _added_up(folder, tree, job, keep, workers)
+        except (pa.ArrowInvalid, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            reason = str(error).partition("\n")[0]
+            raise CorpusError(f"a part in {folder} is damaged ({reason}): delete this folder, and run again to count anew") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise CorpusError(f"{folder} cannot be written to ({reason}): make room, or give another folder for parts (--parts)") from error

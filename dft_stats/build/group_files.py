@@ -33,6 +33,8 @@ from dft_stats.build.parts import (
     Lexicon,
     discard,
     drop_rows,
+    is_whole,
+    note_sizes,
     pack,
     part_folders,
     read_part,
@@ -81,7 +83,9 @@ def add_groups(folder: Path, groups: Iterable[Group], memory: int, *, threads: i
                 drop_rows(part)
                 pack(part)
             for key in group.members:
-                (folder / key / SAMPLE).unlink(missing_ok=True)
+                if (folder / key / SAMPLE).is_file():
+                    (folder / key / SAMPLE).unlink()
+                    note_sizes(folder / key)
 
 
 def _has_rows(folder: Path, group: Group) -> bool:
@@ -240,8 +244,14 @@ def _added_up_otherwise(folder: Path) -> CorpusError:
 
 
 def _on_disk(folder: Path) -> list[tuple[Path, list[str]]]:
-    """Groups, and their members."""
-    return [(path, json.loads((path / GROUP).read_text())["members"]) for path in sorted((folder / _FOLDER).glob("[!.]*"))]
+    """Groups that are whole, and their members."""
+    found = [path for path in sorted((folder / _FOLDER).glob("[!.]*")) if is_whole(path)]
+    return [(path, json.loads((path / GROUP).read_text())["members"]) for path in found]
+
+
+def shards_in_groups(folder: Path) -> frozenset[str]:
+    """Keys of the shards of which a group on disk has the rows, or may have them."""
+    return frozenset(member for _, members in _on_disk(folder) for member in members)
 
 
 def _is_without_rows(shard: Path) -> bool:
@@ -259,14 +269,21 @@ def useless(folder: Path, shards: Collection[str], groups: Iterable[Group]) -> d
     known, needed, lost = {own.key for group in groups for own in group.all()}, set(shards), set[str]()
     found, others = dict[Path, list[str]](), list[tuple[Path, list[str]]]()
     for path, members in _on_disk(folder):
-        is_whole = all((folder / member / SHARD).is_file() for member in members)
-        if needed.isdisjoint(members) or (is_whole and path.name in known):
+        has_all = all((folder / member / SHARD).is_file() for member in members)
+        if needed.isdisjoint(members) or (has_all and path.name in known):
             others.append((path, members))
         else:
             found[path] = members
             lost |= set(members)
     # One that was left beside the group that holds it goes with the shards of that.
     return found | {path: members for path, members in others if not lost.isdisjoint(members)}
+
+
+def discard_damaged(folder: Path) -> None:
+    """Delete damaged groups. Their shards have no rows then, and are damaged as well."""
+    for path in (folder / _FOLDER).glob("[!.]*"):
+        if not is_whole(path):
+            discard(path)
 
 
 def make_way(folder: Path, shards: Sequence[Shard | Texts], plan: Tree) -> None:

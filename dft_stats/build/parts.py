@@ -19,11 +19,12 @@ from dft_stats.build.scan import OPENS
 from dft_stats.build.tally import Rows
 from dft_stats.counts import Exposure
 
-FORMAT = 6  # raise it with every change of what a part holds
+FORMAT = 7  # raise it with every change of what a part holds
 GROUP = "group.json"
 SHARD, SAMPLE = "shard.json", "sample.parquet"
 """In the folder of a shard: its characters, number of parts, and faults; a sample of its documents, until its group has one."""
 _DONE = "part.json"
+_SIZES = "sizes.json"  # of each file, by its path
 _STREAM, _VOCABULARY = "stream.parquet", "vocabulary.parquet"
 ARRAYS = tuple(array.name for array in fields(Rows) if array.name != "left_out")
 
@@ -216,6 +217,7 @@ class Draft:
 
     def __exit__(self, kind: Any, *_: object) -> None:
         if kind is None and not self.target.exists():
+            note_sizes(self.draft)
             try:
                 os.replace(self.draft, self.target)
                 return
@@ -223,6 +225,39 @@ class Draft:
                 if not self.target.exists():  # otherwise another process was first, with the same content
                     raise
         shutil.rmtree(self.draft, ignore_errors=True)
+
+
+def note_sizes(folder: Path) -> None:
+    """Write down what a folder holds, for `is_whole`."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (_SIZES, f".{_SIZES}")]
+    draft = folder / f".{_SIZES}"
+    draft.write_text(json.dumps({str(path.relative_to(folder)): path.stat().st_size for path in files}))
+    os.replace(draft, folder / _SIZES)
+
+
+def is_whole(folder: Path, *, is_in_group: bool = False) -> bool:
+    """Whether a folder that was a `Draft` is there with all of its files, in their sizes.
+
+    After a crash of the machine, or in a copy that was cut short, files may be empty or lack their ends, under their right names.
+
+    Args:
+        folder: of a shard or group.
+        is_in_group: it is a shard of which a group has the rows, so that they, and the sample, may be deleted already.
+    """
+    try:
+        sizes: dict[str, int] = json.loads((folder / _SIZES).read_text())
+    except (OSError, ValueError):
+        return False
+    if not is_in_group and not (folder / SAMPLE).is_file():  # so its rows are gone as well, and what is left is as it should be
+        return False
+    for name, size in sizes.items():
+        path = folder / name
+        if not path.is_file():
+            if not (is_in_group and (path.suffix == ".npy" or path.name == SAMPLE)):
+                return False
+        elif path.stat().st_size != size:
+            return False
+    return True
 
 
 def _narrow(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 from dft_stats.build.corpus import Corpus, sources
 from dft_stats.build.engine import default_memory
 from dft_stats.build.formats import Faults
-from dft_stats.build.group_files import useless
+from dft_stats.build.group_files import shards_in_groups, useless
 from dft_stats.build.groups import leaves, planned
 from dft_stats.build.job import Job
-from dft_stats.build.parts import SHARD
+from dft_stats.build.parts import is_whole
 from dft_stats.build.privacy import asked
 from dft_stats.build.settings import as_bytes, checked_forget, parts_beside, resolve_segmenter, tokenizer_text
 from dft_stats.build.shards import Shard, plan
@@ -65,8 +65,14 @@ def dry_run(
     groups = planned(shards, checked_forget(forget), is_deep=parts is None).groups
     group_of = {key: number for number, group in enumerate(leaves(groups), start=1) for key in group.members}
     lost = {key for members in useless(folder, [shard.key for shard in shards], groups).values() for key in members}
+    grouped = shards_in_groups(folder)
     return [
-        PlannedShard(_label(shard), shard.size, (folder / shard.key / SHARD).is_file() and shard.key not in lost, group_of.get(shard.key))
+        PlannedShard(
+            _label(shard),
+            shard.size,
+            shard.key not in lost and is_whole(folder / shard.key, is_in_group=shard.key in grouped),
+            group_of.get(shard.key),
+        )
         for shard in shards
     ]
 

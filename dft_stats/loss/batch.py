@@ -76,6 +76,8 @@ class Batch:
 
     def items(self, num_items: int | Tensor | None) -> Tensor:
         """Labels that a mean is taken over, at least 1: those of the whole step, or of this batch."""
+        if isinstance(num_items, int) and num_items < 0:  # of a tensor nobody can ask without waiting for it
+            raise ValueError(f"num_items are the labels of an optimizer step, 0 or more, not {num_items}")
         items = self.labelled.sum() if num_items is None else torch.as_tensor(num_items, device=self.labelled.device)
         return items.clamp_min(1)
 
@@ -143,7 +145,7 @@ def read(
             f"ids reach from {int(least)} to {int(most)}, the profile was compiled for a tokenizer of {loss.vocab_size} ids;"
             f" compile it for the tokenizer of this model, and mark what is not to be counted with {loss.ignore_index} in the labels"
         )
-    stream = loss.reader(tokens, labelled, starts, shifted=shifted)
+    stream = loss.reader(tokens, labelled, None if starts is None else starts.bool(), shifted=shifted)
     labelled = stream.predicted
     targets = torch.where(labelled, (labels if shifted else labels.roll(-1, 1)).flatten(), loss.ignore_index)
     pairs = loss.pairs(stream)

@@ -93,6 +93,8 @@ def _check_prompts(loss: DistributionLoss, prompts: Any, mask: Tensor | None) ->
             f"prompts are a tensor of ids [B, P], not {describe(prompts)}: of texts `tokenizer(texts, padding=True, padding_side='left',"
             " return_tensors='pt')` makes `input_ids`, and `attention_mask`, which is an argument of its own"
         )
+    if not prompts.numel():
+        raise ValueError(f"prompts are [B, P] and not empty, not {describe(prompts)}: give each a token to begin with, such as the BOS")
     if mask is not None and mask.shape != prompts.shape:
         raise ValueError(f"attention_mask and prompts are aligned, [B, P]; they are {tuple(mask.shape)} and {tuple(prompts.shape)}")
     if mask is not None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from dft_stats.compiled import CompiledProfile
 from dft_stats.document_embedding import DocumentEmbedding
 from dft_stats.errors import VocabularyMismatch
+from dft_stats.loss.batch import describe
 from dft_stats.loss.credit import credit, hard_count
 from dft_stats.loss.distribution_loss import DistributionLoss
 from dft_stats.loss.documents import Documents, text_features
@@ -96,7 +97,7 @@ class DistributionReward:
             columns: of the data set, not read.
 
         Raises:
-            TypeError: there are no `completion_ids`.
+            TypeError: there are no `completion_ids`, or they are no whole numbers.
             VocabularyMismatch: ids are beyond the tokenizer's.
         """
         if completion_ids is None:
@@ -141,11 +142,16 @@ class DistributionReward:
 
     def _rewards(self, completion_ids: Sequence[Sequence[int]]) -> tuple[list[Tensor], Tensor, dict[str, float]]:
         device = self.loss.words.device
-        texts = [torch.as_tensor(ids, dtype=torch.long, device=device) for ids in completion_ids]
-        highest = max((int(text.max()) for text in texts if len(text)), default=0)
-        if highest >= self.loss.vocab_size:
+        texts = [torch.as_tensor(ids, device=device) for ids in completion_ids]
+        for text in texts:
+            if text.ndim != 1 or (len(text) and text.is_floating_point()):
+                raise TypeError(f"completion_ids are lists of token ids, one for each completion, not {describe(text)}")
+        texts = [text.long() for text in texts]
+        ends = [text.aminmax() for text in texts if len(text)]
+        lowest, highest = min((int(least) for least, _ in ends), default=0), max((int(most) for _, most in ends), default=0)
+        if lowest < 0 or highest >= self.loss.vocab_size:
             raise VocabularyMismatch(
-                f"completions have ids up to {highest}, the profile was compiled for a tokenizer of {self.loss.vocab_size} ids;"
+                f"completions have ids from {lowest} to {highest}, the profile was compiled for a tokenizer of {self.loss.vocab_size} ids;"
                 " compile it for the tokenizer of this model"
             )
         places = [i for i, text in enumerate(texts) if len(text)]
