@@ -10,9 +10,10 @@ one token) stands in the target as well as in what is measured. Sentence lengths
 as the text's rule does, but for a few in a thousand (`benchmarks/compile_error.py`).
 """
 
+import gc
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,15 +81,16 @@ def compile_profile(
     path = cache_folder() / "compiled" / f"{profile.sha256[:32]}-{identity[:32]}-{COMPILER}.npz"
     compiled = _cached(path) if cache else None
     if compiled is None:
-        spelt = surfaces(resolved)
-        table = token_table(spelt, special_ids(resolved))
-        counted = counted_reading(profile, resolved, table)
-        exactness = measure(resolved, probe_texts(profile)) if counted is None else Exactness(1.0, 0.0, "")
-        if exactness.divergence_bits <= MAX_INEXACT_BITS or inexact:
-            compiled = _compile(profile, resolved, identity, exactness, spelt, table, counted)
-            if cache:
-                with suppress(OSError):  # a home that cannot be written to, say: then it is compiled again
-                    compiled.save(path)
+        with _without_collector():
+            spelt = surfaces(resolved)
+            table = token_table(spelt, special_ids(resolved))
+            counted = counted_reading(profile, resolved, table)
+            exactness = measure(resolved, probe_texts(profile)) if counted is None else Exactness(1.0, 0.0, "")
+            if exactness.divergence_bits <= MAX_INEXACT_BITS or inexact:
+                compiled = _compile(profile, resolved, identity, exactness, spelt, table, counted)
+        if compiled is not None and cache:
+            with suppress(OSError):  # a home that cannot be written to, say: then it is compiled again
+                compiled.save(path)
     if compiled is None or (compiled.exactness_bits > MAX_INEXACT_BITS and not inexact):
         agreement, bits = (compiled.exactness, compiled.exactness_bits) if compiled else (exactness.agreement, exactness.divergence_bits)
         raise CompiledProfileError(
@@ -99,6 +101,18 @@ def compile_profile(
             "approximation, compile with inexact=True"
         )
     return compiled
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """No search for cycles, of which compiling makes none: beside torch and transformers it would look at their objects again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _counted_other(profile: "Profile", tokenizer: "Tokenizer") -> str:

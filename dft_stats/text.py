@@ -72,7 +72,7 @@ Document = Sequence[Sentence]
 # --- characters -------------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(1 << 12)
+@lru_cache(1 << 15)
 def character_kind(character: str) -> int:
     """The kind of one character, by its Unicode properties."""
     if character in "\n\x0b\x0c\x85\u2028\u2029":
@@ -238,4 +238,5 @@ def _unit_kind(unit: str, is_word: bool) -> int:
 
 def unit_kind(unit: str) -> int:
     """Kind of a unit given as text: WORD, SYMBOL or the index of its mark's class."""
-    return _unit_kind(unit, any(character_kind(character) in WORD_CHARACTERS for character in unit))
+    plain = unit.isascii() and unit.isalnum()  # nearly all are, and this is soon said
+    return _unit_kind(unit, plain or any(character_kind(character) in WORD_CHARACTERS for character in unit))

@@ -139,7 +139,7 @@ def _read(surface: str) -> tuple[_Row, str]:
     bare = surface[1:] if spaced else surface
     tail = _TAILS.get(character_kind(surface[-1]), doubts.NO_TAIL)
     if bare.isalpha():  # the shorter way
-        row = _word(spaced, _head(surface), tail)
+        row = _word(spaced, _head_of_word(bare, spaced), tail)
         if bare.isascii() or len(bare) == 1:
             row = row._replace(abbreviation=_abbreviation(bare), numbering=_numbering(bare))
         return row, bare.lower()
@@ -199,7 +199,13 @@ def _head(surface: str) -> int:
         head = doubts.GLUED_MARK
     elif kind == DIGIT:
         head = doubts.GLUED_DIGIT
-    elif kind == UPPER:
+    else:
+        return _head_of_word(core, spaced)
+    return head + doubts.SPACED * spaced
+
+
+def _head_of_word(core: str, spaced: bool) -> int:
+    if character_kind(core[0]) == UPPER:
         word = core.replace("’", "'").partition("'")[0]
         head = doubts.GLUED_STARTER if word.lower() in STARTERS else doubts.GLUED_CAPITAL
     else:  # a word that is not all in lower case, or has no case, is no small word
@@ -272,13 +278,12 @@ def _ends_inside(surface: str, found: Sequence[Unit]) -> bool:
 
 def _folds(spelt: Sequence[str], special: NDArray[np.bool_]) -> NDArray[np.int32]:
     """The id with plain typography, where the vocabulary has it as one token; otherwise the id itself."""
-    first: dict[str, int] = {}
-    for id, text in enumerate(spelt):
-        if not special[id]:
-            first.setdefault(text, id)
+    ids = np.flatnonzero(~special).tolist()
+    first = {spelt[id]: id for id in reversed(ids)}
     fold = np.arange(len(spelt), dtype=np.int32)
-    for id, text in enumerate(spelt):
-        if special[id] or not text or (text[1:] if text[0] == " " else text).isalnum():
+    for id in ids:
+        text = spelt[id]
+        if not text or (text[1:] if text[0] == " " else text).isalnum():
             continue
         plain = text.isascii() and not _TYPESET.search(text, int(text[0] == " "))
         fold[id] = first[text] if plain else first.get(_plain(text), first[text])

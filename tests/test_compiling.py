@@ -1,6 +1,8 @@
 """Compiling: the counts of a profile on token ids are the counts of the tokenised text."""
 
+import gc
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -276,3 +278,16 @@ def test_a_profile_without_sentence_lengths_is_refused(profile: Profile, tmp_pat
     without = write_profile(tmp_path / "x", facts=facts, exposure=profile.exposure, counts=counts, card="# x", **tables)
     with pytest.raises(CompiledProfileError, match="tells no length of a sentence, so that there is nothing to steer them by"):
         compile_profile(without, ALL["gpt2"]())
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+@pytest.mark.parametrize("make", [ALL["gpt2"], joining])
+def test_the_search_for_cycles_is_left_as_it_was(make: Callable[[], Tokenizer], is_enabled: bool, profile: Profile) -> None:
+    """Also where a tokenizer is refused, as one that joins words."""
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        with suppress(CompiledProfileError):
+            compile_profile(profile, make(), cache=False)
+        assert gc.isenabled() == is_enabled
+    finally:
+        gc.enable()
