@@ -235,7 +235,7 @@ def _build(given: argparse.Namespace) -> int:
         from dft_stats.profile import free_folder
 
         check_name(given.name, given.version)  # what would not be built is not planned
-        free_folder(given.out, overwrite=given.overwrite)
+        free_folder(given.out, overwrite=True)  # a profile that is there already may be what is asked about
         return _dry_run(dry_run(paths, out=given.out, **how), as_json=given.json)
     from dft_stats.build import build
 
