@@ -95,7 +95,6 @@ class _Columns:
 
 
 def _columns(counts: Counts, *group: str | int) -> _Columns:
-    (key,) = [name for name in counts.statistic.keys if name not in counts.statistic.groups]
     rows = counts.rows(*group)
     pruned = counts.types(*group) > len(rows)
-    return _Columns(rows[key].combine_chunks(), rows["count"].to_numpy(), rows["documents"].to_numpy(), pruned)
+    return _Columns(rows[counts.statistic.text_key].combine_chunks(), rows["count"].to_numpy(), rows["documents"].to_numpy(), pruned)

@@ -184,12 +184,13 @@ def _with_spectrum(counts: Counts, spectrum: pa.Table) -> Counts:
     return Counts(counts.statistic, counts.table, totals.cast(counts.totals.schema), spectrum)
 
 
-def _sum(table: pa.Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> pa.Table:
-    """Sums per key, the key columns first; without keys one row, zero for an empty table."""
+def _sum(table: pa.Table, keys: tuple[str, ...], columns: tuple[str, ...], largest: tuple[str, ...] = ()) -> pa.Table:
+    """Sums per key, or of some columns the largest, the key columns first; without keys one row, zero for an empty table."""
     if not keys:
         return pa.table({column: [pc.sum(table[column]).as_py() or 0] for column in columns})
-    summed = table.group_by(list(keys), use_threads=False).aggregate([(column, "sum") for column in columns])
-    return summed.select([*keys, *(f"{column}_sum" for column in columns)]).rename_columns([*keys, *columns])
+    how = [(column, "max" if column in largest else "sum") for column in columns]
+    found = table.group_by(list(keys), use_threads=False).aggregate(how)
+    return found.select([*keys, *(f"{column}_{kind}" for column, kind in how)]).rename_columns([*keys, *columns])
 
 
 def digits_masked(counts: Counts) -> Counts:
@@ -197,15 +198,13 @@ def digits_masked(counts: Counts) -> Counts:
 
     Their documents may be the same, so that of these the most are taken, a lower bound; and squares lack what falls into one window.
     """
-    (name,) = [key for key in counts.statistic.keys if key not in counts.statistic.groups]
-    keys, texts = tuple(counts.statistic.keys), pc.replace_substring_regex(counts.table[name], r"\p{N}", "0")
+    name, keys = counts.statistic.text_key, tuple(counts.statistic.keys)
+    texts = pc.replace_substring_regex(counts.table[name], r"\p{N}", "0")
     if texts.equals(counts.table[name]):
         return counts
     table = counts.table.set_column(counts.table.column_names.index(name), counts.table.schema.field(name), texts)
-    how = [(column, "max" if column == "documents" else "sum") for column in COUNTS]
-    found = table.group_by(list(keys), use_threads=False).aggregate(how)
-    found = found.select([*keys, *(f"{column}_{kind}" for column, kind in how)]).rename_columns([*keys, *COUNTS])
-    return replace(counts, table=found.sort_by([(key, "ascending") for key in keys]).cast(schema(counts.statistic)))
+    found = _sum(table, keys, COUNTS, largest=("documents",)).sort_by([(key, "ascending") for key in keys])
+    return replace(counts, table=found.cast(schema(counts.statistic)))
 
 
 def rate(counts: Counts, exposed: Exposure, table: pa.Table | None = None) -> NDArray[np.float64]:

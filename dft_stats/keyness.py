@@ -81,11 +81,10 @@ def larger_effects(
     reference: Counts, other: Counts, exposures: tuple[Exposure, Exposure], keys: pa.Array, group: tuple[int | str, ...]
 ) -> NDArray[np.float64]:
     """Design effect of each key on the side where it is larger, 1 at the least and where no side has the row, (keys,)."""
-    (key,) = [name for name in reference.statistic.keys if name not in reference.statistic.groups]
     found = np.ones(len(keys))
     for counts, exposed in zip((reference, other), exposures, strict=True):
         rows = counts.rows(*group)
-        place = pc.index_in(rows[key].combine_chunks(), value_set=keys)
+        place = pc.index_in(rows[counts.statistic.text_key].combine_chunks(), value_set=keys)
         own = place.drop_null().to_numpy()
         found[own] = np.maximum(found[own], design_effect(counts, exposed, WINDOWS[-1], rows.filter(place.is_valid())))
     return found

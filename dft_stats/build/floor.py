@@ -198,8 +198,7 @@ def _kept(counts: Counts, *group: int) -> Hashes | None:
     """Numbers of the texts that a table has; None if it has all."""
     if not len(counts.spectrum):
         return None
-    (key,) = [name for name in counts.statistic.keys if name not in counts.statistic.groups]
-    texts = counts.rows(*group)[key].cast(pa.large_string()).combine_chunks()
+    texts = counts.rows(*group)[counts.statistic.text_key].cast(pa.large_string()).combine_chunks()
     texts = pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
     _, offsets, letters = texts.buffers()
     ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1] if len(texts) else np.zeros(1, np.int64)

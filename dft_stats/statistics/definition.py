@@ -23,6 +23,12 @@ class Statistic:
     source: str
     events: Callable[[Document], Iterator[Event]]
 
+    @property
+    def text_key(self) -> str:
+        """Of a categorical statistic: the key column that is no group, in which the texts stand that are counted."""
+        (name,) = [name for name in self.keys if name not in self.groups]
+        return name
+
 
 def words_before(document: Document) -> list[list[int]]:
     """For each unit of each sentence, how many words of the document stand before it."""
