@@ -40,6 +40,7 @@ WEIGHT = 0.03
 RATE, RISE = 2e-4, 30  # learning rate, and steps of a warm-up
 END = "<|endoftext|>"
 Arm = dict[str, Any]
+ON_TEXT: Arm = {"weight": 0.1, "is_forced": True, "top_p": 1.0}
 ARMS: dict[str, Arm | None] = {
     "cross-entropy alone": None,
     "loss on its own text": {},
@@ -47,12 +48,13 @@ ARMS: dict[str, Arm | None] = {
     "the same, with returns": {"returns": 0.3},
     "the same, slow to see": {"decay": 0.8},
     "loss on the text": {"weight": 0.1, "is_forced": True},
-    "loss on the text, at temperature 0.8 alone": {"weight": 0.1, "is_forced": True, "top_p": 1.0},
-    "the same, as a constraint too": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "dual_rate": 0.005},
-    "loss on the text, at temperature 1": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "temperature": 1.0},
-    "loss on the text, at temperature 0.8 alone, slow to see": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "decay": 0.9},
-    "loss on the text, at temperature 0.8 alone, warmed up": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "warmup_steps": RISE},
-    "loss on the text, at temperature 0.8 alone, rate warmed up": {"weight": 0.1, "is_forced": True, "top_p": 1.0, "rise": RISE},
+    "loss on the text, at temperature 0.8 alone": ON_TEXT,
+    "the same, as a constraint too": {**ON_TEXT, "dual_rate": 0.005},
+    "loss on the text, at temperature 1": {**ON_TEXT, "temperature": 1.0},
+    "loss on the text, at temperature 0.8 alone, slow to see": {**ON_TEXT, "decay": 0.9, "lead": 0.0},
+    "loss on the text, at temperature 0.8 alone, no lead": {**ON_TEXT, "lead": 0.0},
+    "loss on the text, at temperature 0.8 alone, no lead, warmed up": {**ON_TEXT, "lead": 0.0, "warmup_steps": RISE},
+    "loss on the text, at temperature 0.8 alone, no lead, rate warmed up": {**ON_TEXT, "lead": 0.0, "rise": RISE},
 }
 
 

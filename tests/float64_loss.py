@@ -158,6 +158,7 @@ class Float64Loss:
     decay: float = 0.0
     dead_zone: float = 1.0
     clip: float = 4.0
+    lead: float = 5.0
     dual_rate: float = 0.0
     dual_limit: float = 20.0
     most_words: int = 1024
@@ -176,14 +177,14 @@ class Float64Loss:
         """Close the optimizer step."""
         self.history.append([])
         for name, fact in facts(self.made).items():
-            beyond = self._beyond(*self._z(name, fact))
+            beyond = self._beyond(self._z(name, fact)[0])
             grown = self.duals.get(name, np.zeros(len(beyond))) + self.dual_rate * np.clip(beyond, -1, 1)
             self.duals[name] = np.clip(grown, -self.dual_limit, self.dual_limit)
 
-    def _z(self, name: str, fact: Facts) -> tuple[Floats, float]:
-        """z-scores, and of how many words."""
-        # Steps that are closed, the latest with weight 1; in the very first, what was seen of it.
-        closed = self.history[:-1][::-1] or self.history
+    def _z(self, name: str, fact: Facts, ago: int = 0) -> tuple[Floats, float, Floats]:
+        """z-scores in standard errors of so many words at the most, their noise, and the z-scores of all words."""
+        # Steps that were closed so long ago, the latest with weight 1; in the very first, what was seen of it.
+        closed = self.history[: -1 - ago][::-1] or self.history
         weighted = [(self.decay**i, batch) for i, step in enumerate(closed) for batch in step]
         words = sum(w * batch.words for w, batch in weighted)
         squares = sum(w**2 * batch.words for w, batch in weighted)
@@ -193,11 +194,17 @@ class Float64Loss:
         for f in np.flatnonzero(fact.tracked & (denominator > 0)):
             amount = effective * denominator[f] / words if name == "entropy" else effective / self.made.window_words
             z[f] = (numerator[f] / denominator[f] - fact.target[f]) / (fact.sd[f] / np.sqrt(amount))
-        return z, effective
+        noise = np.sqrt(self.most_words / effective) if effective > self.most_words else 1.0
+        return z * noise, noise, z
 
-    def _beyond(self, z: Floats, words: float) -> Floats:
-        short = np.sqrt(self.most_words / words) if words > self.most_words else 1.0  # in standard errors of so many at the most
-        return np.sign(z) * np.clip(np.abs(z) * short - self.dead_zone, 0.0, self.clip)
+    def _ahead(self, name: str, fact: Facts) -> Floats:
+        """Where z-scores will be after some steps, if there were two that they could be seen to change between."""
+        z, noise, _ = self._z(name, fact)
+        steps = min(self.lead, 1 / noise - 1) if len(self.history) > 2 else 0.0
+        return z + steps * (z - self._z(name, fact, ago=1)[0])
+
+    def _beyond(self, z: Floats) -> Floats:
+        return np.sign(z) * np.clip(np.abs(z) - self.dead_zone, 0.0, self.clip)
 
     def _evaluate(self, here: Expected, num_items: int, gradient: Floats) -> tuple[float, dict[str, float], Floats]:
         value, components = 0.0, {}
@@ -205,8 +212,8 @@ class Float64Loss:
             means = []
             for name in names:
                 fact = facts(self.made)[name]
-                z, words = self._z(name, fact)
-                pull = (self._beyond(z, words) + self.duals.get(name, 0.0)) * fact.tracked
+                _, _, z = self._z(name, fact)
+                pull = (self._beyond(self._ahead(name, fact)) + self.duals.get(name, 0.0)) * fact.tracked
                 g = self.weights.get(term, 1.0) * pull / (fact.sd * np.sqrt(max(fact.tracked.sum(), 1)))
                 slope = g / (num_items * fact.denominator_per_token)
                 value += (slope * (here.counts[name][0] - fact.target * here.counts[name][1])).sum()

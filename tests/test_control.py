@@ -90,6 +90,59 @@ def test_alternation_and_warm_up_scale_the_loss_and_not_the_rates() -> None:
     assert torch.equal(plain.families()["rhythm"].numerator, other.families()["rhythm"].numerator)
 
 
+def overshoot(lead: float, gain: float) -> float:
+    """How far a rate that begins ten standard errors above falls below, where an optimizer with momentum follows the pull."""
+    control, scale = Control(lead=lead), torch.tensor(0.2)
+    z = before = torch.tensor(10.0)
+    momentum, least = torch.tensor(0.0), 0.0
+    for _ in range(200):
+        momentum = 0.9 * momentum + 0.1 * control.shrink(control.ahead(z, before, scale))
+        before, z = z, z - gain * momentum + 0.05  # and something drives it up
+        least = min(least, z.item())
+    assert z.item() == pytest.approx(1 + 0.05 / gain, abs=0.02), "where it ends does not depend on how it got there"
+    return -least
+
+
+@pytest.mark.parametrize("gain", [0.2, 0.6, 1.0])
+def test_what_is_taken_ahead_does_not_overshoot(gain: float) -> None:
+    found = [overshoot(lead, gain) for lead in (0.0, 1.0, 2.0, 3.0, 4.0)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > 1.5, "without it the rate goes through the dead zone and out of it"
+    assert found[-1] < 1.05
+
+
+def test_trends_of_small_steps_are_noise_and_not_followed() -> None:
+    z, before = torch.tensor([3.0, -2.0]), torch.tensor([1.0, 4.0])
+    assert torch.equal(Control().ahead(z, before, torch.tensor(1.0)), z)
+    assert Control(lead=5.0).ahead(z, before, torch.tensor(0.5)).tolist() == [5.0, -8.0]  # 4,096 words: a step
+    assert Control(lead=0.5).ahead(z, before, torch.tensor(0.1)).tolist() == [4.0, -5.0]
+    made = handmade()
+    losses = [DistributionLoss(made, lead=lead, dead_zone=0.1) for lead in (0.0, 5.0)]
+    for step in range(4):
+        logits, labels = rows(step, made.vocab_size)
+        assert len({loss(logits, labels)[0].item() for loss in losses}) == 1
+    assert losses[0].words < 1024
+
+
+def test_trends_begin_with_the_second_step_and_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dft_stats.loss.family.MOST_WORDS", 16)
+    made = handmade()
+    plain, ahead, resumed = (DistributionLoss(made, lead=lead, dead_zone=0.1) for lead in (0.0, 5.0, 5.0))
+    for step in range(4):
+        logits, labels = rows(step, made.vocab_size)
+        if step == 3:
+            resumed.load_state_dict(ahead.state_dict())
+        value, components = ahead(logits, labels)
+        without, same = plain(logits, labels)
+        assert (value == without) == (step < 2)
+        assert {name: value for name, value in components.items() if name != "dist/loss"} == {
+            name: value for name, value in same.items() if name != "dist/loss"
+        }, "what is reported is z as it is"
+    assert resumed(logits, labels)[0] == value
+    ahead.step()  # nothing happened
+    assert ahead(logits, labels)[0] == resumed(logits, labels)[0]
+
+
 def test_excluded_tokens_are_measured_and_not_steered() -> None:
     made = compiled("gpt2")
     labels = torch.tensor(text_rows("gpt2", 2, 40))
@@ -126,6 +179,8 @@ def test_every_typography_of_an_excluded_token_is_excluded() -> None:
         ({"every": 0}, "every"),
         ({"exclude": [10**6]}, "exclude"),
         ({"dead_zone": -1.0}, "dead_zone"),
+        ({"lead": -1.0}, "lead is a number of steps"),
+        ({"lead": float("nan")}, "lead is a number of steps"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:

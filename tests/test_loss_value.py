@@ -45,6 +45,8 @@ def gradient(logits: Tensor) -> Tensor:
         {"weights": {"entropy": 3.0, "ngram_frequency": 0.25, "token_frequency": 0.0}, "decay": 0.9},
         {"temperature": 0.7, "top_p": 0.9, "decay": 0.9},
         {"most_words": 16, "dead_zone": 0.2, "dual_rate": 0.3, "decay": 0.5},
+        {"most_words": 4, "dead_zone": 0.1, "lead": 0.75},
+        {"most_words": 4, "dead_zone": 0.1, "lead": 100.0, "clip": 9.0, "decay": 0.5},
     ],
 )
 def test_training_is_that_of_the_float64_reference(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ OTHERS: dict[str, Any] = {
     "ngram_frequency_weight": 0.5, "sentence_length_weight": 3.0, "punctuation_rhythm_weight": 0.25, "entropy_weight": 0.0, "decay": 0.5,
     "token_frequency_discrepancy": "l2", "ngram_frequency_discrepancy": "jensen_shannon", "sentence_length_discrepancy": "cramer",
     "punctuation_rhythm_discrepancy": "wasserstein",
-    "dead_zone": 2.0, "clip": 3.0, "dual_rate": 0.125, "dual_limit": 10.0, "warmup_steps": 7, "every": 2, "exclude": [3, 5],
+    "dead_zone": 2.0, "clip": 3.0, "lead": 4.0, "dual_rate": 0.125, "dual_limit": 10.0, "warmup_steps": 7, "every": 2, "exclude": [3, 5],
     "temperature": 0.75, "top_p": 0.875, "ignore_index": -1, "accumulation_steps": 4,
 }  # fmt: skip
 """Every setting at another value than its default."""

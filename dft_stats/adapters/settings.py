@@ -53,6 +53,7 @@ class LossSettings:
     decay: float = _said(0.0, "of the running rates, per optimizer step; 0: those of the last step alone")
     dead_zone: float = _said(1.0, "standard errors, of 1,024 words at the most, up to which a rate is left alone")
     clip: float = _said(4.0, "standard errors beyond the dead zone that count at most")
+    lead: float = _said(5.0, "steps, at the most, by which large steps take z ahead on its trend, against swings; 0: as it is")
     dual_rate: float = _said(0.0, "growth per optimizer step, at the most, of the dual variables; 0 for a penalty alone")
     dual_limit: float = _said(20.0, "most that a dual variable may be")
     warmup_steps: int = _said(0, "optimizer steps over which the loss rises to its full strength")

@@ -63,6 +63,7 @@ class DistributionLoss(nn.Module):
         decay: float = 0.0,
         dead_zone: float = 1.0,
         clip: float = 4.0,
+        lead: float = 5.0,
         dual_rate: float = 0.0,
         dual_limit: float = 20.0,
         warmup_steps: int = 0,
@@ -86,6 +87,8 @@ class DistributionLoss(nn.Module):
             dead_zone: |z| up to which a rate is left alone: human noise of a step, of 1,024 words if it has more. Less than 1 asks a
                 model that takes large steps to be nearer than one human text is.
             clip: most that |z| beyond the dead zone counts.
+            lead: steps, at the most, by which z is taken ahead on its trend, so that large steps do not swing: of a step of m words
+                sqrt(m / 1024) - 1 if that is less, none up to 1,024 words. 0: z as it is.
             dual_rate: growth per optimizer step, at the most, of the dual variable of each rate that is beyond the dead zone, see
                 `Control`. 0: a penalty, which stops short of the profile as far as an anchor holds it.
             dual_limit: most that a dual variable may be.
@@ -118,7 +121,7 @@ class DistributionLoss(nn.Module):
         if accumulation_steps < 0:
             raise ValueError(f"accumulation_steps is not negative, it is {accumulation_steps}")
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in TERMS}
-        self.control = Control(dead_zone, clip, dual_rate, dual_limit, warmup_steps, every)
+        self.control = Control(dead_zone, clip, lead, dual_rate, dual_limit, warmup_steps, every)
         self.decay, self.ignore_index, self.accumulation_steps = decay, ignore_index, accumulation_steps
         self.sampler = Sampler(temperature, top_p)
         self.vocab_size = compiled.vocab_size
@@ -311,7 +314,10 @@ class DistributionLoss(nn.Module):
                 z, rate = self._z(family, None if alone is None else alone[name], exposure)
                 squares.append(z.square().sum() / family.tracked.sum().clamp_min(1))
                 if self.weights[term_name]:
-                    pull = self.pull(name, z * scale, rate)
+                    z = z * scale
+                    if learns and self.control.lead:
+                        z = torch.where(self.commits > 1, self.control.ahead(z, family.before, scale), z)
+                    pull = self.pull(name, z, rate)
                     pull = strength * (pull + family.dual) if learns else pull
                     found[name] = self.weights[term_name] * family.witness(pull)
             components[f"dist/{term_name}"] = torch.stack(squares).mean()
@@ -367,7 +373,9 @@ class DistributionLoss(nn.Module):
                 values.copy_(summed.view_as(values))
         happened = self.forwards > 0  # on some rank
         decay = torch.where(happened, self.words.new_tensor(self.decay), 1.0)
+        before = Exposure(self.words, self.words.square() / self.words_squared.clamp_min(1))
         for family in families:
+            family.remember(before, happened)
             family.commit(decay)
         self.words.mul_(decay).add_(self.pending_words)
         self.words_squared.mul_(decay.square()).add_(self.pending_words)

@@ -30,7 +30,7 @@ class Family(nn.Module):
     """Rates with one kind of denominator: rate = numerator / denominator, feature by feature.
 
     `numerator` and `denominator` are sums over optimizer steps with exponential decay; the `pending_*` pair belongs to the step that is
-    being accumulated. These four and `dual`, the strength that the constraint has come to need, are state.
+    being accumulated. These four, `dual`, the strength that the constraint has come to need, and `before` are state.
     """
 
     target: Tensor  # (features,)
@@ -42,6 +42,7 @@ class Family(nn.Module):
     pending_numerator: Tensor
     pending_denominator: Tensor
     dual: Tensor  # (features,)
+    before: Tensor  # (features,): z of the sums as they were a step ago, in standard errors of `MOST_WORDS` words at the most
 
     def __init__(
         self, target: ArrayLike, sd: ArrayLike, tracked: ArrayLike, *, per_word: ArrayLike, tokens_per_word: float, window_words: int | None
@@ -72,7 +73,7 @@ class Family(nn.Module):
         for name, array in (("target", rate), ("sd", np.maximum(noise, LEAST)), ("per_token", exposure / tokens_per_word)):
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
         self.register_buffer("tracked", torch.tensor(usable), persistent=False)
-        for name in ("numerator", "denominator", "pending_numerator", "pending_denominator", "dual"):
+        for name in ("numerator", "denominator", "pending_numerator", "pending_denominator", "dual", "before"):
             self.register_buffer(name, torch.zeros(len(rate), dtype=torch.float32))
 
     def add(self, numerator: Tensor, denominator: Tensor) -> None:
@@ -85,6 +86,11 @@ class Family(nn.Module):
         for total, pending in ((self.numerator, self.pending_numerator), (self.denominator, self.pending_denominator)):
             total.mul_(decay).add_(pending)
             pending.zero_()
+
+    def remember(self, exposure: Exposure, happened: Tensor) -> None:
+        """Before a step is closed: keep what the sums say, of `exposure`, if there is a step to close."""
+        z = self.z(self.numerator, self.denominator, exposure) * exposure.scale
+        self.before.copy_(torch.where(happened, z, self.before))
 
     def z(self, numerator: Tensor, denominator: Tensor, exposure: Exposure) -> Tensor:
         """Distance from the profile in standard errors of `exposure`, (features,); 0 where nothing was measured or it is not tracked."""

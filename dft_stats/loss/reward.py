@@ -71,9 +71,9 @@ class DistributionReward:
             options: of `DistributionLoss`, without those of predictions: `weights`, `discrepancies`, `dead_zone`, `clip`, `dual_limit`,
                 `warmup_steps`, `every`, `exclude`.
         """
-        unknown = {"temperature", "top_p", "ignore_index", "accumulation_steps"} & set(options)
+        unknown = {"temperature", "top_p", "ignore_index", "accumulation_steps", "lead"} & set(options)
         if unknown:
-            raise ValueError(f"a reward sees texts, not predictions; it has no {', '.join(sorted(unknown))}")
+            raise ValueError(f"a reward sees the texts of the step itself, not predictions; it has no {', '.join(sorted(unknown))}")
         self.scale, self.document_weight, self._advised = scale, document_weight, False
         self.documents = None if documents is None else Documents(documents)
         self.loss = DistributionLoss(compiled, decay=decay, dual_rate=dual_rate, accumulation_steps=0, **options)
