@@ -7,8 +7,9 @@ defined once, in plain Python, in `dft_stats.stream`.
 from __future__ import annotations
 
 import json
+import operator
 import os
-import tempfile
+import secrets
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -93,13 +94,13 @@ class CompiledProfile:
         arrays |= {f"tokens.{f.name}": getattr(self.tokens, f.name) for f in fields(self.tokens)}
         header_bytes = np.frombuffer(json.dumps({"format": FORMAT, **header}).encode(), np.uint8)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")
+        draft = path.with_name(f".{path.name}-{secrets.token_hex(4)}")  # not of `tempfile`, which nobody else may read
         try:
-            with os.fdopen(handle, "wb") as file:
+            with draft.open("xb") as file:
                 np.savez(file, header=header_bytes, **arrays)
-            os.replace(name, path)
+            os.replace(draft, path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
             raise
 
     @classmethod
@@ -127,9 +128,10 @@ def excluding(compiled: CompiledProfile, ids: Iterable[int]) -> CompiledProfile:
     """The same, but that these token ids are not tracked, in any typography, nor are n-grams with one of them.
 
     Raises:
+        TypeError: an id is no whole number.
         ValueError: there is no such id.
     """
-    chosen = np.unique(np.fromiter(ids, np.int64))
+    chosen = np.unique(np.fromiter(map(operator.index, ids), np.int64))
     if not len(chosen):
         return compiled
     if chosen[0] < 0 or chosen[-1] >= compiled.vocab_size:

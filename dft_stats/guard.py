@@ -3,6 +3,7 @@
 A profile repeats what its corpus says, also of whom it speaks. Which words that concerns is the user's to say.
 """
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -49,14 +50,17 @@ def pinning(compiled: CompiledProfile, ids: Iterable[int], rates: ArrayLike) -> 
         rates: (vocab,), per counted token: `DistributionLoss.rates()["token_frequency"]` of text that the model wrote.
 
     Raises:
-        ValueError: there is no such id, or as many rates are not given.
+        TypeError: an id is no whole number.
+        ValueError: there is no such id, as many rates are not given, or one cannot be.
     """
-    chosen, given = np.unique(np.fromiter(ids, np.int64)), np.asarray(rates, np.float64)
+    chosen, given = np.unique(np.fromiter(map(operator.index, ids), np.int64)), np.asarray(rates, np.float64)
     if given.shape != compiled.token_frequency.shape:
         raise ValueError(f"there are rates for {given.shape} ids, and the tokenizer has {compiled.vocab_size}")
     if len(chosen) and (chosen[0] < 0 or chosen[-1] >= compiled.vocab_size):
         raise ValueError(f"ids to pin are from 0 to {compiled.vocab_size - 1}; given are {chosen[0]} to {chosen[-1]}")
     folded = np.isin(np.arange(compiled.vocab_size), compiled.tokens.fold[chosen])
+    if not (np.isfinite(given[folded]) & (given[folded] >= 0)).all():
+        raise ValueError(f"rates of tokens are numbers from 0 up, not {given[folded]}")
     return replace(
         compiled,
         token_frequency=np.where(folded, given, compiled.token_frequency),

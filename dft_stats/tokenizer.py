@@ -85,7 +85,10 @@ def special_ids(tokenizer: "Tokenizer") -> list[int]:
 
 def surfaces(tokenizer: "Tokenizer") -> list[str]:
     """What each id spells in the middle of a text, leading space included. Bytes of a split character come out as U+FFFD."""
-    (anchor,) = tokenizer.encode("a", add_special_tokens=False).ids[-1:]
+    anchors = tokenizer.encode("a", add_special_tokens=False).ids
+    if not anchors:
+        raise CompiledProfileError("this tokenizer has no token for the letter a, as one without a vocabulary; give one that was trained")
+    anchor = anchors[-1]
     known = set(tokenizer.get_vocab(with_added_tokens=True).values())
     size = max(known) + 1
     alone = tokenizer.decode([anchor], skip_special_tokens=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from dft_stats.cache import cache_folder
 from dft_stats.chunks import Chunks, read_chunks
@@ -250,6 +250,8 @@ def test_refusals_name_the_thing_and_the_remedy(profile: Profile, tmp_path: Path
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(CompiledProfileError, match=r"no tokenizer\.json"):
         compile_profile(profile, tmp_path)
+    with pytest.raises(CompiledProfileError, match="no token for the letter a"):
+        compile_profile(profile, Tokenizer(models.BPE()))
     with pytest.raises(CompiledProfileError, match="no words"):
         compile_profile(profile_of([""], tmp_path / "empty"), ALL["gpt2"]())
 
@@ -266,6 +268,8 @@ def test_a_cache_that_cannot_be_written_is_done_without(profile: Profile, tmp_pa
     compiled = compile_profile(profile, ALL["gpt2"]())
     path = str(tmp_path / "compiled.npz")
     compiled.save(path)
+    (tmp_path / "other").touch()
+    assert Path(path).stat().st_mode == (tmp_path / "other").stat().st_mode, "whoever may read files made here may read it"
     assert np.array_equal(CompiledProfile.load(path).token_frequency, compiled.token_frequency)
 
 

@@ -163,6 +163,11 @@ def test_excluded_tokens_are_measured_and_not_steered() -> None:
     assert len(excluding(made, [id]).ngrams) == len(made.ngrams) - np.isin(made.ngrams, made.tokens.fold[id]).any(1).sum()
 
 
+def test_ids_are_whole_numbers() -> None:
+    with pytest.raises(TypeError, match="float"):
+        DistributionLoss(handmade(), exclude=[1.5])  # type: ignore[list-item]
+
+
 def test_every_typography_of_an_excluded_token_is_excluded() -> None:
     made = handmade()
     curly, straight = ids_of("”", '"')
@@ -179,6 +184,10 @@ def test_every_typography_of_an_excluded_token_is_excluded() -> None:
         ({"every": 0}, "every"),
         ({"exclude": [10**6]}, "exclude"),
         ({"dead_zone": -1.0}, "dead_zone"),
+        ({"dead_zone": float("nan")}, "dead_zone"),
+        ({"clip": float("nan")}, "clip"),
+        ({"dual_limit": float("nan")}, "dual_limit"),
+        ({"every": 1.5}, "whole numbers"),
         ({"lead": -1.0}, "lead is a number of steps"),
         ({"lead": float("nan")}, "lead is a number of steps"),
     ],

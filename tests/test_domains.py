@@ -49,9 +49,31 @@ def test_it_is_the_sum_of_each_domain_alone(with_head: bool) -> None:
     assert [int(loss.commits) for loss in both.losses.values()] == [3, 2]  # type: ignore[arg-type, union-attr]
 
 
+def test_weights_are_of_the_losses_and_not_of_the_cross_entropy() -> None:
+    head, (hidden, labels), domains = nn.Linear(WIDTH, SIZE), batch(0), ["a", "b", "a", "b", "b"]
+    values = {}
+    for cross_entropy in (0.0, 1.0):
+        for name, weights in {"whole": None, "half": {"a": 0.5, "b": 0.5}, "none": {"a": 0.0, "b": 0.0}}.items():
+            value, _ = DomainLosses(pair())(hidden, labels, domains, head=head, cross_entropy=cross_entropy, weights=weights)
+            values[name, cross_entropy] = value.item()
+    entropy = values["none", 1.0]
+    assert entropy > 1
+    assert values["none", 0.0] == 0
+    for name, share in (("whole", 1.0), ("half", 0.5)):
+        assert values[name, 0.0] == pytest.approx(share * values["whole", 0.0], rel=1e-5)
+        assert values[name, 1.0] == pytest.approx(entropy + values[name, 0.0], rel=1e-5)
+    without = DomainLosses(pair())(head(hidden), labels, domains, weights={"a": 0.5, "b": 0.5})[0]
+    assert without.item() == pytest.approx(values["half", 0.0], rel=1e-4)
+
+
 def test_a_row_of_no_domain_is_refused() -> None:
     hidden, labels = batch(0)
     losses = DomainLosses(pair())
+    for weights in ({"c": 1.0}, {"a": -1.0}, {"a": float("nan")}):
+        with pytest.raises(ValueError, match=r"weights are numbers from 0 up, by domain \(a, b\), not"):
+            losses(torch.randn(5, 24, SIZE), labels, ["a"] * 5, weights=weights)
+    with pytest.raises(TypeError, match="labels are a tensor"):
+        losses(torch.randn(5, 24, SIZE), losses.losses["a"].read(labels), ["a"] * 5)  # type: ignore[union-attr, operator]
     with pytest.raises(ValueError, match=r"4 domains for 5 rows, and unknown are c; known are a, b"):
         losses(hidden, labels, ["a", "b", "c", "a"])
     with pytest.raises(ValueError, match="no loss"):

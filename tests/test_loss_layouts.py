@@ -146,6 +146,28 @@ def test_missing_labels_are_named() -> None:
         steady()(batch(1)[0], None)
 
 
+def test_a_batch_is_of_the_loss_that_read_it() -> None:
+    """Its n-grams and marks are numbered; other settings of a loss for the same profile number them alike."""
+    logits, labels = batch(1)
+    plain, excluding, other = (
+        DistributionLoss(handmade(), dead_zone=0.2),
+        DistributionLoss(handmade(), exclude=[3]),
+        DistributionLoss(replace(handmade(), profile_sha256="1" * 64)),
+    )
+    for loss, told in ((excluding, "with other tokens excluded"), (other, "of another profile")):
+        with pytest.raises(VocabularyMismatch, match=f"this batch was read by another loss, {told}") as error:
+            loss(logits, plain.read(labels))
+        assert "pinned" not in str(error.value)
+    expected = DistributionLoss(handmade(), clip=0.5)(logits, labels)[0]
+    assert torch.equal(DistributionLoss(handmade(), clip=0.5)(logits, plain.read(labels))[0], expected)
+
+
+@pytest.mark.parametrize("number", [float("nan"), -1.0])
+def test_items_that_cannot_be(number: float) -> None:
+    with pytest.raises(ValueError, match="0 or more"):
+        steady()(*batch(1), num_items=number)  # type: ignore[arg-type]
+
+
 def test_a_number_of_items_is_not_negative() -> None:
     logits, labels = batch(1)
     with pytest.raises(ValueError, match="0 or more, not -3"):
@@ -159,7 +181,7 @@ def test_a_refused_state_leaves_the_loss_as_it_was() -> None:
     loss, other = steady(), DistributionLoss(replace(handmade(), tokenizer_sha256="2" * 64))
     with pytest.raises(VocabularyMismatch, match="running rates of another loss: for another tokenizer"):
         other.load_state_dict(loss.state_dict())
-    assert not any(values.any() for values in other.state_dict().values() if isinstance(values, Tensor))
+    assert not any(values.any() for name, values in other.state_dict().items() if name != "_extra_state")
 
 
 def _rank(rank: int, folder: str) -> None:

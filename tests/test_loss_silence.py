@@ -1,10 +1,13 @@
 """What must not go wrong in silence: recomputing, second derivatives, default types, labels without likelihood, states, devices."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -95,8 +98,23 @@ def test_a_state_for_other_tokens_says_so() -> None:
         with pytest.raises(VocabularyMismatch, match=told):
             here.load_state_dict(there.state_dict())
     old = DistributionLoss(made).state_dict()
-    old["_extra_state"] = {name: old["_extra_state"][name] for name in ("profile_sha256", "tokenizer_sha256")}
+    identity = json.loads(bytes(old["_extra_state"].tolist()))
+    fewer = json.dumps({name: identity[name] for name in ("profile_sha256", "tokenizer_sha256")})
+    old["_extra_state"] = torch.tensor(list(fewer.encode()), dtype=torch.uint8)
     DistributionLoss(made).load_state_dict(old)
+
+
+def test_a_model_with_the_loss_inside_is_kept_as_safetensors(tmp_path: Path) -> None:
+    made = handmade()
+    model, again = (nn.ModuleDict({"head": nn.Linear(4, SIZE), "loss": DistributionLoss(made)}) for _ in range(2))
+    model["loss"](*scores())
+    save_model(model, str(tmp_path / "model.safetensors"))
+    load_model(again, str(tmp_path / "model.safetensors"))
+    for name, values in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], values)
+    other = nn.ModuleDict({"head": nn.Linear(4, SIZE), "loss": DistributionLoss(made, exclude=[3])})
+    with pytest.raises(VocabularyMismatch, match="with other tokens excluded"):
+        load_model(other, str(tmp_path / "model.safetensors"))
 
 
 def test_all_that_is_read_goes_to_the_device_of_the_predictions(monkeypatch: pytest.MonkeyPatch) -> None:

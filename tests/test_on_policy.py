@@ -142,6 +142,28 @@ def test_prompts_that_are_no_ids_say_what_they_should_be(given: Any) -> None:
         on_policy(DistributionLoss(handmade()), Bigrams(), given, max_new_tokens=2)
 
 
+def test_a_model_may_return_a_tuple_and_an_end_be_a_tensor() -> None:
+    class Tuples(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Bigrams()
+
+        def forward(self, ids: Tensor) -> tuple[Tensor, Tensor, None]:
+            logits: Tensor = self.inner(ids)
+            return logits.mean(), logits, None
+
+    given, tuples = torch.tensor([[1, 3], [2, 3]]), Tuples()
+    models: list[tuple[nn.Module, Any]] = [(tuples, torch.tensor(2)), (tuples.inner, 2)]
+    found, expected = (
+        on_policy(
+            DistributionLoss(handmade()), model, given, max_new_tokens=4, eos_token_id=end, generator=torch.Generator().manual_seed(0)
+        )
+        for model, end in models
+    )
+    assert torch.equal(found[2], expected[2])
+    assert torch.equal(found[0], expected[0])
+
+
 @pytest.mark.parametrize("shape", [(2, 0), (0, 3)])
 def test_a_prompt_has_a_token_at_least(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"prompts are \[B, P\] and not empty, not .*such as the BOS"):

@@ -400,11 +400,10 @@ def test_padding_on_either_side_counts_nothing(compiled: CompiledProfile, texts:
             gap = [with_] * (longest - len(ids))
             return gap + ids if side == "left" else ids + gap
 
-        first = [[-100, *ids[1:]] for ids in rows]  # what predicts the first token is padding on one side only
         return {
             "input_ids": torch.tensor([fill(ids, word) for ids in rows]),
             "attention_mask": torch.tensor([fill([1] * len(ids), 0) for ids in rows]),
-            "labels": torch.tensor([fill(ids, word if labelled else -100) for ids in first]),
+            "labels": torch.tensor([fill(ids, word if labelled else -100) for ids in rows]),
         }
 
     expected = counted(compiled, tmp_path, [collate([{"input_ids": ids}]) for ids in rows])
@@ -484,6 +483,10 @@ def test_what_cannot_be_right_is_refused(compiled: CompiledProfile, rows: list[l
     many.args._n_gpu = 2
     with pytest.raises(ValueError, match="torchrun"):
         attach(many, loss)
+    masking = trainer(tmp_path, rows)
+    masking.data_collator = SimpleNamespace(mlm=True)
+    with pytest.raises(TypeError, match="mlm=False"):
+        attach(masking, loss)
     made.model.config.is_encoder_decoder = True
     with pytest.raises(TypeError, match="encoder"):
         attach(made, loss)

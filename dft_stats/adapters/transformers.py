@@ -24,6 +24,7 @@ from dft_stats.adapters.hidden_states import Caught, caught, check_head
 from dft_stats.adapters.settings import LossSettings
 from dft_stats.errors import CompiledProfileError, VocabularyMismatch
 from dft_stats.loss import TERMS, Batch, DistributionLoss, through_head
+from dft_stats.loss.batch import logits_of
 from dft_stats.token_table import token_table
 from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces
 
@@ -208,7 +209,9 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
             raise ValueError(f"DistributionLoss needs `labels` in the batch, [B, T]; it has {', '.join(inputs) or 'nothing'}")
         mask, ids, starts = inputs.get("attention_mask"), inputs.get("input_ids"), document_starts(inputs)
         if _fits(mask, labels):
-            labels = labels.masked_fill(mask.to(labels.device) == 0, self.loss.ignore_index)
+            padding = mask.to(labels.device) == 0
+            padding[:, 1:] |= padding[:, :-1].clone()  # what comes first behind padding on the left, too: it was predicted from there
+            labels = labels.masked_fill(padding, self.loss.ignore_index)
         if isinstance(ids, Tensor) and ids.shape != labels.shape:
             raise ValueError(
                 f"labels {list(labels.shape)} are not those of input_ids {list(ids.shape)}, so what they predict cannot be read. If the"
@@ -229,8 +232,7 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
 
 def _predictions(output: Any) -> Any:
     """Logits of a model's output, or hidden states that were caught; None if there are none."""
-    name = "hidden_states" if isinstance(output, Caught) else "logits"
-    return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+    return output.hidden_states if isinstance(output, Caught) else logits_of(output)
 
 
 def document_starts(inputs: Mapping[str, Any]) -> Tensor | None:
@@ -288,6 +290,8 @@ def _check(trainer: Any, loss: Any, weight: float) -> None:
         raise TypeError(f"loss is a DistributionLoss, not a {type(loss).__name__}; make one of profile.compile(tokenizer)")
     if getattr(getattr(trainer.model, "config", None), "is_encoder_decoder", False):
         raise TypeError("the loss reads causal language models, and this model is an encoder with a decoder")
+    if getattr(trainer.data_collator, "mlm", False):
+        raise TypeError("the loss reads causal language models, and this trainer's collator masks tokens (mlm); give it mlm=False")
     if not (math.isfinite(weight) and weight >= 0):
         raise ValueError(f"weight is a number of at least 0, not {weight}")
     if loss.ignore_index != -100:

@@ -4,10 +4,11 @@ Reading needs the tokens alone and, on a GPU, waits for it: lists are found whos
 nothing. So whoever reads before the model's forward, while there is nothing to wait for, has no wait in the step.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dft_stats.errors import DftStatsError, VocabularyMismatch
+from dft_stats.loss.identity import difference
 from dft_stats.loss.probabilities import Pairs, together
 from dft_stats.loss.reading import Stream
 
@@ -59,6 +61,7 @@ class Batch:
     """A batch that was read: row by row of the predictions [B, T, ...], flattened."""
 
     shape: torch.Size  # B, T
+    identity: Mapping[str, str]  # of the loss that read it, see `dft_stats.loss.identity`
     stream: Stream
     pairs: Mapping[str, Pairs]  # `DistributionLoss.pairs` of the stream
     targets: Tensor  # int64 (rows,): the label that the row predicts, or the ignored index
@@ -76,7 +79,7 @@ class Batch:
 
     def items(self, num_items: int | Tensor | None) -> Tensor:
         """Labels that a mean is taken over, at least 1: those of the whole step, or of this batch."""
-        if isinstance(num_items, int) and num_items < 0:  # of a tensor nobody can ask without waiting for it
+        if isinstance(num_items, int | float) and not 0 <= num_items < math.inf:  # of a tensor nobody can ask without waiting for it
             raise ValueError(f"num_items are the labels of an optimizer step, 0 or more, not {num_items}")
         items = self.labelled.sum() if num_items is None else torch.as_tensor(num_items, device=self.labelled.device)
         return items.clamp_min(1)
@@ -156,9 +159,29 @@ def read(
     number = next(_NUMBERS)
     ticket = torch.tensor(number, device="cpu")
     order = (rows * loss.vocab_size + ids).argsort(stable=True)
-    batch = Batch(tokens.shape, stream, pairs, targets, labelled, order, entries, needed, {}, ticket)
+    batch = Batch(tokens.shape, loss.identity, stream, pairs, targets, labelled, order, entries, needed, {}, ticket)
     _TICKETS[number] = batch
     return batch
+
+
+def logits_of(output: Any) -> Any:
+    """Logits of what a model returned: itself, its `logits`, or the first of a tuple that may be; None if there are none."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, tuple | list):  # such as (loss, logits)
+        return next((part for part in output if isinstance(part, Tensor) and part.ndim == 3 and part.is_floating_point()), None)
+    return output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+
+
+def check_reader(batch: Batch, identity: Mapping[str, str]) -> None:
+    """Refuse a batch that another loss has read: its n-grams and marks are numbered as that profile has them.
+
+    Raises:
+        VocabularyMismatch: it is of another profile, another tokenizer, or another loss of these.
+    """
+    if batch.identity != identity:
+        told = difference(batch.identity, identity)
+        raise VocabularyMismatch(f"this batch was read by another loss, {told}; `read` it with this one, too")
 
 
 def check_rows(batch: Batch, predictions: Tensor) -> None:

@@ -32,14 +32,17 @@ class Control:
     every: int = 1
 
     def __post_init__(self) -> None:
-        if self.dead_zone < 0 or self.clip <= 0:
+        if not (0 <= self.dead_zone < math.inf and self.clip > 0):
             raise ValueError(f"dead_zone is not negative and clip is more than 0; they are {self.dead_zone} and {self.clip}")
         if not 0 <= self.lead < math.inf:
             raise ValueError(f"lead is a number of steps, 0 or more, not {self.lead}")
-        if not 0 <= self.dual_rate <= 1 or self.dual_limit <= 0:
+        if not (0 <= self.dual_rate <= 1 and self.dual_limit > 0):
             raise ValueError(f"dual_rate is from 0 to 1 and dual_limit more than 0; they are {self.dual_rate} and {self.dual_limit}")
-        if self.warmup_steps < 0 or self.every < 1:
-            raise ValueError(f"warmup_steps is not negative and every is at least 1; they are {self.warmup_steps} and {self.every}")
+        whole = isinstance(self.warmup_steps, int) and isinstance(self.every, int)
+        if not whole or self.warmup_steps < 0 or self.every < 1:
+            raise ValueError(
+                f"warmup_steps and every are whole numbers, not negative and at least 1; they are {self.warmup_steps} and {self.every}"
+            )
 
     def ahead(self, z: Tensor, before: Tensor, scale: Tensor) -> Tensor:
         """Where z will be, (features,), if it goes on as from `before`, a step ago.

@@ -1,5 +1,6 @@
 """The loss itself: what the model's predictions are expected to count, what the profile says, and the witness between them."""
 
+import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from dft_stats.compiled import CompiledProfile, excluding
 from dft_stats.errors import NotFinite
 from dft_stats.loss import graph
-from dft_stats.loss.batch import GAP, Batch, LogitsMissing, check_rows, check_vocabulary, describe, read
+from dft_stats.loss.batch import GAP, Batch, LogitsMissing, check_reader, check_rows, check_vocabulary, describe, read
 from dft_stats.loss.control import Control
 from dft_stats.loss.discrepancy import direction
 from dft_stats.loss.discrepancy import discrepancies as of_families
@@ -94,7 +95,8 @@ class DistributionLoss(nn.Module):
             dual_limit: most that a dual variable may be.
             warmup_steps: optimizer steps over which the loss rises to its full strength.
             every: the loss acts in every so-manieth optimizer step alone, as if training alternated; the rates are updated in all.
-            exclude: token ids that are measured but never steered, nor any n-gram with one of them.
+            exclude: token ids that are measured but never steered, nor any n-gram with one of them. What a token is as a mark, or as the end
+                of a sentence, is steered by terms of its own.
             temperature: of the sampling that the statistics are meant for.
             top_p: of the same sampling.
             ignore_index: label of positions that are not counted.
@@ -217,6 +219,7 @@ class DistributionLoss(nn.Module):
         Raises:
             TypeError: there are arguments although the labels were read, or labels are no tensor.
             ValueError: shapes do not fit.
+            VocabularyMismatch: another loss has read them.
         """
         if not isinstance(labels, Batch):
             device = predictions.device
@@ -224,6 +227,7 @@ class DistributionLoss(nn.Module):
             batch = self.read(labels.to(device) if isinstance(labels, Tensor) else labels, **moved)
             check_rows(batch, predictions)
             return batch
+        check_reader(labels, self.identity)
         check_rows(labels, predictions)
         given = [name for name, value in arguments.items() if value is not None and value is not False]
         if given:
@@ -428,12 +432,12 @@ class DistributionLoss(nn.Module):
             found: DistributionLoss = super()._apply(kept, recurse)  # type: ignore[no-untyped-call]
         return found
 
-    def get_extra_state(self) -> dict[str, str]:
-        """Whose running rates these are."""
-        return dict(self.identity)
+    def get_extra_state(self) -> Tensor:
+        """Whose running rates these are: JSON, as bytes, since safetensors keep nothing but tensors."""
+        return torch.frombuffer(bytearray(json.dumps(self.identity).encode()), dtype=torch.uint8)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any) -> None:
-        self.set_extra_state(state_dict.get(f"{prefix}_extra_state", self.identity))  # refuse before the first buffer is written
+        self.set_extra_state(state_dict.get(f"{prefix}_extra_state"))  # refuse before the first buffer is written
         if not any(name.startswith(prefix) for name in state_dict):
             warnings.warn(
                 f"the state holds nothing of the distribution loss (no key begins with {prefix!r}), so its running rates start anew; that"
@@ -445,4 +449,5 @@ class DistributionLoss(nn.Module):
 
     def set_extra_state(self, state: Any) -> None:
         """Refuse the running rates of another profile or tokenizer, or of other tokens excluded or pinned."""
-        refuse_another(state, self.identity)
+        if state is not None:
+            refuse_another(json.loads(bytes(state.tolist())), self.identity)

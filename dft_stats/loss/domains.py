@@ -1,11 +1,13 @@
 """A profile for each row: one loss for each domain, and each row of a batch is read by that of its own."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dft_stats.loss.batch import describe
 from dft_stats.loss.distribution_loss import DistributionLoss
 from dft_stats.loss.through_head import through_head
 
@@ -45,12 +47,18 @@ class DomainLosses(nn.Module):
             domains: name of each row's, (B,).
             head: as in `through_head`.
             num_items: labels in the whole step; None: those of this batch.
-            weights: by domain; 1 where none is given.
+            weights: of the losses by domain, not of a cross-entropy beside them; 1 where none is given.
             options: of `DistributionLoss.forward` or, with a head, of `through_head` except `weight`; tensors [B, T] are cut like the rows.
 
         Raises:
-            ValueError: another number of domains than of rows, or an unknown one.
+            TypeError: labels are no tensor; a batch that one loss has read is of no use to the others.
+            ValueError: another number of domains than of rows, or an unknown one; weights that cannot be.
         """
+        if not isinstance(labels, Tensor):
+            raise TypeError(f"labels are a tensor [B, T] here, of which each domain's loss reads its rows, not {describe(labels)}")
+        wrong = {name: weight for name, weight in (weights or {}).items() if name not in self.losses or not 0 <= weight < math.inf}
+        if wrong:
+            raise ValueError(f"weights are numbers from 0 up, by domain ({', '.join(self.losses)}), not {wrong}")
         unknown = sorted(set(domains) - set(self.losses))
         if unknown or len(domains) != len(labels):
             raise ValueError(
@@ -69,12 +77,14 @@ class DomainLosses(nn.Module):
             own = {
                 key: value[rows] if isinstance(value, Tensor) and value.shape == labels.shape else value for key, value in options.items()
             }
+            weight = (weights or {}).get(name, 1.0)
             given: Any = (predictions[rows.to(predictions.device)], labels[rows])
             if head is None:
                 value, found = loss(*given, num_items=num_items, **own)
+                value = weight * value
             else:
-                value, found = through_head(loss, given[0], head, given[1], num_items=num_items, **own)  # type: ignore[arg-type]
-            total = total + (weights or {}).get(name, 1.0) * value
+                value, found = through_head(loss, given[0], head, given[1], weight=weight, num_items=num_items, **own)  # type: ignore[arg-type]
+            total = total + value
             components |= {f"dist/{name}/{key.removeprefix('dist/')}": part for key, part in found.items()}
         return total, components
 

@@ -32,7 +32,13 @@ def refuse_another(state: Mapping[str, str], identity: Mapping[str, str]) -> Non
     Raises:
         VocabularyMismatch: it is another, and in what.
     """
-    others = {name: value for name, value in identity.items() if state.get(name, value) != value}
-    if others:
-        told = "; ".join(f"{DIFFERENCES[name]} ({str(state[name])[:80]}, here {value[:80]})" for name, value in others.items())
+    if told := difference(state, identity):
         raise VocabularyMismatch(f"these are the running rates of another loss: {told}; make the loss as it was, or start it anew")
+
+
+def difference(state: Mapping[str, str], identity: Mapping[str, str]) -> str:
+    """In what an identity differs from the one here, "" if in nothing."""
+    others = {name: value for name, value in identity.items() if state.get(name, value) != value}
+    if "profile_sha256" in others or "tokenizer_sha256" in others:
+        others.pop("token_rates_sha256", None)  # which follows
+    return "; ".join(f"{DIFFERENCES[name]} ({str(state[name])[:80]}, here {value[:80]})" for name, value in others.items())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dft_stats.loss.batch import describe
+from dft_stats.loss.batch import describe, logits_of
 from dft_stats.loss.distribution_loss import DistributionLoss
 from dft_stats.loss.returns import consequences, less_others, rewarded, surrogate
 from dft_stats.loss.reward import DistributionReward
@@ -57,7 +57,7 @@ def on_policy(
         ValueError: they are padded on the right, or look like it and there is no mask; or the mask has another shape.
     """
     _check_prompts(loss, prompts, attention_mask)
-    ends = [] if eos_token_id is None else [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
+    ends = [] if eos_token_id is None else torch.as_tensor(eos_token_id, dtype=torch.long).flatten().tolist()
     generate = getattr(model, "generate", None)
     with evaluating(model), torch.no_grad():
         if generate is not None and generator is None:
@@ -169,7 +169,7 @@ def _logits(model: nn.Module, tokens: Tensor, mask: Tensor | None) -> Any:
         if _takes(model, "position_ids"):  # absolute positions do not count padding
             arguments["position_ids"] = (mask.long().cumsum(1) - 1).clamp_min(0)
     output = model(tokens, **arguments)
-    return output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    return logits_of(output)
 
 
 def _takes(model: Any, name: str) -> bool:
