@@ -95,8 +95,8 @@ class DistributionLoss(nn.Module):
             dual_limit: most that a dual variable may be.
             warmup_steps: optimizer steps over which the loss rises to its full strength.
             every: the loss acts in every so-manieth optimizer step alone, as if training alternated; the rates are updated in all.
-            exclude: token ids that are measured but never steered, nor any n-gram with one of them. What a token is as a mark, or as the end
-                of a sentence, is steered by terms of its own.
+            exclude: token ids that are measured but never steered, nor any n-gram with one of them. What a token is as a mark, or as the
+                end of a sentence, is steered by terms of its own.
             temperature: of the sampling that the statistics are meant for.
             top_p: of the same sampling.
             ignore_index: label of positions that are not counted.
