@@ -5,7 +5,7 @@ python benchmarks/converge.py TEXT... [--steps 1000] [--first 1500] [--every 200
 TEXT is human writing, as `dft-stats build` reads it. From it come the profile, a byte-level BPE tokenizer of 4,096 entries, and a model of
 two million parameters, trained with cross-entropy for `--first` steps; every fifth passage is kept for measuring. Then every arm goes on
 from there at one constant learning rate (one arm warms it up): with cross-entropy of the text alone, or with the loss beside it, on the
-model's own continuations (weight 0.03) or decode-aware on the text (weight 0.1).
+model's own continuations (weight 0.03) or decode-aware on the text (weight 0.1). "no lead" is the loss without its look ahead.
 What is printed, every so many steps, is of continuations of kept openings, drawn anew at temperature 0.8 and top-p 0.95: mean z squared of
 each term in a set of 128, mean of four sets, and perplexity of the kept passages. The first table says what the passages themselves
 have in these places, which need not be 1: they begin paragraphs, and the profile is of whole articles. Their words were drawn once; of a

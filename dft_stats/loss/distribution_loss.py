@@ -377,9 +377,9 @@ class DistributionLoss(nn.Module):
                 values.copy_(summed.view_as(values))
         happened = self.forwards > 0  # on some rank
         decay = torch.where(happened, self.words.new_tensor(self.decay), 1.0)
-        before = Exposure(self.words, self.words.square() / self.words_squared.clamp_min(1))
         for family in families:
-            family.remember(before, happened)
+            if self.control.lead:
+                family.remember(self._running, happened)
             family.commit(decay)
         self.words.mul_(decay).add_(self.pending_words)
         self.words_squared.mul_(decay.square()).add_(self.pending_words)
@@ -388,7 +388,7 @@ class DistributionLoss(nn.Module):
         self.commits += happened.long()
         self._steady = True if mine else None
         if self.control.dual_rate:
-            exposure = Exposure(self.words, self.words.square() / self.words_squared.clamp_min(1))
+            exposure = self._running
             scale = exposure.scale
             for family in families:
                 beyond = self.control.shrink(family.z(family.numerator, family.denominator, exposure) * scale)
@@ -417,9 +417,13 @@ class DistributionLoss(nn.Module):
         """Of so many words, or of the running rates."""
         if words is not None:
             return Exposure(words, words)
-        steady, pending = self.commits > 0, self.pending_words
-        effective = self.words.square() / self.words_squared.clamp_min(1)
-        return Exposure(torch.where(steady, self.words, pending), torch.where(steady, effective, pending))
+        steady, pending, running = self.commits > 0, self.pending_words, self._running
+        return Exposure(torch.where(steady, running.words, pending), torch.where(steady, running.effective_words, pending))
+
+    @property
+    def _running(self) -> Exposure:
+        """Of the running rates, nothing before the first step is closed."""
+        return Exposure(self.words, self.words.square() / self.words_squared.clamp_min(1))
 
     def _apply(self, change: Callable[[Tensor], Tensor], recurse: bool = True) -> "DistributionLoss":
         """Go along to another device, and not to another precision: sums of very small numbers stay float32 when a model is cast."""

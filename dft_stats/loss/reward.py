@@ -76,7 +76,7 @@ class DistributionReward:
             raise ValueError(f"a reward sees the texts of the step itself, not predictions; it has no {', '.join(sorted(unknown))}")
         self.scale, self.document_weight, self._advised = scale, document_weight, False
         self.documents = None if documents is None else Documents(documents)
-        self.loss = DistributionLoss(compiled, decay=decay, dual_rate=dual_rate, accumulation_steps=0, **options)
+        self.loss = DistributionLoss(compiled, decay=decay, lead=0.0, dual_rate=dual_rate, accumulation_steps=0, **options)
 
     def __call__(
         self,
