@@ -1,14 +1,14 @@
 """How well sentence ends are found, and how fast. What the choice of segmenter does to the statistics: `segmenters.py`.
 
 python benchmarks/sentences.py GOLD [--spacy]
-python benchmarks/sentences.py --legal CORPORA/legal [--spacy]
+python benchmarks/sentences.py --corpora CORPORA [--spacy]
 
 GOLD is a Parquet file with the columns text and sentence_ends (character offsets), and corpus and genre where known. A sentence end counts
 as found if it is one of the segmenter's, white space aside; ends that fall together with a paragraph's are left out, since every segmenter
 gets these from the blank lines. Prints precision, recall and F1 by corpus and genre, and millions of characters a CPU-second.
 
-`--legal` does so on statutes, contracts and opinions, by `legal_gold.json`: offsets into the texts of the Parquet files of that folder, no
-text. docs/sentences.md has the rules by which its ends were decided, and what its two halves are.
+`--corpora` does so on passages of the corpora of the official profiles, by `sentence_gold.json`: offsets into the texts of the Parquet
+files of CORPORA/<domain>, no text. docs/sentences.md has the rules by which the ends were decided, by whom, and what the three sets are.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from dft_stats.sentences import RULE, Segmenter, sentence_spans
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("gold", nargs="?", help="Parquet file of gold sentence ends")
-    parser.add_argument("--legal", type=Path, help="folder of the legal corpora")
+    parser.add_argument("--corpora", type=Path, help="folder of the corpora, with a folder for each domain")
     parser.add_argument("--spacy", action="store_true", help="spaCy's sentencizer as well")
     given = parser.parse_args()
     segmenters = [RULE]
@@ -37,8 +37,8 @@ def main() -> None:
         segmenters.append(spacy_segmenter())
     if given.gold:
         show_accuracy([(row, _parts(row)) for row in pq.read_table(given.gold).to_pylist()], segmenters)
-    if given.legal:
-        show_accuracy(list(_legal(given.legal)), segmenters)
+    if given.corpora:
+        show_accuracy(list(_of_corpora(given.corpora)), segmenters)
 
 
 def show_accuracy(rows: Sequence[tuple[dict[str, Any], Sequence[str]]], segmenters: Iterable[Segmenter]) -> None:
@@ -50,7 +50,7 @@ def show_accuracy(rows: Sequence[tuple[dict[str, Any], Sequence[str]]], segmente
         hits: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         for row, parts in rows:
             ends = {end for _, end in sentence_spans(row["text"], segmenter)}
-            found, gold = _inner(row["text"], ends), _inner(row["text"], set(row["sentence_ends"]))
+            found, gold = _inner(row["text"], ends) - set(row.get("undecided", ())), _inner(row["text"], set(row["sentence_ends"]))
             for part in parts:
                 for i, number in enumerate((len(found & gold), len(found), len(gold))):
                     hits[part][i] += number
@@ -67,17 +67,18 @@ def _parts(row: dict[str, Any]) -> list[str]:
     return [corpus, f"{corpus} {row['genre']}"] if row.get("genre") else [corpus]
 
 
-def _legal(folder: Path) -> Iterable[tuple[dict[str, Any], Sequence[str]]]:
-    passages = json.loads(Path(__file__).with_name("legal_gold.json").read_text())
+def _of_corpora(folder: Path) -> Iterable[tuple[dict[str, Any], Sequence[str]]]:
+    passages = json.loads(Path(__file__).with_name("sentence_gold.json").read_text())
     texts: dict[tuple[str, str], str] = {}
-    for source in {passage["source"] for passage in passages}:
-        table = pq.read_table(folder / f"{source}.parquet", columns=["doc_id", "text"])
+    for domain, source in {(passage["domain"], passage["source"]) for passage in passages}:
+        table = pq.read_table(folder / domain / f"{source}.parquet", columns=["doc_id", "text"])
         texts |= {(source, row["doc_id"]): row["text"] for row in table.to_pylist()}
     for passage in passages:
-        start, source, half = passage["start"], passage["source"], passage["half"]
+        start, number, source = passage["start"], passage["set"], passage["source"]
         text = texts[source, passage["doc_id"]][start : passage["end"]]
-        ends = [end - start for end in passage["sentence_ends"]]
-        yield {"text": text, "sentence_ends": ends}, (half, f"{half} {source}")
+        ends, undecided = ([end - start for end in passage.get(name, ())] for name in ("sentence_ends", "undecided"))
+        part = f"{number} {passage['domain']}"
+        yield {"text": text, "sentence_ends": ends, "undecided": undecided}, (number, part, f"{part} {source}")
 
 
 def _inner(text: str, ends: set[int]) -> set[int]:
