@@ -281,6 +281,14 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
         DistributionLoss(handmade(), **options)
 
 
+@pytest.mark.parametrize("name", ["decay", "dead_zone", "clip", "lead", "dual_rate", "temperature", "top_p", "accumulation_steps"])
+def test_settings_that_are_no_numbers(name: str) -> None:
+    with pytest.raises(TypeError, match=f"settings of the loss are numbers; {name} is '0.5'"):
+        DistributionLoss(handmade(), **{name: "0.5"})
+    with pytest.raises(TypeError, match=f"{name} is None"):
+        DistributionLoss(handmade(), **{name: None})
+
+
 def test_what_was_never_seen_has_noise_all_the_same() -> None:
     """A rate of zero with no variance: as if seen once in a window, so one event in a window's text is one standard error, not 10^11."""
     made = handmade()

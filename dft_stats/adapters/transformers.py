@@ -212,6 +212,8 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
             padding = mask.to(labels.device) == 0
             padding[:, 1:] |= padding[:, :-1].clone()  # what comes first behind padding on the left, too: it was predicted from there
             labels = labels.masked_fill(padding, self.loss.ignore_index)
+        if labels.ndim == 1:
+            raise ValueError(f"the loss reads causal language models; their labels are [B, T], these {list(labels.shape)}: a classifier's?")
         if isinstance(ids, Tensor) and ids.shape != labels.shape:
             raise ValueError(
                 f"labels {list(labels.shape)} are not those of input_ids {list(ids.shape)}, so what they predict cannot be read. If the"

@@ -4,6 +4,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import torch
@@ -103,7 +104,7 @@ class DistributionLoss(nn.Module):
             accumulation_steps: training forwards in an optimizer step; 0: call `step` yourself.
 
         Raises:
-            TypeError: `compiled` is no compiled profile.
+            TypeError: `compiled` is no compiled profile, or a setting no number.
             ValueError: an argument is out of range, or a term's name unknown.
         """
         super().__init__()
@@ -112,6 +113,14 @@ class DistributionLoss(nn.Module):
                 f"a loss is made of profile.compile(tokenizer), a CompiledProfile, not of a {type(compiled).__name__}: a profile has no"
                 ' token ids yet, such as `DistributionLoss(dft_stats.load("news").compile(tokenizer))`'
             )
+        numbers: dict[str, Any] = {
+            **{f"the weight of {name}": weight for name, weight in (weights or {}).items()},
+            **{"decay": decay, "dead_zone": dead_zone, "clip": clip, "lead": lead, "dual_rate": dual_rate, "dual_limit": dual_limit},
+            **{"temperature": temperature, "top_p": top_p, "accumulation_steps": accumulation_steps},
+        }
+        others = [f"{name} is {value!r}" for name, value in numbers.items() if not isinstance(value, Real) or isinstance(value, bool)]
+        if others:
+            raise TypeError(f"settings of the loss are numbers; {', '.join(others)}")
         unknown = sorted(set(weights or {}) - set(TERMS))
         if unknown:
             raise ValueError(f"no term is called {', '.join(unknown)}; the terms are {', '.join(TERMS)}")

@@ -35,7 +35,8 @@ class DistributionReward:
     the others are off. That sees what no corpus rate can, such as sentences that are all alike within a text. It stands at the last token.
 
     Trainers call it in evaluation too, which then takes part in the running rates, if there are any (`decay`, `dual_rate`, `warmup_steps`,
-    `every`); `reward.loss.eval()` before and `.train()` behind keeps it out.
+    `every`); `reward.loss.eval()` before and `.train()` behind keeps it out. Their checkpoints have no state of rewards either:
+    where there are running rates, keep `reward.loss.state_dict()` beside the model's, or a resumed run begins them anew.
 
     Every rank calls it in every step, since counts are summed over ranks. Completions are read from their first token on, as documents;
     special tokens, such as the end of the text, count nothing.
