@@ -91,8 +91,8 @@ class DistributionLoss(nn.Module):
             clip: most that |z| beyond the dead zone counts.
             lead: steps, at the most, by which z is taken ahead on its trend, so that large steps do not swing: of a step of m words
                 sqrt(m / 1024) - 1 if that is less, none up to 1,024 words. 0: z as it is.
-            dual_rate: growth per optimizer step, at the most, of the dual variable of each rate that is beyond the dead zone, see
-                `Control`. 0: a penalty, which stops short of the profile as far as an anchor holds it.
+            dual_rate: growth per optimizer step, at the most, of the dual variable of each rate that is beyond the dead zone, and what
+                it loses inside; see `Control`. 0: a penalty, which stops short of the profile as far as an anchor holds it.
             dual_limit: most that a dual variable may be.
             warmup_steps: optimizer steps over which the loss rises to its full strength.
             every: the loss acts in every so-manieth optimizer step alone, as if training alternated; the rates are updated in all.
@@ -400,8 +400,8 @@ class DistributionLoss(nn.Module):
             exposure = self._running
             scale = exposure.scale
             for family in families:
-                beyond = self.control.shrink(family.z(family.numerator, family.denominator, exposure) * scale)
-                family.insist(happened * beyond, self.control)
+                z = family.z(family.numerator, family.denominator, exposure) * scale
+                family.dual.copy_(torch.where(happened, self.control.insist(family.dual, z), family.dual))
 
     def families(self) -> dict[str, Family]:
         """All families of rates, by name."""
