@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dft_stats.compiled import TokenTable
 from dft_stats.counts import Counts, Exposure, rate, rate_sd
 from dft_stats.doubts import CONTINUES, DIGIT_TAIL, LETTER_TAIL, LINKS, NO_TAIL
-from dft_stats.encoding import LINE, encode_between, encode_spaced
+from dft_stats.encoding import FOLLOWERS, LINE, encode_between, encode_spaced, follower
 from dft_stats.spelling import opened
 from dft_stats.statistics.surface import PARAGRAPH
 from dft_stats.text import MARK_CLASSES
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from dft_stats.profile import Profile
 
 PROBES = 100  # of the most frequent rows, to see whether a tokenizer cares where they stand
-FOLLOWERS = ("a", "1", "(")  # what begins the next paragraph: a letter, a digit, anything else
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -48,7 +47,7 @@ class Stretches:
 class Chunks:
     """Stretches, encoded once in each context that makes a difference."""
 
-    ids: Ints  # (tokens,), one stretch after another, special tokens left out
+    ids: Ints  # (tokens,), one stretch after another, special tokens left out unless they were asked for
     lengths: Ints  # (chunks,), in tokens
     weights: Floats  # (chunks,), expected number of occurrences
     variance: Floats  # (chunks,), of the occurrences per word, between windows
@@ -111,8 +110,8 @@ def join(surface: Counts, rest: pa.Table, exposure: Exposure, window: int) -> St
     )
 
 
-def encode_stretches(stretches: Stretches, tokenizer: "Tokenizer") -> Chunks:
-    """Stretches with their token ids.
+def encode_stretches(stretches: Stretches, tokenizer: "Tokenizer", *, specials: bool = False) -> Chunks:
+    """Stretches with their token ids; special ones, of unknown characters, if they are asked for.
 
     Where the tokenizer cares, a stretch is encoded in each context and weighted by how often the context occurs: the first stretch of a
     document may get a space in front that paragraphs inside do not get, and the line ends behind a paragraph may be one token or two,
@@ -162,7 +161,7 @@ def encode_stretches(stretches: Stretches, tokenizer: "Tokenizer") -> Chunks:
     lengths = np.concatenate([lengths, np.array(list(map(len, ids)), np.int64)])
     index = np.concatenate([easy, *(rows for rows, *_ in variants)])
     special = np.isin(flat, special_ids(tokenizer))
-    if special.any():  # an unknown character, say: no text
+    if special.any() and not specials:  # an unknown character, say: no text
         lengths -= np.bincount(np.repeat(np.arange(len(index)), lengths), special, len(index)).astype(np.int64)
         flat = flat[~special]
     weight = np.concatenate([weights[easy], *(weight for _, weight, *_ in variants)])
@@ -180,8 +179,7 @@ def _followers(stretches: Stretches, opens: NDArray[np.bool_]) -> Floats:
     """How often a paragraph begins with each of `FOLLOWERS`."""
     shares = np.zeros(len(FOLLOWERS))
     for i in np.flatnonzero(opens):
-        first = stretches.texts[i][len(PARAGRAPH)]
-        shares[0 if first.isalpha() else 1 if first.isdecimal() else 2] += stretches.weights[i]
+        shares[FOLLOWERS.index(follower(stretches.texts[i][len(PARAGRAPH) :]))] += stretches.weights[i]
     total: Floats = shares / shares.sum() if shares.sum() else np.array([1.0, 0.0, 0.0])
     return total
 

@@ -14,6 +14,7 @@ import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,25 +28,26 @@ from dft_stats.compiled import CompiledProfile, TokenTable
 from dft_stats.counts import rate_sd
 from dft_stats.encoding import encode_in_context, encode_spaced
 from dft_stats.errors import CompiledProfileError
-from dft_stats.exactness import Exactness, measure, probe_texts
+from dft_stats.exactness import Exactness, legibility, measure, probe_texts
 from dft_stats.measures import expected_entropy_bits, mean_sd
 from dft_stats.statistics.punctuation_rhythm import OPENING
 from dft_stats.text import MARK_CLASS, MARK_CLASSES, WORD, Unit, unit_kind, units
 from dft_stats.token_counts import ENTROPY_WINDOW, as_reading, counted_pairs, counted_reading, counted_tokens, is_counted, window_entropy
 from dft_stats.token_table import token_table
-from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces
+from dft_stats.tokenizer import fingerprint, readable, resolve, special_ids, surfaces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from dft_stats.profile import Profile
 
-COMPILER = 5  # part of the cache's key: raise it with every change of what is computed here
+COMPILER = 6  # part of the cache's key: raise it with every change of what is computed here
 WINDOW = 128  # words; the noise between windows of this length whitens the loss
 MIN_DOCUMENTS = 20  # fewer do not tell a word of the domain from a word of its author
 MIN_FREQUENCY = 1e-5  # per token: below it a training run never sees enough to tell
 MAX_NGRAMS = 8_000
 MAX_INEXACT_BITS = 0.005  # between a text encoded whole and by stretches: more, and a tokenizer is refused
+READ = 300  # texts, to see whether the ids spell their words
 LENGTH_EDGES = np.array([1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 31, 40, 50, 65, 1_000_000], np.int64)
 GAP_EDGES = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 30, 1_000_000], np.int64)
 GLUED = tuple(MARK_CLASSES.index(name) for name in ("comma", "semicolon", "colon"))
@@ -81,13 +83,15 @@ def compile_profile(
     path = cache_folder() / "compiled" / f"{profile.sha256[:32]}-{identity[:32]}-{COMPILER}.npz"
     compiled = _cached(path) if cache else None
     if compiled is None:
-        with _without_collector():
+        with _without_collector(), readable():
             spelt = surfaces(resolved)
             table = token_table(spelt, special_ids(resolved))
             counted = counted_reading(profile, resolved, table)
-            exactness = measure(resolved, probe_texts(profile)) if counted is None else Exactness(1.0, 0.0, "")
+            texts = probe_texts(profile)
+            exactness = measure(resolved, texts) if counted is None else Exactness(1.0, 0.0, "")
             if exactness.divergence_bits <= MAX_INEXACT_BITS or inexact:
                 compiled = _compile(profile, resolved, identity, exactness, spelt, table, counted)
+                compiled = replace(compiled, legibility=legibility(resolved, spelt, texts[:: max(1, len(texts) // READ)]))
         if compiled is not None and cache:
             with suppress(OSError):  # a home that cannot be written to, say: then it is compiled again
                 compiled.save(path)
@@ -146,6 +150,8 @@ def _compile(
     own: dict[str, Any]
     if counted is None:
         chunks = encode_profile(profile, tokenizer, WINDOW)
+        if not chunks.tokens:
+            raise CompiledProfileError(f"this tokenizer has a token for nothing in {profile!r}: all of its text is unknown to it")
         reading, tokens = read_chunks(chunks, table), chunks.tokens
         own = _token_frequency(profile, chunks, table, spelt) | _ngram_frequency(profile, chunks, table, tokenizer, spelt)
         own |= _entropy(profile, chunks, table, reading)

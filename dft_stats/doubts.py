@@ -22,8 +22,9 @@ SPACED = LOWER - GLUED_LOWER
 # Tails: the last character of a token, if a word can go on behind it.
 NO_TAIL, LETTER_TAIL, UPPER_TAIL, DIGIT_TAIL = range(4)
 
-# Joiners: tokens that are one mark, and between two characters of a word part of it.
-NO_JOINER, JOINS_DIGITS, JOINS_AS_PERIOD, JOINS = range(4)  # "," ":"; "." but for "end.Next"; "'" "-"
+# Joiners: tokens that are one mark, and between two characters of a word part of it. From JOINED on tokens that end in such a mark, with
+# the character before it ("pre-", "3,"): JOINED + row of `CONTINUES`.
+NO_JOINER, JOINS_DIGITS, JOINS_AS_PERIOD, JOINS, JOINED = range(5)  # "," ":"; "." but for "end.Next"; "'" "-"
 
 # Abbreviations: what the word before a period says of it, where that word begins in the token.
 NO_ABBREVIATION, BEFORE_NUMBER, SHORT, BOUND = range(
@@ -63,12 +64,13 @@ beginning stood between the stop and this one."""
 
 CONTINUES = _table({1: (GLUED_DIGIT,), 2: (GLUED_LOWER, GLUED_DIGIT), 3: _GLUED[:4]}, 4)
 """(links, heads): the token shows that the mark before it stood inside a word."""
-LINKS = np.zeros((4, 4), np.int64)
+LINKS = np.zeros((JOINED + len(CONTINUES), 4), np.int64)
 """(joiners, tails): which row of `CONTINUES` holds behind a joiner that stands behind such a tail."""
 LINKS[JOINS_DIGITS, DIGIT_TAIL] = 1
 LINKS[JOINS_AS_PERIOD, LETTER_TAIL] = 2
 LINKS[JOINS_AS_PERIOD, UPPER_TAIL:] = 3
 LINKS[JOINS, LETTER_TAIL:] = 3
+LINKS[JOINED:] = np.arange(len(CONTINUES))[:, None]
 
 PERIOD_DOUBTS = np.full((4, 4), STOP)
 """(abbreviations, tails): the doubt about a period."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 LINE = "a\n\n"
 """Stand-in for the paragraph before."""
+FOLLOWERS = ("a", "1", "(")
+"""Stand-ins for what begins the next paragraph: a letter, a digit, anything else."""
 BATCH = 20_000
 JOINED = 50  # stretches put together to one text
 PROBES = 100
@@ -33,7 +35,7 @@ def encode_between(tokenizer: "Tokenizer", before: Sequence[str], texts: Sequenc
     The neighbours are stand-ins (some tokenizers treat the two ends of a text differently); their own tokens are taken off again.
     """
     found: list[list[int]] = []
-    alone = {text: tokenizer.encode(text, add_special_tokens=False).ids for text in {*before, ""}}
+    alone = {text: _head(tokenizer, text) for text in {*before, ""}}
     behind = {text: _behind(tokenizer, text) for text in {*after, ""}}
     merged: list[int] = []
     for begin in range(0, len(texts), BATCH):
@@ -54,6 +56,17 @@ def encode_between(tokenizer: "Tokenizer", before: Sequence[str], texts: Sequenc
             places = zip(encoding.ids, encoding.offsets, strict=True)
             found[i] = [id for id, (start, end) in places if end > begins and (start < last or end <= ends)]
     return found
+
+
+def follower(text: str) -> str:
+    """The one of `FOLLOWERS` that stands for a paragraph."""
+    return FOLLOWERS[0 if text[0].isalpha() else 1 if text[0].isdecimal() else 2]
+
+
+def _head(tokenizer: "Tokenizer", text: str) -> list[int]:
+    """Ids of `text` at the beginning of a longer one."""
+    encoding = tokenizer.encode(text + ("a" if text.endswith("\n") else " a"), add_special_tokens=False)
+    return [id for id, (_, end) in zip(encoding.ids, encoding.offsets, strict=True) if end <= len(text)]
 
 
 def _behind(tokenizer: "Tokenizer", text: str) -> list[int]:

@@ -22,6 +22,8 @@ from dft_stats.doubts import (
     CONTINUES,
     GLUED_DIGIT,
     GLUED_LOWER,
+    JOINED,
+    LETTER_TAIL,
     LINKS,
     NO_ABBREVIATION,
     NO_DOUBT,
@@ -165,8 +167,15 @@ def advance(table: TokenTable, state: State, token: int) -> State:
         spaced=doubt != NO_DOUBT and bool(table.trails[token] or (not stops and (read.spaced or head == STAYS_APART))),
         noted=kind == STOP_OF_WORD or (state.noted and _is_note(table, token)),
         link=int(LINKS[table.joiner[token], read.tail]),
-        behind=(read.previous, read.gap + done.before, read.opening, read.tail),
+        behind=(read.previous, read.gap + done.before, *_before_last_mark(table, token, read, words[0])),
     )
+
+
+def _before_last_mark(table: TokenTable, token: int, read: State, words: int) -> tuple[int, int]:
+    """Opening and tail before the last mark of `token`, which has `words` beginnings before it."""
+    if table.joiner[token] >= JOINED:
+        return read.opening + words, LETTER_TAIL
+    return read.opening, read.tail
 
 
 def pair(table: TokenTable, first: int, second: int) -> tuple[int, int]:

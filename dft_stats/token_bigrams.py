@@ -24,12 +24,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dft_stats.chunks import encode_profile
+from dft_stats.chunks import encode_stretches, read_stretches
 from dft_stats.encoding import encode_in_context
 from dft_stats.sentences import BOUND, CLOSERS, SHORT, TERMINATORS, unit_flags
 from dft_stats.text import Unit, units
 from dft_stats.token_counts import is_counted
-from dft_stats.tokenizer import resolve, vocabulary_size
+from dft_stats.tokenizer import readable, resolve, special_ids, vocabulary_size
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -89,9 +89,12 @@ def token_bigrams(profile: "Profile", tokenizer: "Tokenizer | Any") -> TokenBigr
     size = vocabulary_size(resolved)
     if is_counted(profile, resolved):
         return _counted(profile, size)
-    chunks = encode_profile(profile, resolved, WINDOW)
+    with readable():
+        chunks = encode_stretches(read_stretches(profile, WINDOW), resolved, specials=True)
+    special = np.zeros(size, bool)  # no text, such as an unknown character: what stands on either side of it is no pair
+    special[special_ids(resolved)] = True
     owner = chunks.owner
-    inner = np.flatnonzero(owner[1:] == owner[:-1])
+    inner = np.flatnonzero((owner[1:] == owner[:-1]) & ~special[chunks.ids[1:]] & ~special[chunks.ids[:-1]])
     keys, weights = [chunks.ids[inner] * size + chunks.ids[inner + 1]], [chunks.weights[owner[inner]]]
 
     kept = chunks.lengths > 0
@@ -100,8 +103,9 @@ def token_bigrams(profile: "Profile", tokenizer: "Tokenizer | Any") -> TokenBigr
     texts = [text for text, keep in zip(chunks.texts, kept, strict=True) if keep]
     weight = chunks.weights[kept]
     opens, closes = (np.array([text[end] == "\n" for text in texts], bool) for end in (0, -1))
+    of_first, of_last = weight * ~special[first], weight * ~special[last]
 
-    across = _across(profile, resolved, texts, first, last, weight)
+    across = _across(profile, resolved, special, texts, first, last, of_first, of_last)
     keys.append(across[0] * size + across[1])
     weights.append(across[2])
     found, where = np.unique(np.concatenate(keys), return_inverse=True)
@@ -109,10 +113,14 @@ def token_bigrams(profile: "Profile", tokenizer: "Tokenizer | Any") -> TokenBigr
 
     # Every stretch but the first of a document follows another one: across a space or across a blank line. A part that continues a
     # stretch has its pair with the part before nowhere; such pairs are left to the estimate across spaces, which they are few beside.
-    ends = np.bincount(last[~closes], weight[~closes], size) - np.bincount(across[0], across[2], size)
-    begins = np.bincount(first[~opens], weight[~opens], size) - np.bincount(across[1], across[2], size)
-    lines = np.bincount(last[closes], weight[closes], size), np.bincount(first[opens], weight[opens], size)
-    rests = [(max(0.0, weight[~opens].sum() - across[2].sum()), ends, begins), (float(weight[closes].sum()), *lines)]
+    ends = np.bincount(last[~closes], of_last[~closes], size) - np.bincount(across[0], across[2], size)
+    begins = np.bincount(first[~opens], of_first[~opens], size) - np.bincount(across[1], across[2], size)
+    lines = np.bincount(last[closes], of_last[closes], size), np.bincount(first[opens], of_first[opens], size)
+    spaces, breaks = (
+        float(weight[pairs].sum()) * _part(of_last[left], weight[left]) * _part(of_first[right], weight[right])
+        for pairs, left, right in ((~opens, ~closes, ~opens), (closes, closes, opens))
+    )
+    rests = [(max(0.0, spaces - across[2].sum()), ends, begins), (breaks, *lines)]
     total = count.sum() + sum(mass for mass, _, _ in rests)
     return TokenBigrams(
         np.stack([found // size, found % size], 1).astype(np.int32),
@@ -131,6 +139,10 @@ def _counted(profile: "Profile", size: int) -> TokenBigrams:
     return TokenBigrams(np.stack([first, second], 1).astype(np.int32), number / total, (rest,))
 
 
+def _part(some: Floats, all_: Floats) -> float:
+    return float(some.sum() / max(all_.sum(), 1e-12))
+
+
 def _share(given: NDArray[Any]) -> Floats:
     count = np.maximum(given, 0)
     shares: Floats = count / max(count.sum(), 1e-12)
@@ -138,7 +150,14 @@ def _share(given: NDArray[Any]) -> Floats:
 
 
 def _across(
-    profile: "Profile", tokenizer: "Tokenizer", texts: Sequence[str], first: Ints, last: Ints, weight: Floats
+    profile: "Profile",
+    tokenizer: "Tokenizer",
+    special: NDArray[np.bool_],
+    texts: Sequence[str],
+    first: Ints,
+    last: Ints,
+    of_first: Floats,
+    of_last: Floats,
 ) -> tuple[Ints, Ints, Floats]:
     """Pairs across a space inside a sentence: first token, second token, occurrences."""
     ngrams = profile.counts("ngram_frequency")
@@ -151,8 +170,8 @@ def _across(
     }
     glued_left, glued_right = _glued(ngrams.rows(3), pairs)
     lefts, rights = _options(pairs, glued_left, 0), _options(pairs, glued_right, 1)
-    behind, before = _ways(texts, first, last, weight, lefts, rights)
-    left, right = _spellings(tokenizer, lefts.names, -1, behind), _spellings(tokenizer, rights.names, 0, before)
+    behind, before = _ways(texts, first, last, of_first, of_last, lefts, rights)
+    left, right = (_spellings(tokenizer, special, side.names, end, ways) for side, end, ways in ((lefts, -1, behind), (rights, 0, before)))
     pair, at_left, at_right = _product(lefts.begin, lefts.number, rights.begin, rights.number)
     share = lefts.weight[at_left] * rights.weight[at_right] / np.array(list(pairs.values()))[pair]
     row, way_left, way_right = _product(
@@ -225,24 +244,25 @@ def _options(pairs: Mapping[tuple[str, str], float], glued: Sequence[tuple[tuple
 
 
 def _ways(
-    texts: Sequence[str], first: Ints, last: Ints, weight: Floats, lefts: _Options, rights: _Options
+    texts: Sequence[str], first: Ints, last: Ints, of_first: Floats, of_last: Floats, lefts: _Options, rights: _Options
 ) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, float]]]:
     """Last tokens by the last unit or the last two of a stretch, and first ones by the first; those by one unit without those by two."""
     asked = [dict(zip(side.names, np.bincount(side.name, side.weight, len(side.names)), strict=True)) for side in (lefts, rights)]
     before, stops, behind = (defaultdict[str, dict[int, float]](lambda: defaultdict(float)) for _ in range(3))
-    for text, begin, end, w in zip(texts, first.tolist(), last.tolist(), weight.tolist(), strict=True):
+    columns = (column.tolist() for column in (first, last, of_first, of_last))
+    for text, begin, end, of_begin, of_end in zip(texts, *columns, strict=True):
         found = units(text)
         names = [unit.text for unit in found]
         if text[0] == " ":
             two = "".join(names[:2])
-            before[two if len(names) > 1 and two in asked[1] else names[0]][begin] += w
+            before[two if len(names) > 1 and two in asked[1] else names[0]][begin] += of_begin
         if text[0] in " \n" and text[-1] != "\n":
             two = "".join(names[-2:])
-            (stops if _ends_sentence(found) else behind)[two if len(names) > 1 and two in asked[0] else names[-1]][end] += w
+            (stops if _ends_sentence(found) else behind)[two if len(names) > 1 and two in asked[0] else names[-1]][end] += of_end
     for name, ends in stops.items():
         # Of the stretches that end like a sentence, only so many go on as the n-grams need beside the others.
         needed = asked[0].get(name, 0.0) - sum(behind[name].values())
-        share = min(1.0, max(0.0, needed / sum(ends.values())))
+        share = min(1.0, max(0.0, needed / max(sum(ends.values()), 1e-12)))
         for id, w in ends.items():
             behind[name][id] += share * w
     return behind, before
@@ -257,12 +277,14 @@ def _ends_sentence(found: Sequence[Unit]) -> bool:
     return closing[-1] in TERMINATORS and not (at and unit_flags(found[at - 1].text) & (BOUND | SHORT))
 
 
-def _spellings(tokenizer: "Tokenizer", names: Sequence[str], end: int, ways: Mapping[str, Mapping[int, float]]) -> _Spellings:
+def _spellings(
+    tokenizer: "Tokenizer", special: NDArray[np.bool_], names: Sequence[str], end: int, ways: Mapping[str, Mapping[int, float]]
+) -> _Spellings:
     """Of each name its first (`end` 0) or last (-1) token; what no stretch shows is encoded."""
     ways = {name: ways[name] for name in names if sum(ways.get(name, {}).values()) > 0}
     missing = [name for name in names if name not in ways]
     for name, ids in zip(missing, encode_in_context(tokenizer, [" " + name for name in missing]), strict=True):
-        ways[name] = {ids[end]: 1.0} if ids else {}
+        ways[name] = {ids[end]: 1.0} if ids and not special[ids[end]] else {}
     sizes, tokens, shares = [], list[int](), list[float]()
     for name in names:
         total = sum(ways[name].values())

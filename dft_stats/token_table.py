@@ -150,14 +150,15 @@ def _read(surface: str) -> tuple[_Row, str]:
         found = found[1:]
     marks = [i for i, unit in enumerate(found) if unit.kind >= 0]
     words = [i for i, unit in enumerate(found) if unit.kind == WORD]
-    words_before = sum(not marks or i < marks[0] for i in words)
+    opens = surface.lstrip(" \t").startswith("\n")  # a word behind a line end stands behind the end of a sentence, as behind a mark
+    words_before = 0 if opens else sum(not marks or i < marks[0] for i in words)
     row = _Row(
         words_before,
         len(words) - words_before,
         glues and bool(words) and words[0] == 0,
         _head(surface),
         tail,
-        _JOINERS.get(surface, doubts.NO_JOINER),
+        _joiner(surface, found, marks),
         first_mark=found[marks[0]].kind if marks else -1,
         last_mark=found[marks[-1]].kind if len(marks) > 1 else -1,
         end=_end(surface, found),
@@ -171,6 +172,13 @@ def _read(surface: str) -> tuple[_Row, str]:
         return row, word
     last = last.removeprefix(anchor) if len(found) == 1 and row.glues else last
     return row._replace(abbreviation=_abbreviation(last), numbering=_numbering(last)), word
+
+
+def _joiner(surface: str, found: Sequence[Unit], marks: Sequence[int]) -> int:
+    if surface in _JOINERS or surface[-1] not in _JOINERS or len(marks) > 1 or len(found) < 2 or found[-1].kind < 0:
+        return _JOINERS.get(surface, doubts.NO_JOINER)
+    link = doubts.LINKS[_JOINERS[surface[-1]], _TAILS.get(character_kind(surface[-2]), doubts.NO_TAIL)]  # "pre-", "3,"
+    return doubts.JOINED + int(link) if link else doubts.NO_JOINER
 
 
 @cache

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +18,13 @@ _BATCH = 20_000
 
 
 def resolve(tokenizer: "Tokenizer | str | Path | Any") -> "Tokenizer":
-    """A private copy of the tokenizer, without truncation and padding.
+    """A private copy of the tokenizer, without truncation, padding and dropout.
 
     Args:
         tokenizer: a `tokenizers.Tokenizer`, a fast tokenizer of transformers, or the path of a `tokenizer.json` or of its folder.
 
     Raises:
-        CompiledProfileError: it is none of these, or the file cannot be read.
+        CompiledProfileError: it is none of these, or has parts that are no data; or the file cannot be read.
     """
     from tokenizers import Tokenizer
 
@@ -43,10 +45,31 @@ def resolve(tokenizer: "Tokenizer | str | Path | Any") -> "Tokenizer":
                 "or the path of a tokenizer.json"
             )
         # A copy in any case: what is written down of one that was trained (scores of Unigram) is the same only once it was read again.
-        found = Tokenizer.from_str(given.to_str())
+        with readable():
+            found = Tokenizer.from_str(given.to_str())
     found.no_truncation()
     found.no_padding()
+    if getattr(found.model, "dropout", None):  # of BPE, for training: drawn anew for each text
+        found.model.dropout = None
     return found
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Say of what the tokenizer itself cannot do (parts that are written in Python, text that it has no token for) what it was asked for.
+
+    Raises:
+        CompiledProfileError: in place of the bare `Exception` of the library.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise CompiledProfileError(
+            f"this tokenizer cannot be copied, or cannot encode the text of the profile: {error}. Give one whose parts are all of the"
+            " `tokenizers` library, and which has a token for what it does not know"
+        ) from error
 
 
 def fingerprint(tokenizer: "Tokenizer") -> str:

@@ -32,6 +32,8 @@ from dft_stats.loss.term import TERMS, SoftCounts, Term
 from dft_stats.loss.through_head import CHUNK, evaluate
 from dft_stats.loss.token_frequency import TokenFrequency
 
+READ = ("sentence_length", "punctuation_rhythm", "entropy")  # terms of what is read off the ids: sentence ends, marks, words
+LEGIBLE = 0.99  # share of the words
 AS_IT_IS = Head(nn.Identity(), None, 1.0)
 NOT_FINITE, LOST = "the logits hold NaN or infinity", "the cross-entropy is NaN or infinite"
 
@@ -131,6 +133,14 @@ class DistributionLoss(nn.Module):
             raise ValueError(f"decay is at least 0 and less than 1, not {decay}")
         if accumulation_steps < 0:
             raise ValueError(f"accumulation_steps is not negative, it is {accumulation_steps}")
+        read = [name for name in READ if (weights or {}).get(name, 1.0)]
+        if compiled.legibility < LEGIBLE and read:
+            warnings.warn(
+                f"the ids of this tokenizer spell only {compiled.legibility:.1%} of the profile's words as they are (it makes capitals"
+                f" small, loses spaces, or has no token for them): what the loss reads off them is not what the profile counted, and"
+                f" {', '.join(read)} would be steered wrongly. Switch them off: weights={dict.fromkeys(read, 0.0)}",
+                stacklevel=2,
+            )
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in TERMS}
         self.control = Control(dead_zone, clip, lead, dual_rate, dual_limit, warmup_steps, every)
         self.decay, self.ignore_index, self.accumulation_steps = decay, ignore_index, accumulation_steps
