@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dft_stats.errors import CompiledProfileError
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class TokenTable:
     glues: NDArray[np.bool_]
     head: NDArray[np.int8]  # how it begins, for what stands before it; values of this and the next four in `dft_stats.doubts`
     tail: NDArray[np.int8]  # its last character, if a word can go on behind it, otherwise 0
-    joiner: NDArray[np.int8]  # a mark that is part of a word if it stands inside one, 0: none
+    joiner: NDArray[np.int8]  # it is a mark, or ends in one, that is part of a word if it stands inside one; 0: none
     abbreviation: NDArray[np.int8]  # what its last word says of a period behind it, if that word begins in it
     pairs: NDArray[np.int64]  # (pairs, 4), sorted: a token, one that ends its word, `abbreviation` and `numbering` of that word
     numbering: NDArray[np.int8]  # 1: a number, a letter or a Roman numeral, or the last of one, 2: a word such as "Section" before it

@@ -34,7 +34,7 @@ from dft_stats.statistics.punctuation_rhythm import OPENING
 from dft_stats.text import MARK_CLASS, MARK_CLASSES, WORD, Unit, unit_kind, units
 from dft_stats.token_counts import ENTROPY_WINDOW, as_reading, counted_pairs, counted_reading, counted_tokens, is_counted, window_entropy
 from dft_stats.token_table import token_table
-from dft_stats.tokenizer import fingerprint, readable, resolve, special_ids, surfaces
+from dft_stats.tokenizer import NOTHING_KNOWN, fingerprint, readable, resolve, special_ids, surfaces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -150,9 +150,9 @@ def _compile(
     own: dict[str, Any]
     if counted is None:
         chunks = encode_profile(profile, tokenizer, WINDOW)
-        if not chunks.tokens:
-            raise CompiledProfileError(f"this tokenizer has a token for nothing in {profile!r}: all of its text is unknown to it")
         reading, tokens = read_chunks(chunks, table), chunks.tokens
+        if reading.words <= 0:
+            raise CompiledProfileError(NOTHING_KNOWN.format(profile))
         own = _token_frequency(profile, chunks, table, spelt) | _ngram_frequency(profile, chunks, table, tokenizer, spelt)
         own |= _entropy(profile, chunks, table, reading)
     else:

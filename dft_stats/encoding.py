@@ -20,13 +20,15 @@ PROBES = 100
 Ints = NDArray[np.int64]
 
 
-def encode_in_context(tokenizer: "Tokenizer", chunks: Sequence[str]) -> list[list[int]]:
+def encode_in_context(tokenizer: "Tokenizer", chunks: Sequence[str], followers: Sequence[str] | None = None) -> list[list[int]]:
     """Token ids of stretches between white space, as they are encoded inside a running text.
 
-    A stretch with a leading space follows a word, one without begins a paragraph; a trailing paragraph break is followed by a word.
+    A stretch with a leading space follows a word, one without begins a paragraph; a trailing paragraph break is followed by a word, or
+    by that one of `followers`.
     """
-    opens = [chunk[0] != " " for chunk in chunks]
-    return encode_between(tokenizer, [LINE if new else "a" for new in opens], chunks, ["a" if c[-1] == "\n" else "" for c in chunks])
+    before = ["a" if chunk[0] == " " else LINE for chunk in chunks]
+    after = [end if chunk[-1] == "\n" else "" for chunk, end in zip(chunks, followers or ["a"] * len(chunks), strict=True)]
+    return encode_between(tokenizer, before, chunks, after)
 
 
 def encode_between(tokenizer: "Tokenizer", before: Sequence[str], texts: Sequence[str], after: Sequence[str]) -> list[list[int]]:
@@ -64,9 +66,11 @@ def follower(text: str) -> str:
 
 
 def _head(tokenizer: "Tokenizer", text: str) -> list[int]:
-    """Ids of `text` at the beginning of a longer one."""
+    """Ids of `text` at the beginning of a longer one; where they do not spell just that, something that no encoding begins with."""
+    if not text:
+        return []
     encoding = tokenizer.encode(text + ("a" if text.endswith("\n") else " a"), add_special_tokens=False)
-    return [id for id, (_, end) in zip(encoding.ids, encoding.offsets, strict=True) if end <= len(text)]
+    return [id for id, (_, end) in zip(encoding.ids, encoding.offsets, strict=True) if end <= len(text)] or [-1]
 
 
 def _behind(tokenizer: "Tokenizer", text: str) -> list[int]:

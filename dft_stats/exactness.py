@@ -4,6 +4,7 @@ Some do not: byte-level tokenizers without a pre-tokenizer, or those trained to 
 profile itself are encoded twice, whole and as stretches, and the two counts of tokens compared.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -14,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dft_stats.encoding import LINE as ENCODED_LINE
-from dft_stats.encoding import encode_between, follower
+from dft_stats.encoding import LINE, encode_in_context, follower
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.sentences import CLOSERS, TERMINATORS
+from dft_stats.statistics.surface import PARAGRAPH
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 
 PROBES = 1500  # texts
 JOINED = 5  # n-grams in a text
-STEP = 607  # prime: places are taken in this step where they shall not go along with those beside them
-LINE = "\n\n"
+LEAST = 300  # texts, however few n-grams there are
+READABLE = 100  # words, below which nothing is said of whether they can be read
 _CLOSING, _OPENING = r"^ .*\n\n$", r"^[^ ](?s:.*)[^\n]$|^[^ \n]$"  # a paragraph
-_ENDING = f"^ .*[{re.escape(''.join(sorted(TERMINATORS)))}][{re.escape(''.join(sorted(CLOSERS)))}]*$"  # a sentence
+_STOP = f"[{re.escape(''.join(sorted(TERMINATORS)))}][{re.escape(''.join(sorted(CLOSERS)))}]*$"
+_ENDING = f"^ .*{_STOP}"  # a sentence
+_STOPPED = re.compile(_STOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,15 @@ def probe_texts(profile: "Profile") -> list[str]:
         chosen = [text.strip() for text in surface["surface"].slice(0, few).to_pylist()]
     half = (len(chosen) + 1) // 2  # frequent and rare ones alternate
     mixed = [text for pair in zip(chosen[:half], [*chosen[half:], chosen[0]], strict=False) for text in pair]
+    mixed *= max(1, -(-LEAST * JOINED // len(mixed)))
     texts = [mixed[i : i + JOINED] for i in range(0, len(mixed), JOINED)]
     closing, opening, ending = (_drawn(surface, kind, len(texts)) for kind in (_CLOSING, _OPENING, _ENDING))
-    for i, row in enumerate(texts):
-        at = i * STEP % len(texts)
+    step = next(step for step in range(len(texts) * 5 // 8, 2 * len(texts)) if math.gcd(step, len(texts)) == 1)
+    for i, row in enumerate(texts):  # what is drawn in order is put beside one another in none
+        at = i * step % len(texts)
         opens, begins = opening[at], opening[(at + len(texts) // 2) % len(texts)]
-        row[0] += (closing[i] or LINE) + (opens or row[0])
-        row[len(row) // 2] += ending[at] + (" " + begins if begins else "")
+        row[0] += (closing[i] or PARAGRAPH) + (opens or row[0])
+        row[len(row) // 2] += ending[at * step % len(texts)] + (" " + begins if begins else "")
     return [" ".join(row) for row in texts]
 
 
@@ -79,13 +84,13 @@ def _drawn(surface: pa.Table, kind: str, number: int) -> list[str]:
 
 def measure(tokenizer: "Tokenizer", texts: Sequence[str]) -> Exactness:
     """Encode texts whole and by stretches, each behind a paragraph of its own so that no text begins anything."""
-    opening = "a" + LINE
-    whole = tokenizer.encode_batch([opening + text for text in texts], add_special_tokens=False)
+    whole = tokenizer.encode_batch([LINE + text for text in texts], add_special_tokens=False)
     cut = [stretches(text) for text in texts]
-    encoded = iter(_encode(tokenizer, cut))
+    behind = [follower(text.lstrip()) for row in cut for text in (*row[1:], "a")]
+    encoded = iter(encode_in_context(tokenizer, [stretch for row in cut for stretch in row], behind))
     a, b, example = Counter[int](), Counter[int](), ""
     for text, encoding, row in zip(texts, whole, cut, strict=True):
-        ids = [id for id, (_, end) in zip(encoding.ids, encoding.offsets, strict=True) if end > len(opening)]
+        ids = [id for id, (_, end) in zip(encoding.ids, encoding.offsets, strict=True) if end > len(LINE)]
         joined = [id for _ in row for id in next(encoded)]
         a.update(ids)
         b.update(joined)
@@ -98,19 +103,11 @@ def measure(tokenizer: "Tokenizer", texts: Sequence[str]) -> Exactness:
     return Exactness(1 - float(np.abs(shares[0] - shares[1]).sum() / 2), jensen_shannon_bits(counted[0], counted[1]), example)
 
 
-def _encode(tokenizer: "Tokenizer", cut: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Token ids of the stretches of texts, one by one; those that end a paragraph before what they would be compiled before."""
-    before = [ENCODED_LINE if stretch[0] != " " else "a" for row in cut for stretch in row]
-    followers = [stretch for row in cut for stretch in (*row[1:], "a")]
-    flat = [stretch for row in cut for stretch in row]
-    after = [follower(next_.lstrip()) if stretch[-1] == "\n" else "" for stretch, next_ in zip(flat, followers, strict=True)]
-    return encode_between(tokenizer, before, flat, after)
-
-
 def legibility(tokenizer: "Tokenizer", spelt: Sequence[str], texts: Sequence[str]) -> float:
     """Share of the words, between white space, that come out of their ids as they went in.
 
-    Not so with tokenizers that make all letters small, put spaces where none were, have no decoder, or no token for many words.
+    Not so with tokenizers that make all letters small, put spaces where none were, have no decoder, or no token for many words or for line
+    ends. Where there are few words to judge by, it is 1.
 
     Args:
         tokenizer: any.
@@ -119,17 +116,22 @@ def legibility(tokenizer: "Tokenizer", spelt: Sequence[str], texts: Sequence[str
     """
     into, out = Counter[str](), Counter[str]()
     for text, encoding in zip(texts, tokenizer.encode_batch_fast(list(texts), add_special_tokens=False), strict=True):
+        spelled = "".join(spelt[id] for id in encoding.ids)
         into.update(word for word in text.split() if word.isascii())
-        out.update("".join(spelt[id] for id in encoding.ids).split())
-    return (into & out).total() / max(into.total(), 1)
+        out.update(spelled.split())
+        line, is_broken, _ = text.partition(PARAGRAPH)
+        if is_broken and not _STOPPED.search(line):  # a sentence that ends with its line alone
+            into[PARAGRAPH] += 1
+            out[PARAGRAPH] += "\n" in spelled
+    return (into & out).total() / into.total() if into.total() >= READABLE else 1.0
 
 
 def stretches(text: str) -> list[str]:
     """A normalised text cut at its white space, as the table `surface` has it."""
     found = []
-    for number, line in enumerate(paragraphs := text.split(LINE)):
+    for number, line in enumerate(paragraphs := text.split(PARAGRAPH)):
         words = line.split(" ")
         row = [" " * (i > 0) + word for i, word in enumerate(words)]
-        row[-1] += LINE * (number + 1 < len(paragraphs))
+        row[-1] += PARAGRAPH * (number + 1 < len(paragraphs))
         found += row
     return found

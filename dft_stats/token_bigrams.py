@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from dft_stats.chunks import encode_stretches, read_stretches
 from dft_stats.encoding import encode_in_context
+from dft_stats.errors import CompiledProfileError
 from dft_stats.sentences import BOUND, CLOSERS, SHORT, TERMINATORS, unit_flags
 from dft_stats.text import Unit, units
 from dft_stats.token_counts import is_counted
-from dft_stats.tokenizer import readable, resolve, special_ids, vocabulary_size
+from dft_stats.tokenizer import NOTHING_KNOWN, readable, resolve, special_ids, vocabulary_size
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -78,21 +79,26 @@ class TokenBigrams:
         return found
 
 
+@readable()
 def token_bigrams(profile: "Profile", tokenizer: "Tokenizer | Any") -> TokenBigrams:
     """Pairs of tokens of a profile.
 
     Args:
         profile: any profile; what is pruned from its n-grams of two units is estimated.
         tokenizer: as `compile_profile` takes it.
+
+    Raises:
+        CompiledProfileError: the tokenizer cannot be used.
     """
     resolved = resolve(tokenizer)
     size = vocabulary_size(resolved)
     if is_counted(profile, resolved):
         return _counted(profile, size)
-    with readable():
-        chunks = encode_stretches(read_stretches(profile, WINDOW), resolved, specials=True)
+    chunks = encode_stretches(read_stretches(profile, WINDOW), resolved, specials=True)
     special = np.zeros(size, bool)  # no text, such as an unknown character: what stands on either side of it is no pair
     special[special_ids(resolved)] = True
+    if special[chunks.ids].all():
+        raise CompiledProfileError(NOTHING_KNOWN.format(profile))
     owner = chunks.owner
     inner = np.flatnonzero((owner[1:] == owner[:-1]) & ~special[chunks.ids[1:]] & ~special[chunks.ids[:-1]])
     keys, weights = [chunks.ids[inner] * size + chunks.ids[inner + 1]], [chunks.weights[owner[inner]]]

@@ -150,7 +150,7 @@ def _read(surface: str) -> tuple[_Row, str]:
         found = found[1:]
     marks = [i for i, unit in enumerate(found) if unit.kind >= 0]
     words = [i for i, unit in enumerate(found) if unit.kind == WORD]
-    opens = surface.lstrip(" \t").startswith("\n")  # a word behind a line end stands behind the end of a sentence, as behind a mark
+    opens = not marks and surface.lstrip(" \t").startswith("\n")  # a word behind a line end stands behind the end of a sentence
     words_before = 0 if opens else sum(not marks or i < marks[0] for i in words)
     row = _Row(
         words_before,
@@ -175,7 +175,7 @@ def _read(surface: str) -> tuple[_Row, str]:
 
 
 def _joiner(surface: str, found: Sequence[Unit], marks: Sequence[int]) -> int:
-    if surface in _JOINERS or surface[-1] not in _JOINERS or len(marks) > 1 or len(found) < 2 or found[-1].kind < 0:
+    if surface in _JOINERS or surface[-1] not in _JOINERS or "\n" in surface or len(marks) > 1 or len(found) < 2 or found[-1].kind < 0:
         return _JOINERS.get(surface, doubts.NO_JOINER)
     link = doubts.LINKS[_JOINERS[surface[-1]], _TAILS.get(character_kind(surface[-2]), doubts.NO_TAIL)]  # "pre-", "3,"
     return doubts.JOINED + int(link) if link else doubts.NO_JOINER

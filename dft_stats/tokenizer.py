@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _MARKER = re.compile(r"<.*>|\[.*\]", re.DOTALL)
 _BATCH = 20_000
+NOTHING_KNOWN = "this tokenizer has no token for any word of {!r}: all of its text is unknown to it"
 
 
 def resolve(tokenizer: "Tokenizer | str | Path | Any") -> "Tokenizer":
@@ -97,7 +98,7 @@ def _without_offsets(part: Any) -> Any:
 
 def vocabulary_size(tokenizer: "Tokenizer") -> int:
     """One more than the largest id, added tokens included."""
-    return max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
 
 def special_ids(tokenizer: "Tokenizer") -> list[int]:

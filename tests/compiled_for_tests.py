@@ -28,6 +28,7 @@ SPELT = (
     *(",", ";", ":", ".", "!", "?", '."', "...", "\n\n", ' "', '"', " (see", ")", " —", "”", ",”", ".\n\n", "?\n\nThe", "\ufffd", " §"),
     *("3", "14", "S", " 5", " ", "The", " No", " Sup", "p", " Section", "II", "12", " J", " Sec", "tion"),
     *(". ", "Sup. ", ". The"),  # of tokenizers that join words
+    *(" pre-", "3,", " U.", " o'", "\n\nThe", "\n\n3."),  # of tokenizers that do not part marks and line ends from words
 )
 
 

@@ -177,24 +177,9 @@ class Float64Loss:
         """Close the optimizer step."""
         self.history.append([])
         for name, fact in facts(self.made).items():
-            z = self._z(name, fact)[0]
-            self.duals[name] = self.insist(self.duals.get(name, np.zeros(len(z))), z)
-
-    def insist(self, duals: Floats, z: Floats) -> Floats:
-        """The multipliers of z <= dead_zone and -z <= dead_zone a step later, one of which is 0, as their difference."""
-        found = np.zeros(len(duals))
-        for f, (dual, here) in enumerate(zip(duals, z, strict=True)):
-            if dual == 0:
-                side = np.sign(here)
-                grown = max(0.0, side * here - self.dead_zone)
-            else:
-                side = np.sign(dual)
-                grown = side * here - self.dead_zone
-            multiplier = abs(dual) + self.dual_rate * np.clip(grown, -1, 1)
-            if multiplier < 0 and abs(here) <= self.dead_zone:  # slack on both sides
-                multiplier = 0.0
-            found[f] = np.clip(side * multiplier, -self.dual_limit, self.dual_limit)
-        return found
+            beyond = self._beyond(self._z(name, fact)[0])
+            grown = self.duals.get(name, np.zeros(len(beyond))) + self.dual_rate * np.clip(beyond, -1, 1)
+            self.duals[name] = np.clip(grown, -self.dual_limit, self.dual_limit)
 
     def _z(self, name: str, fact: Facts, ago: int = 0) -> tuple[Floats, float, Floats]:
         """z-scores in standard errors of so many words at the most, their noise, and the z-scores of all words."""

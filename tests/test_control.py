@@ -2,19 +2,16 @@
 
 from typing import Any
 
-import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
 from torch import Tensor
 
 from dft_stats.compiled import excluding
 from dft_stats.loss import TERMS, DistributionLoss
 from dft_stats.loss.control import Control
 from tests.compiled_for_tests import compiled, handmade, ids_of, measured, text_rows
-from tests.float64_loss import Float64Loss
 
 ONLY_TOKENS = {name: float(name == "token_frequency") for name in TERMS}
 
@@ -26,7 +23,6 @@ def rows(seed: int, size: int, length: int = 60) -> tuple[Tensor, Tensor]:
 
 def test_dual_variables_grow_by_the_recursion_and_no_further_than_the_limit() -> None:
     made = handmade()
-    reference = Float64Loss(made, dual_rate=0.25, dual_limit=0.8, dead_zone=0.3)
     loss = DistributionLoss(made, dual_rate=0.25, dual_limit=0.8, dead_zone=0.3, decay=0.5)
     families = loss.families()
     duals = {name: np.zeros(len(family.target)) for name, family in families.items()}
@@ -42,27 +38,11 @@ def test_dual_variables_grow_by_the_recursion_and_no_further_than_the_limit() ->
             z = np.where(
                 family.tracked & (family.denominator > 0), (rate - family.target.numpy()) / family.sd.numpy() * np.sqrt(windows), 0
             )
-            duals[name] = reference.insist(duals[name], z)
+            beyond = np.sign(z) * np.clip(np.abs(z) - 0.3, 0, 4)
+            duals[name] = np.clip(duals[name] + 0.25 * np.clip(beyond, -1, 1), -0.8, 0.8)
             np.testing.assert_allclose(family.dual.numpy(), duals[name], rtol=1e-3, atol=1e-5, err_msg=name)
             reached |= bool((np.abs(duals[name]) == 0.8).any())
     assert reached
-
-
-@given(st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=40), st.floats(0, 2, width=32))
-def test_a_slack_constraint_loses_its_multiplier(values: list[float], dead_zone: float) -> None:
-    """Whatever came before: inside the dead zone a variable goes to 0 and stays there, on an edge it stays, beyond it grows outwards."""
-    control = Control(dead_zone=dead_zone, dual_rate=0.5, dual_limit=3.0)
-    dual = torch.zeros(1)
-    for value in values:
-        dual = control.insist(dual, torch.tensor([value]))
-    side = 1.0 if dual == 0 else float(dual.sign())
-    assert control.insist(dual, torch.tensor([side * dead_zone])).equal(dual)
-    outwards = control.insist(dual, torch.tensor([side * (dead_zone + 0.5)]))
-    torch.testing.assert_close(outwards, (dual + side * 0.25).clamp(-3, 3))
-    if dead_zone > 0.1:
-        for _ in range(200):
-            dual = control.insist(dual, torch.zeros(1))
-        assert float(dual) == 0
 
 
 @pytest.mark.parametrize("adam", [True, False])

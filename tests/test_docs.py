@@ -85,9 +85,17 @@ def run_page(page: str) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in (*PAGES, "docs/hub.md", "docs/api.md"):
-        for target in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / page).read_text(encoding="utf-8")):
-            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "pipelines" / "README.md"):
+        for target, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
+            path = page.parent / target if target else page
+            assert path.exists(), f"{page}: {target}"
+            assert not anchor or anchor in anchors(path), f"{page}: {target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_names_of_the_api_page_exist() -> None:

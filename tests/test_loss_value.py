@@ -120,7 +120,7 @@ def test_a_step_against_the_gradient_brings_the_term_nearer(term: str) -> None:
     loss = DistributionLoss(handmade(), weights={name: float(name == term) for name in TERMS}, dead_zone=0.0).eval()
     logits, labels = batch(4, rows=4, length=40)
     before = None
-    for _ in range(12):
+    for _ in range(20):
         value, components = loss(logits, labels, shifted=True)
         before = components[f"dist/{term}"] if before is None else before
         (slope,) = torch.autograd.grad(value, logits)

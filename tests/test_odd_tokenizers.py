@@ -158,7 +158,7 @@ def knows_nothing() -> Tokenizer:
     [
         (custom, "cannot be copied, .*: Custom PreTokenizer cannot be serialized"),
         (without_unknown, r"cannot encode the text of the profile: .*UNK"),
-        (knows_nothing, "has a token for nothing in"),
+        (knows_nothing, "has no token for any word of"),
     ],
 )
 def test_what_cannot_be_used_says_why(make: Callable[[], Tokenizer], message: str, profile: Profile) -> None:

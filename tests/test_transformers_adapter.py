@@ -533,7 +533,7 @@ def test_what_is_missing_in_training_is_named(compiled: CompiledProfile, rows: l
     with pytest.raises(ValueError, match="--use_logits_to_keep false"):  # as ms-swift cuts them
         made.compute_loss(made.model, {**batch, "labels": batch["labels"][:, -5:]})
     with pytest.raises(ValueError, match=r"these \[1\]: a classifier's"):
-        made.compute_loss(made.model, {**batch, "labels": torch.zeros(1, dtype=torch.long)})
+        made.compute_loss(made.model, {**batch, "labels": torch.zeros(1, dtype=torch.long), "position_ids": batch["input_ids"]})
     with pytest.raises(ValueError, match="hyperparameter search"):
         made.callback_handler.on_train_begin(made.args, SimpleNamespace(is_hyper_param_search=True), made.control)
 

@@ -207,13 +207,13 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
         labels = inputs.get("labels")
         if not isinstance(labels, Tensor):
             raise ValueError(f"DistributionLoss needs `labels` in the batch, [B, T]; it has {', '.join(inputs) or 'nothing'}")
+        if labels.ndim == 1:
+            raise ValueError(f"the loss reads causal language models; their labels are [B, T], these {list(labels.shape)}: a classifier's?")
         mask, ids, starts = inputs.get("attention_mask"), inputs.get("input_ids"), document_starts(inputs)
         if _fits(mask, labels):
             padding = mask.to(labels.device) == 0
             padding[:, 1:] |= padding[:, :-1].clone()  # what comes first behind padding on the left, too: it was predicted from there
             labels = labels.masked_fill(padding, self.loss.ignore_index)
-        if labels.ndim == 1:
-            raise ValueError(f"the loss reads causal language models; their labels are [B, T], these {list(labels.shape)}: a classifier's?")
         if isinstance(ids, Tensor) and ids.shape != labels.shape:
             raise ValueError(
                 f"labels {list(labels.shape)} are not those of input_ids {list(ids.shape)}, so what they predict cannot be read. If the"

@@ -22,7 +22,7 @@ from dft_stats.statistics.surface import PARAGRAPH
 from dft_stats.text import normalise
 from dft_stats.token_counts import READING, read_streams, reader_sha256
 from dft_stats.token_table import token_table
-from dft_stats.tokenizer import special_ids, surfaces
+from dft_stats.tokenizer import readable, special_ids, surfaces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -108,7 +108,8 @@ def _encode(
     for text, ends in zip(texts, _unit_ends(texts, units, segmenter), strict=True):
         if not len(ends):
             continue
-        encoding = tokenizer.encode(text, add_special_tokens=False)
+        with readable():
+            encoding = tokenizer.encode(text, add_special_tokens=False)
         starts = np.array(encoding.offsets, np.int64).reshape(-1, 2)[:, 0]
         unit = np.searchsorted(ends, np.maximum.accumulate(starts), side="right")  # behind white space the next one
         ids.append(np.array(encoding.ids, np.int32))

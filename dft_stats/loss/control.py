@@ -11,13 +11,12 @@ from torch import Tensor
 class Control:
     """The force on a rate is `shrink(z) + dual`, the augmented Lagrangian of the constraint |z| <= dead_zone (Hestenes 1969, Powell 1969).
 
-    `dual` finds the strength that holds the rate at the edge of human noise against an anchor, whatever the anchor's weight: it grows by
-    `dual_rate` times what of z is beyond the edge with every optimizer step, and goes back as z comes to lie inside, to 0 where nothing
-    has to be held (projected ascent: a constraint that is slack has no multiplier). What a rate that is far off would add on its way would
-    have to be taken back behind the edge, where it overshoots: hence `dual_rate` is the most by which it changes (a cap on what is
-    integrated, against windup; cf. Astrom and Hagglund, PID Controllers, 1995, 3.5). With `dual_rate` 0 there is the penalty alone, which
-    stops short. A high rate swings, since the model answers late: the optimizer has its own pace, and rates may be means over steps. And
-    where the constraint cannot be met, as with a cross-entropy of text that contradicts the profile, the variables grow to their limit.
+    `dual` grows by `dual_rate * shrink(z)` with every optimizer step, at most by `dual_rate`, so it finds the strength that holds the rate
+    at the edge of human noise against an anchor, whatever the anchor's weight. What a rate that is far off would add on its way would have
+    to be taken back behind the edge, where it overshoots: hence the most by which it grows (a cap on what is integrated, against windup;
+    cf. Astrom and Hagglund, PID Controllers, 1995, 3.5). With `dual_rate` 0 there is the penalty alone, which stops short.
+    A high rate swings, since the model answers late: the optimizer has its own pace, and rates may be means over steps. And where the
+    constraint cannot be met, as with a cross-entropy of text that contradicts the profile, the variables grow to their limit.
 
     For the same reason z itself is taken as many as `lead` steps ahead on its trend, the derivative part of a PID controller (Astrom and
     Hagglund; for dual variables Stooke, Achiam and Abbeel 2020): what is on its way is pulled less, what comes back is held early. Trends
@@ -59,13 +58,6 @@ class Control:
     def shrink(self, z: Tensor) -> Tensor:
         """What of z is beyond the human noise, clipped."""
         return z.sign() * (z.abs() - self.dead_zone).clamp(0, self.clip)
-
-    def insist(self, dual: Tensor, z: Tensor) -> Tensor:
-        """The dual variables a step later, (features,), where z are the rates in standard errors of 1,024 words at the most."""
-        beyond = torch.where(dual == 0, self.shrink(z), z - self.dead_zone * dual.sign())
-        grown = dual + self.dual_rate * beyond.clamp(-1, 1)
-        is_slack = (dual * grown < 0) & (z.abs() <= self.dead_zone)
-        return grown.masked_fill(is_slack, 0.0).clamp(-self.dual_limit, self.dual_limit)
 
     def strength(self, steps: Tensor) -> Tensor:
         """Factor of the whole loss after so many optimizer steps: it rises over the warm-up, and is 0 between every `every` steps."""

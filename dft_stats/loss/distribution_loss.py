@@ -93,8 +93,8 @@ class DistributionLoss(nn.Module):
             clip: most that |z| beyond the dead zone counts.
             lead: steps, at the most, by which z is taken ahead on its trend, so that large steps do not swing: of a step of m words
                 sqrt(m / 1024) - 1 if that is less, none up to 1,024 words. 0: z as it is.
-            dual_rate: growth per optimizer step, at the most, of the dual variable of each rate that is beyond the dead zone, and what
-                it loses inside; see `Control`. 0: a penalty, which stops short of the profile as far as an anchor holds it.
+            dual_rate: growth per optimizer step, at the most, of the dual variable of each rate that is beyond the dead zone, see
+                `Control`. 0: a penalty, which stops short of the profile as far as an anchor holds it.
             dual_limit: most that a dual variable may be.
             warmup_steps: optimizer steps over which the loss rises to its full strength.
             every: the loss acts in every so-manieth optimizer step alone, as if training alternated; the rates are updated in all.
@@ -120,7 +120,7 @@ class DistributionLoss(nn.Module):
             **{"decay": decay, "dead_zone": dead_zone, "clip": clip, "lead": lead, "dual_rate": dual_rate, "dual_limit": dual_limit},
             **{"temperature": temperature, "top_p": top_p, "accumulation_steps": accumulation_steps},
         }
-        others = [f"{name} is {value!r}" for name, value in numbers.items() if not isinstance(value, Real) or isinstance(value, bool)]
+        others = [f"{name} is {value!r}" for name, value in numbers.items() if not isinstance(value, Real)]
         if others:
             raise TypeError(f"settings of the loss are numbers; {', '.join(others)}")
         unknown = sorted(set(weights or {}) - set(TERMS))
@@ -137,8 +137,8 @@ class DistributionLoss(nn.Module):
         if compiled.legibility < LEGIBLE and read:
             warnings.warn(
                 f"the ids of this tokenizer spell only {compiled.legibility:.1%} of the profile's words as they are (it makes capitals"
-                f" small, loses spaces, or has no token for them): what the loss reads off them is not what the profile counted, and"
-                f" {', '.join(read)} would be steered wrongly. Switch them off: weights={dict.fromkeys(read, 0.0)}",
+                f" small, loses spaces or line ends, or has no token for them): what the loss reads off them is not what the profile counted,"
+                f" and {', '.join(read)} would be steered wrongly. Switch them off: weights={dict.fromkeys(read, 0.0)}",
                 stacklevel=2,
             )
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in TERMS}
@@ -410,8 +410,8 @@ class DistributionLoss(nn.Module):
             exposure = self._running
             scale = exposure.scale
             for family in families:
-                z = family.z(family.numerator, family.denominator, exposure) * scale
-                family.dual.copy_(torch.where(happened, self.control.insist(family.dual, z), family.dual))
+                beyond = self.control.shrink(family.z(family.numerator, family.denominator, exposure) * scale)
+                family.insist(happened * beyond, self.control)
 
     def families(self) -> dict[str, Family]:
         """All families of rates, by name."""

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from dft_stats.loss.control import Control
+
 LEAST = 1e-8  # that anything is divided by
 MOST_WORDS = 1024  # by whose noise rates are steered: with that of a large step every rate would be far off, and swing at full strength
 
@@ -111,6 +113,10 @@ class Family(nn.Module):
     def witness(self, pull: Tensor) -> Tensor:
         """Weight of each rate in the loss, (features,): the pull in standard errors, per unit of the rate."""
         return pull * self.tracked / (self.sd * self.tracked.sum(dtype=self.sd.dtype).clamp_min(1).sqrt())
+
+    def insist(self, beyond: Tensor, control: Control) -> None:
+        """Let the dual variables grow where rates stay beyond the human noise."""
+        self.dual.add_(control.dual_rate * beyond.clamp(-1, 1)).clamp_(-control.dual_limit, control.dual_limit)
 
     def value(self, witness: Tensor, numerator: Tensor, denominator: Tensor, tokens: Tensor) -> Tensor:
         """Term of the loss: sum of witness * (rate - target), with the denominator that `tokens` tokens are expected to have.
