@@ -52,8 +52,6 @@ ARMS: dict[str, Arm | None] = {
     "the same, as a constraint too": {**ON_TEXT, "dual_rate": 0.005},
     "loss on the text, at temperature 1": {**ON_TEXT, "temperature": 1.0},
     "loss on the text, at temperature 0.8 alone, slow to see": {**ON_TEXT, "decay": 0.9, "lead": 0.0},
-    "loss on the text, at temperature 0.8 alone, slow to see, with lead": {**ON_TEXT, "decay": 0.9},
-    "loss on the text, at temperature 0.8 alone, a quick constraint": {**ON_TEXT, "dual_rate": 0.05},
     "loss on the text, at temperature 0.8 alone, no lead": {**ON_TEXT, "lead": 0.0},
     "loss on the text, at temperature 0.8 alone, no lead, warmed up": {**ON_TEXT, "lead": 0.0, "warmup_steps": RISE},
     "loss on the text, at temperature 0.8 alone, no lead, rate warmed up": {**ON_TEXT, "lead": 0.0, "rise": RISE},
