@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CANDIDATES = 1024  # probabilities that are looked at first for the nucleus
+CANDIDATES = (64, 512, 4096)  # probabilities that are looked at for the nucleus, in turn, where the fewer do not hold it
+AT_ONCE = 1024  # on a GPU, where each turn is a wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,14 @@ class _Nucleus(torch.autograd.Function):
 def cut_off(p: Tensor, top_p: float) -> Tensor:
     """The least probability in the nucleus, [..., 1]."""
     flat = p.reshape(-1, p.shape[-1])
-    least, held = _least(flat.topk(min(CANDIDATES, flat.shape[1]), -1).values, top_p)
-    short = (~held).nonzero()[:, 0]
-    if len(short) and flat.shape[1] > CANDIDATES:
-        least[short] = _least(flat[short].sort(-1, descending=True).values, top_p)[0]
+    least, left = p.new_empty(len(flat)), torch.arange(len(flat), device=p.device)  # rows whose nucleus is not found yet
+    for number in (*(CANDIDATES if p.is_cpu else (AT_ONCE,)), flat.shape[1]):
+        rows = flat if len(left) == len(flat) else flat[left]
+        falling = rows.topk(number, -1).values if number < flat.shape[1] else rows.sort(-1, descending=True).values
+        least[left], held = _least(falling, top_p)
+        left = left[~held]
+        if number >= flat.shape[1] or not len(left):
+            break
     return least.view(*p.shape[:-1], 1)
 
 
