@@ -62,7 +62,7 @@ def encode_between(tokenizer: "Tokenizer", before: Sequence[str], texts: Sequenc
 
 def follower(text: str) -> str:
     """The one of `FOLLOWERS` that stands for a paragraph."""
-    return FOLLOWERS[0 if text[0].isalpha() else 1 if text[0].isdecimal() else 2]
+    return FOLLOWERS[0 if text[:1].isalpha() else 1 if text[:1].isdecimal() else 2]
 
 
 def _head(tokenizer: "Tokenizer", text: str) -> list[int]:
