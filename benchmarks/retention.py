@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
-from steer import ARMS, train
+from steer import ARMS, HELD_OUT, train
 from torch import Tensor
 
 import dft_stats
@@ -75,7 +75,7 @@ def main() -> None:
     human = passages([text for batch in read(given.text) for text in batch])
     subject = Subject(model, tokenizer, reference, reference.compile(tokenizer), {}, given.seed, teller())
     branch = Branch(model, LAYERS, banned(subject.compiled, model))
-    trained = windows(tokenizer, [text for i, text in enumerate(human) if i % 5], STEP_TOKENS)
+    trained = windows(tokenizer, [text for i, text in enumerate(human) if i % HELD_OUT], STEP_TOKENS)
     columns = {"as it was": {task: scores(model, tokenizer, items) for task, items in tasks.items()}}
     for arm in given.arms:
         train(subject, branch, ARMS[arm](subject, branch, trained), given.steps)

@@ -184,9 +184,9 @@ def _followers(stretches: Stretches, opens: NDArray[np.bool_]) -> Floats:
     return total
 
 
-def encode_profile(profile: "Profile", tokenizer: "Tokenizer", window: int) -> Chunks:
-    """Stretches of a profile with their token ids and weights."""
-    return encode_stretches(read_stretches(profile, window), tokenizer)
+def encode_profile(profile: "Profile", tokenizer: "Tokenizer", window: int, *, specials: bool = False) -> Chunks:
+    """Stretches of a profile with their token ids and weights; `specials` as in `encode_stretches`."""
+    return encode_stretches(read_stretches(profile, window), tokenizer, specials=specials)
 
 
 def read_chunks(chunks: Chunks, table: TokenTable) -> Reading:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dft_stats.chunks import encode_stretches, read_stretches
+from dft_stats.chunks import encode_profile
 from dft_stats.encoding import encode_in_context
 from dft_stats.errors import CompiledProfileError
 from dft_stats.sentences import BOUND, CLOSERS, SHORT, TERMINATORS, unit_flags
@@ -94,7 +94,7 @@ def token_bigrams(profile: "Profile", tokenizer: "Tokenizer | Any") -> TokenBigr
     size = vocabulary_size(resolved)
     if is_counted(profile, resolved):
         return _counted(profile, size)
-    chunks = encode_stretches(read_stretches(profile, WINDOW), resolved, specials=True)
+    chunks = encode_profile(profile, resolved, WINDOW, specials=True)
     special = np.zeros(size, bool)  # no text, such as an unknown character: what stands on either side of it is no pair
     special[special_ids(resolved)] = True
     if special[chunks.ids].all():

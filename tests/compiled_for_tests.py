@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from dft_stats.compiled import CompiledProfile
@@ -155,3 +156,12 @@ def measured(made: CompiledProfile, logits: Tensor, labels: Tensor) -> CompiledP
         rhythm=rates["rhythm"].reshape(made.rhythm.shape),
         entropy_bits=float(rates["entropy"][0]),
     )
+
+
+def directly(tokenizer: Tokenizer, compiled: CompiledProfile, texts: list[str]) -> np.ndarray:
+    """Token frequency counted on the tokenised text."""
+    counts = np.zeros(compiled.vocab_size)
+    for text in texts:
+        np.add.at(counts, compiled.tokens.fold[tokenizer.encode(normalise(text), add_special_tokens=False).ids], 1)
+    counts[compiled.tokens.special] = 0
+    return counts / counts.sum()

@@ -13,11 +13,16 @@ os.environ["HF_TOKEN"] = os.environ["HF_HUB_OFFLINE"] = os.environ["DFT_STATS_NA
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from tests.hub_control import HubServer, running
+from tests.prose import documents as prose
+
+if TYPE_CHECKING:
+    from dft_stats.profile import Profile
 
 settings.register_profile("dft-stats", max_examples=40, deadline=None, derandomize=True)
 settings.register_profile("explore", max_examples=400, deadline=None)
@@ -33,6 +38,26 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache with nothing in it."""
+    monkeypatch.setenv("DFT_STATS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Sixty documents."""
+    return prose(60)
+
+
+@pytest.fixture(scope="session")
+def profile(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> "Profile":
+    """All that is in the sixty documents."""
+    from tests.profiles import profile_of  # the engine of builds, which most tests do without
+
+    return profile_of(texts, tmp_path_factory.mktemp("profile") / "test")
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,8 @@ from dft_stats.profile import Profile, write_profile
 from dft_stats.stream import count_stream
 from dft_stats.text import MARK_CLASSES, normalise
 from dft_stats.tokenizer import resolve, vocabulary_size
+from tests.compiled_for_tests import directly
 from tests.profiles import profile_of
-from tests.prose import documents as prose
 from tests.tokenizers_for_tests import ALL, joining, unigram_like, wordpiece_like
 
 WORDS = st.sampled_from(
@@ -51,28 +51,7 @@ WORDS = st.sampled_from(
 )
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DFT_STATS_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def texts() -> list[str]:
-    return prose(60)
-
-
-@pytest.fixture(scope="module")
-def profile(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Profile:
-    return profile_of(texts, tmp_path_factory.mktemp("profile") / "test")
-
-
-def directly(tokenizer: Tokenizer, compiled: CompiledProfile, texts: list[str]) -> np.ndarray:
-    """Token frequency counted on the tokenised text."""
-    counts = np.zeros(compiled.vocab_size)
-    for text in texts:
-        np.add.at(counts, compiled.tokens.fold[tokenizer.encode(normalise(text), add_special_tokens=False).ids], 1)
-    counts[compiled.tokens.special] = 0
-    return counts / counts.sum()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -10,44 +10,27 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers.implementations import SentencePieceBPETokenizer
 
+from dft_stats.build import build
 from dft_stats.compiled import CompiledProfile
 from dft_stats.compiling import MAX_INEXACT_BITS, compile_profile
 from dft_stats.errors import CompiledProfileError
+from dft_stats.exactness import legibility
 from dft_stats.loss import DistributionLoss
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.profile import Profile
 from dft_stats.stream import count_stream
 from dft_stats.text import normalise
 from dft_stats.token_bigrams import token_bigrams
-from dft_stats.tokenizer import resolve, special_ids
-from tests.profiles import profile_of
-from tests.prose import documents as prose
-from tests.tokenizers_for_tests import ALL, TEXT, gpt2_like, joining, wordpiece_like
+from dft_stats.tokenizer import resolve, special_ids, surfaces
+from tests.compiled_for_tests import directly
+from tests.tokenizers_for_tests import ALL, TEXT, gpt2_like, joining, unigram_like, wordpiece_like
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DFT_STATS_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def texts() -> list[str]:
-    return prose(60)
-
-
-@pytest.fixture(scope="module")
-def profile(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Profile:
-    return profile_of(texts, tmp_path_factory.mktemp("profile") / "test")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def divergence(tokenizer: Tokenizer, compiled: CompiledProfile, texts: list[str]) -> float:
     """Jensen-Shannon, bits, between what is compiled and the tokenised text."""
-    counts = np.zeros(compiled.vocab_size)
-    for text in texts:
-        ids = resolve(tokenizer).encode(normalise(text), add_special_tokens=False).ids
-        np.add.at(counts, compiled.tokens.fold[ids], 1)
-    counts[compiled.tokens.special] = 0
-    return jensen_shannon_bits(counts, compiled.token_frequency)
+    return jensen_shannon_bits(directly(resolve(tokenizer), compiled, texts), compiled.token_frequency)
 
 
 def byte_level(*pre: Any, normalizer: Any = None, **model: Any) -> Tokenizer:
@@ -164,6 +147,22 @@ def knows_nothing() -> Tokenizer:
 def test_what_cannot_be_used_says_why(make: Callable[[], Tokenizer], message: str, profile: Profile) -> None:
     with pytest.raises(CompiledProfileError, match=message):
         compile_profile(profile, make())
+    with pytest.raises(CompiledProfileError, match=message):
+        token_bigrams(profile, make())
+
+
+def test_a_build_says_what_its_tokenizer_cannot_encode(texts: list[str], tmp_path: Path) -> None:
+    with pytest.raises(CompiledProfileError, match=r"cannot encode the text of the profile: .*UNK"):
+        build(texts, out=tmp_path / "counted", name="counted", tokenizer=without_unknown())
+
+
+def test_few_words_are_not_judged_and_lost_lines_are() -> None:
+    tokenizer = resolve(gpt2_like())
+    assert legibility(tokenizer, surfaces(tokenizer), ["été naïve\n\ncafé"] * 100) == 1  # no word of ASCII
+    lines = ["Prices rose\n\nWages did not."] * 100
+    assert legibility(tokenizer, surfaces(tokenizer), lines) == 1
+    lossy = resolve(unigram_like())  # line ends are white space to it, as to T5
+    assert legibility(lossy, surfaces(lossy), lines) < 0.9
 
 
 @pytest.mark.parametrize("kind", [*ALL, "falcon"])

@@ -47,9 +47,7 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [profile_of(documents(n), folder / f"p{n}", name=f"p{n}").path.as_posix() for n in (30, 60)]
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DFT_STATS_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def flags(values: dict[str, Any], prefix: str = "") -> list[str]:

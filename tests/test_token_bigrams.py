@@ -11,18 +11,7 @@ from dft_stats.text import normalise
 from dft_stats.token_bigrams import token_bigrams
 from dft_stats.tokenizer import resolve, vocabulary_size
 from tests.profiles import profile_of
-from tests.prose import documents as prose
 from tests.tokenizers_for_tests import ALL
-
-
-@pytest.fixture(scope="module")
-def texts() -> list[str]:
-    return prose(60)
-
-
-@pytest.fixture(scope="module")
-def profile(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Profile:
-    return profile_of(texts, tmp_path_factory.mktemp("profile") / "test")
 
 
 def directly(kind: str, texts: list[str]) -> np.ndarray:

@@ -55,9 +55,7 @@ JOIN = {"joining": joining, "unigram": over_words}
 EVERY: dict[str, Callable[[], Tokenizer]] = {**ALL, **JOIN, "wordpiece": wordpiece_like, "T5": unigram_like}
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DFT_STATS_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,7 @@ def _read(ids: NDArray[np.int32], begins: Ints, table: TokenTable) -> Counter[st
     return seen
 
 
+@readable()
 def _encode(
     texts: Sequence[str], units: Units, tokenizer: "Tokenizer", segmenter: Segmenter
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
@@ -108,8 +109,7 @@ def _encode(
     for text, ends in zip(texts, _unit_ends(texts, units, segmenter), strict=True):
         if not len(ends):
             continue
-        with readable():
-            encoding = tokenizer.encode(text, add_special_tokens=False)
+        encoding = tokenizer.encode(text, add_special_tokens=False)
         starts = np.array(encoding.offsets, np.int64).reshape(-1, 2)[:, 0]
         unit = np.searchsorted(ends, np.maximum.accumulate(starts), side="right")  # behind white space the next one
         ids.append(np.array(encoding.ids, np.int32))

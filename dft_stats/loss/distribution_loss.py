@@ -115,11 +115,9 @@ class DistributionLoss(nn.Module):
                 f"a loss is made of profile.compile(tokenizer), a CompiledProfile, not of a {type(compiled).__name__}: a profile has no"
                 ' token ids yet, such as `DistributionLoss(dft_stats.load("news").compile(tokenizer))`'
             )
-        numbers: dict[str, Any] = {
-            **{f"the weight of {name}": weight for name, weight in (weights or {}).items()},
-            **{"decay": decay, "dead_zone": dead_zone, "clip": clip, "lead": lead, "dual_rate": dual_rate, "dual_limit": dual_limit},
-            **{"temperature": temperature, "top_p": top_p, "accumulation_steps": accumulation_steps},
-        }
+        numbers: dict[str, Any] = {f"the weight of {name}": weight for name, weight in (weights or {}).items()}
+        numbers |= {"decay": decay, "dead_zone": dead_zone, "clip": clip, "lead": lead, "dual_rate": dual_rate, "dual_limit": dual_limit}
+        numbers |= {"temperature": temperature, "top_p": top_p, "accumulation_steps": accumulation_steps}
         others = [f"{name} is {value!r}" for name, value in numbers.items() if not isinstance(value, Real)]
         if others:
             raise TypeError(f"settings of the loss are numbers; {', '.join(others)}")
