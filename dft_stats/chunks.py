@@ -16,6 +16,7 @@ from dft_stats.compiled import TokenTable
 from dft_stats.counts import Counts, Exposure, rate, rate_sd
 from dft_stats.doubts import CONTINUES, DIGIT_TAIL, LETTER_TAIL, LINKS, NO_TAIL
 from dft_stats.encoding import FOLLOWERS, LINE, encode_between, encode_spaced, follower
+from dft_stats.measures import jensen_shannon_bits
 from dft_stats.spelling import opened
 from dft_stats.statistics.surface import PARAGRAPH
 from dft_stats.text import MARK_CLASSES
@@ -53,6 +54,7 @@ class Chunks:
     variance: Floats  # (chunks,), of the occurrences per word, between windows
     documents: Ints  # (chunks,)
     texts: list[str]  # (chunks,), as in `Stretches`
+    opening_bits: float = 0.0  # Jensen-Shannon: how far off the ids may be, since it is not known which stretches begin the documents
 
     @property
     def owner(self) -> Ints:
@@ -148,6 +150,7 @@ def encode_stretches(stretches: Stretches, tokenizer: "Tokenizer", *, specials: 
             (closing, weights[closing] * share, [before[i] for i in closing], [end] * len(closing))
             for share, end in zip(shares[1:], FOLLOWERS[1:], strict=True)
         ]
+    usual = len(variants)  # behind these, the same at the beginning of a document
     if cares(opening, "", None):
         share = min(1.0, stretches.openings / max(weights[opens].sum(), 1e-9))
         for rows, weight, _, ends in list(variants):
@@ -165,6 +168,8 @@ def encode_stretches(stretches: Stretches, tokenizer: "Tokenizer", *, specials: 
         lengths -= np.bincount(np.repeat(np.arange(len(index)), lengths), special, len(index)).astype(np.int64)
         flat = flat[~special]
     weight = np.concatenate([weights[easy], *(weight for _, weight, *_ in variants)])
+    is_first = np.zeros(len(index), np.bool_)
+    is_first[len(easy) + sum(len(rows) for rows, *_ in variants[:usual]) :] = True
     return Chunks(
         ids=flat,
         lengths=lengths,
@@ -172,7 +177,32 @@ def encode_stretches(stretches: Stretches, tokenizer: "Tokenizer", *, specials: 
         variance=stretches.variance[index] * np.divide(weight, weights[index], out=np.zeros(len(index)), where=weights[index] > 0),
         documents=stretches.documents[index],
         texts=[texts[i] for i in index],
+        opening_bits=_opening_bits(flat, lengths, weight, index, is_first) if is_first.any() else 0.0,
     )
+
+
+def _opening_bits(ids: Ints, lengths: Ints, weights: Floats, stretch: Ints, first: NDArray[np.bool_]) -> float:
+    """How far off tokens are, Jensen-Shannon, if documents begin with the stretches that begin paragraphs most often, or with the rarest.
+
+    The first is so with questions and answers ("Question:" begins all of the documents), the second with titled lists ("-" begins none).
+
+    Args:
+        ids: (tokens,).
+        lengths: (chunks,).
+        weights: (chunks,), where documents begin with all alike.
+        stretch: (chunks,), index of the stretch that each is one context of.
+        first: (chunks,), whether it begins a document.
+    """
+    begins, size = np.isin(stretch, stretch[first]), int(stretch.max()) + 1
+    known, total = (np.bincount(stretch[rows], weights[rows], size) for rows in (first, begins))
+    rising, found = np.argsort(total, kind="stable"), []
+    for order in (rising[::-1], rising):
+        taken, other = np.zeros(size), weights.copy()
+        taken[order] = np.clip(known.sum() - np.cumsum(total[order]) + total[order], 0, total[order])
+        for rows, before, after in ((first, known, taken), (begins & ~first, total - known, total - taken)):
+            other[rows] *= np.divide(after, before, out=np.zeros(size), where=before > 0)[stretch[rows]]
+        found.append(jensen_shannon_bits(*(np.bincount(ids, np.repeat(each, lengths)) for each in (weights, other))))
+    return max(found)
 
 
 def _followers(stretches: Stretches, opens: NDArray[np.bool_]) -> Floats:

@@ -85,6 +85,7 @@ class CompiledProfile:
     entropy_sd: float  # between windows
     exactness: float = 1.0  # share of tokens that are the same whether a text is encoded whole or by stretches, see `dft_stats.exactness`
     exactness_bits: float = 0.0  # Jensen-Shannon divergence between the two
+    opening_bits: float = 0.0  # and how far off tokens may be since nobody knows which words begin the documents, see `dft_stats.chunks`
     legibility: float = 1.0  # share of the words that ids spell as they are: less, and words, marks and ends cannot be read off them
 
     def save(self, path: str | Path) -> None:

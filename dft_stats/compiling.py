@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from dft_stats.profile import Profile
 
-COMPILER = 6  # part of the cache's key: raise it with every change of what is computed here
+COMPILER = 7  # part of the cache's key: raise it with every change of what is computed here
 WINDOW = 128  # words; the noise between windows of this length whitens the loss
 MIN_DOCUMENTS = 20  # fewer do not tell a word of the domain from a word of its author
 MIN_FREQUENCY = 1e-5  # per token: below it a training run never sees enough to tell
@@ -64,10 +64,12 @@ def compile_profile(
         profile: any profile.
         tokenizer: a `tokenizers.Tokenizer`, a fast tokenizer of transformers, or the path of a `tokenizer.json` or its folder.
         cache: keep the result in `cache_folder()`, under the hashes of profile and tokenizer, and take it from there.
-        inexact: compile for a tokenizer that joins words and was not counted, too; how far off that is, `CompiledProfile.exactness` says.
+        inexact: compile for a tokenizer that was not counted and joins words, too; how far off that is, `CompiledProfile.exactness` and
+            `opening_bits` say.
 
     Raises:
-        CompiledProfileError: the tokenizer cannot be used, or joins words, or the profile has no words.
+        CompiledProfileError: the tokenizer cannot be used, or joins words, or reads a first word as no other one where documents are a
+            few words; or the profile has no words.
     """
     if not profile.exposure.words:
         raise CompiledProfileError(f"{profile!r} has no words, so there is nothing to compile; build it from text")
@@ -95,14 +97,23 @@ def compile_profile(
         if compiled is not None and cache:
             with suppress(OSError):  # a home that cannot be written to, say: then it is compiled again
                 compiled.save(path)
-    if compiled is None or (compiled.exactness_bits > MAX_INEXACT_BITS and not inexact):
-        agreement, bits = (compiled.exactness, compiled.exactness_bits) if compiled else (exactness.agreement, exactness.divergence_bits)
+    if inexact and compiled is not None:
+        return compiled
+    agreement, bits = (compiled.exactness, compiled.exactness_bits) if compiled else (exactness.agreement, exactness.divergence_bits)
+    remedy = "Build it with this tokenizer (`dft-stats build --tokenizer`); or, to have the approximation, compile with inexact=True"
+    if compiled is None or bits > MAX_INEXACT_BITS:
         raise CompiledProfileError(
             "this tokenizer does not keep the stretches between white space apart (it joins words, or reads a word by its neighbours): "
             f"encoded by stretches, {1 - agreement:.1%} of the tokens differ from those of the running text, {bits:.3f} bits of "
             f"Jensen-Shannon divergence, and {MAX_INEXACT_BITS} are allowed. A profile holds no running text, so it cannot be compiled "
-            f"exactly{_counted_other(profile, resolved)}. Build it with this tokenizer (`dft-stats build --tokenizer`); or, to have the "
-            "approximation, compile with inexact=True"
+            f"exactly{_counted_other(profile, resolved)}. {remedy}"
+        )
+    if compiled.opening_bits > MAX_INEXACT_BITS:
+        raise CompiledProfileError(
+            "this tokenizer reads the first word of a text as no other one, and the documents of this profile are so short that it makes a "
+            "difference which words these are, which the profile does not say: the tokens may be off by "
+            f"{compiled.opening_bits:.3f} bits of Jensen-Shannon divergence, and {MAX_INEXACT_BITS} are "
+            f"allowed{_counted_other(profile, resolved)}. {remedy}"
         )
     return compiled
 
@@ -150,13 +161,13 @@ def _compile(
     own: dict[str, Any]
     if counted is None:
         chunks = encode_profile(profile, tokenizer, WINDOW)
-        reading, tokens = read_chunks(chunks, table), chunks.tokens
+        reading, tokens, opening_bits = read_chunks(chunks, table), chunks.tokens, chunks.opening_bits
         if reading.words <= 0:
             raise CompiledProfileError(NOTHING_KNOWN.format(profile))
         own = _token_frequency(profile, chunks, table, spelt) | _ngram_frequency(profile, chunks, table, tokenizer, spelt)
         own |= _entropy(profile, chunks, table, reading)
     else:
-        reading, tokens = as_reading(counted), float(profile.counts("token_ids").total())
+        reading, tokens, opening_bits = as_reading(counted), float(profile.counts("token_ids").total()), 0.0
         own = _counted_frequency(profile, table, tokenizer) | _counted_ngrams(profile, table) | _counted_entropy(counted)
     return CompiledProfile(
         profile=f"{profile.name}@{profile.version}",
@@ -167,6 +178,7 @@ def _compile(
         tokens_per_word=tokens / reading.words,
         exactness=exactness.agreement,
         exactness_bits=exactness.divergence_bits,
+        opening_bits=opening_bits,
         tokens=table,
         **own,
         **_sentence_length(profile),

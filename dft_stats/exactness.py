@@ -19,6 +19,7 @@ from dft_stats.encoding import LINE, encode_in_context, follower
 from dft_stats.measures import jensen_shannon_bits
 from dft_stats.sentences import CLOSERS, TERMINATORS
 from dft_stats.statistics.surface import PARAGRAPH
+from dft_stats.tokenizer import special_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -104,19 +105,19 @@ def measure(tokenizer: "Tokenizer", texts: Sequence[str]) -> Exactness:
 
 
 def legibility(tokenizer: "Tokenizer", spelt: Sequence[str], texts: Sequence[str]) -> float:
-    """Share of the words, between white space, that come out of their ids as they went in.
+    """Share of the words, between white space, that come out of their ids as they went in, special ones left out.
 
     Not so with tokenizers that make all letters small, put spaces where none were, have no decoder, or no token for many words or for line
-    ends. Where there are few words to judge by, it is 1.
+    ends, or take words of the text for special tokens. Where there are few words to judge by, it is 1.
 
     Args:
         tokenizer: any.
         spelt: what each of its ids spells, from `surfaces`.
         texts: from `probe_texts`. Words that are not ASCII do not count: ids may spell parts of a character.
     """
-    into, out = Counter[str](), Counter[str]()
+    into, out, special = Counter[str](), Counter[str](), set(special_ids(tokenizer))
     for text, encoding in zip(texts, tokenizer.encode_batch_fast(list(texts), add_special_tokens=False), strict=True):
-        spelled = "".join(spelt[id] for id in encoding.ids)
+        spelled = "".join(spelt[id] for id in encoding.ids if id not in special)
         into.update(word for word in text.split() if word.isascii())
         out.update(spelled.split())
         line, is_broken, _ = text.partition(PARAGRAPH)

@@ -77,6 +77,7 @@ def mix(compiled: Sequence[CompiledProfile], shares: Sequence[float]) -> Compile
         entropy_sd=float(entropy_sd[0]),
         exactness=min(c.exactness for c in compiled),
         exactness_bits=max(c.exactness_bits for c in compiled),
+        opening_bits=max(c.opening_bits for c in compiled),
         legibility=min(c.legibility for c in compiled),
     )
 

@@ -1,6 +1,6 @@
 """Tokenizers at the edge of what can be compiled: each is exact, or refused, or said to be illegible; never silently off."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from dft_stats.text import normalise
 from dft_stats.token_bigrams import token_bigrams
 from dft_stats.tokenizer import resolve, special_ids, surfaces
 from tests.compiled_for_tests import directly
-from tests.tokenizers_for_tests import ALL, TEXT, gpt2_like, joining, unigram_like, wordpiece_like
+from tests.prose import documents as prose
+from tests.tokenizers_for_tests import ALL, TEXT, gpt2_like, joining, sentencepiece_like, unigram_like, wordpiece_like
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -113,8 +114,44 @@ def test_dropout_is_for_training(profile: Profile) -> None:
     assert compile_profile(profile, drops).exactness == 1
 
 
+def first_lines(*openings: str) -> list[str]:
+    """Short documents of so many lines, which begin with these words."""
+    lines = [line[:25].rpartition(" ")[0] for text in prose(60) for line in text.split("\n\n") if " " in line[:25]]
+    return ["\n\n".join(map("".join, zip(openings, lines[i:], strict=False))) for i in range(0, len(lines) - len(openings), len(openings))]
+
+
+@pytest.mark.parametrize("openings", [("Question: ", "Answer: "), ("", *["- "] * 3)], ids=["the most frequent", "the rarest"])
+def test_which_words_begin_the_documents_is_not_known(openings: Sequence[str], tmp_path: Path) -> None:
+    """As SentencePiece, which puts a space before them, has to know; it matters where documents are short."""
+    short, tokenizer = first_lines(*openings), sentencepiece_like()
+    made = build(short, out=tmp_path / "short", name="short", privacy="none")
+    with pytest.raises(CompiledProfileError, match=r"first word of a text .* may be off by 0\.\d{3} bits .* build --tokenizer"):
+        compile_profile(made, tokenizer)
+    with pytest.raises(CompiledProfileError, match="first word of a text"):  # as it was kept
+        compile_profile(made, tokenizer)
+    compiled = compile_profile(made, tokenizer, inexact=True)
+    assert compiled.exactness == 1
+    assert 0.005 < divergence(tokenizer, compiled, short) < compiled.opening_bits * (1 + 1e-9)
+    assert compile_profile(made, gpt2_like()).opening_bits == 0
+    counted = build(short, out=tmp_path / "counted", name="counted", privacy="none", tokenizer=tokenizer)
+    assert divergence(tokenizer, compile_profile(counted, tokenizer), short) < 1e-9
+
+
+def test_where_every_line_is_a_document_it_is_known(tmp_path: Path) -> None:
+    lines, tokenizer = first_lines(""), sentencepiece_like()
+    compiled = compile_profile(build(lines, out=tmp_path / "lines", name="lines", privacy="none"), tokenizer)
+    assert compiled.opening_bits == pytest.approx(0, abs=1e-12)
+    assert divergence(tokenizer, compiled, lines) < 1e-9
+
+
 class Custom:
     def pre_tokenize(self, _: Any) -> None: ...
+
+
+def with_a_special_word() -> Tokenizer:
+    tokenizer = Tokenizer.from_str(gpt2_like().to_str())
+    tokenizer.add_special_tokens([AddedToken(" the", special=True, normalized=False)])
+    return tokenizer
 
 
 def custom() -> Tokenizer:
@@ -173,7 +210,7 @@ def test_ids_spell_the_words(kind: str, profile: Profile, recwarn: pytest.Warnin
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("make", [lower_case, without_decoder, words_alone, wordpiece_like])
+@pytest.mark.parametrize("make", [lower_case, without_decoder, words_alone, wordpiece_like, with_a_special_word])
 def test_what_does_not_spell_the_words_is_no_measure_of_them(make: Callable[[], Tokenizer], profile: Profile, tmp_path: Path) -> None:
     compiled = compile_profile(profile, make())
     assert compiled.legibility < 0.95

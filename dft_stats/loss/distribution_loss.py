@@ -135,8 +135,9 @@ class DistributionLoss(nn.Module):
         if compiled.legibility < LEGIBLE and read:
             warnings.warn(
                 f"the ids of this tokenizer spell only {compiled.legibility:.1%} of the profile's words as they are (it makes capitals"
-                " small, loses spaces or line ends, or has no token for them): what the loss reads off them is not what the profile"
-                f" counted, and {', '.join(read)} would be steered wrongly. Switch them off: weights={dict.fromkeys(read, 0.0)}",
+                " small, loses spaces or line ends, takes words for special tokens, or has none for them): what the loss reads off"
+                f" them is not what the profile counted, and {', '.join(read)} would be steered wrongly. Switch them off: "
+                f"weights={dict.fromkeys(read, 0.0)}",
                 stacklevel=2,
             )
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in TERMS}
