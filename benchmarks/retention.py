@@ -1,6 +1,6 @@
 """Does it keep what it could do? Grammar, broad context and truthfulness, before and after training in each mode.
 
-python benchmarks/retention.py TEXT EVAL [--profile news] [--model PATH] [--steps 16] [--arms NAME ...] [--items 300] [--seed 0]
+python benchmarks/retention.py TEXT EVAL [--profile news] [--model PATH] [--steps 16] [--arms NAME ...] [--items 300] [--seeds 0 1 2]
 
 TEXT, the arms and their steps are those of `steer.py`. EVAL is a folder with `blimp.parquet` (UID, sentence_good, sentence_bad; Warstadt
 et al. 2020), `lambada_test.jsonl` (text; Paperno et al. 2016) and `TruthfulQA.csv` (Lin et al. 2022). Of each some `--items` are drawn, of
@@ -10,8 +10,8 @@ BLiMP as many of each of its paradigms. A continuation's score is its summed log
 * LAMBADA: every token of the last word is the most probable one; and the perplexity of last words.
 * TruthfulQA, MC1: behind the question, with no examples before it, the best answer is more probable than all false ones.
 
-Printed is what part of the items is right, in percent, and behind it the difference to the model as it was, with its standard error: of
-the same items, so that it is far smaller than that of either.
+Printed is what part of the items is right, in percent, mean of the seeds, and behind it the difference to the model as it was, with its
+standard error: of the same items, so that it is far smaller than that of either.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from dft_stats.demo.writing import banned
 from dft_stats.report import teller
 
 ROWS = 16  # continuations at a time
-SHOWN = ("fine-tuning", "temperature", "on-policy", "on-policy + text")
+SHOWN = ("fine-tuning", "decode-aware", "on-policy + text")
 
 
 class Item(NamedTuple):
@@ -67,26 +67,34 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=SHOWN)
     parser.add_argument("--items", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()
     tasks = {name: draw(given.eval, given.items) for name, draw in TASKS.items()}
     model, tokenizer, name = load_model(given.model)
     reference = dft_stats.load(given.profile)
     human = passages([text for batch in read(given.text) for text in batch])
-    subject = Subject(model, tokenizer, reference, reference.compile(tokenizer), {}, given.seed, teller())
-    branch = Branch(model, LAYERS, banned(subject.compiled, model))
+    compiled = reference.compile(tokenizer)
+    branch = Branch(model, LAYERS, banned(compiled, model))
     trained = windows(tokenizer, [text for i, text in enumerate(human) if i % HELD_OUT], STEP_TOKENS)
-    columns = {"as it was": {task: scores(model, tokenizer, items) for task, items in tasks.items()}}
-    for arm in given.arms:
-        train(subject, branch, ARMS[arm](subject, branch, trained), given.steps)
-        columns[arm] = {task: scores(model, tokenizer, items) for task, items in tasks.items()}
-        branch.restore()
-    print(f"\n{name}, {reference.name}@{reference.version}, {given.steps} steps, seed {given.seed}\n")
+
+    def measured() -> dict[str, Scores]:
+        return {task: scores(model, tokenizer, items) for task, items in tasks.items()}
+
+    columns = {"as it was": [measured()], **{arm: [] for arm in given.arms}}
+    for seed in given.seeds:
+        subject = Subject(model, tokenizer, reference, compiled, {}, seed, teller())
+        for arm in given.arms:
+            train(subject, branch, ARMS[arm](subject, branch, trained), given.steps)
+            columns[arm].append(measured())
+            branch.restore()
+    seeds = ", ".join(map(str, given.seeds))
+    print(f"\n{name}, {reference.name}@{reference.version}, {given.steps} steps, mean of seeds {seeds}\n")
     print(f"| | items | {' | '.join(columns)} |\n|---|---|{'---|' * len(columns)}")
     for task, items in tasks.items():
-        print(f"| {task}, % right | {len(items)} | {' | '.join(compared([right(items, of[task]) for of in columns.values()]))} |")
-    last = [of["LAMBADA"].likelihood for of in columns.values()]
-    print(f"| LAMBADA, perplexity of last words | | {' | '.join(f'{math.exp(-float(each.mean())):.1f}' for each in last)} |")
+        shares = [torch.stack([right(items, each[task]) for each in of]).mean(0) for of in columns.values()]
+        print(f"| {task}, % right | {len(items)} | {' | '.join(compared(shares))} |")
+    last = [torch.stack([each["LAMBADA"].likelihood for each in of]).mean() for of in columns.values()]
+    print(f"| LAMBADA, perplexity of last words | | {' | '.join(f'{math.exp(-float(mean)):.1f}' for mean in last)} |")
 
 
 def blimp(folder: Path, number: int) -> list[Item]:

@@ -131,17 +131,19 @@ def test_logits_and_cross_entropy_in_one_pass() -> None:
         torch.testing.assert_close(logits.grad, again.grad, rtol=1e-4, atol=1e-8)
 
 
-def test_what_nobody_needs_may_be_anything() -> None:
+@pytest.mark.parametrize("cross_entropy", [0.0, 0.5])
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8}, {"temperature": 0.8, "top_p": 0.9}])
+def test_what_nobody_needs_may_be_anything(cross_entropy: float, sampling: dict[str, float]) -> None:
     """Rows between those that are needed are read with them, and zero is what they get."""
     _, labels = batch()
-    loss, same = DistributionLoss(handmade()), DistributionLoss(handmade())
+    loss, same = DistributionLoss(handmade(), **sampling), DistributionLoss(handmade(), **sampling)
     logits = torch.randn(3, 40, SIZE, generator=torch.Generator().manual_seed(0))
     for _ in range(2):
         needed = torch.from_numpy(loss.read(labels).needed).view(3, 40, 1)
         broken = torch.where(needed, logits, float("nan")).requires_grad_()
         whole = logits.clone().requires_grad_()
-        loss(broken, labels)[0].backward()
-        same(whole, labels)[0].backward()
+        for each, given in ((loss, broken), (same, whole)):
+            through_head(each, given, nn.Identity(), labels, cross_entropy=cross_entropy)[0].backward()
         assert broken.grad is not None
         torch.testing.assert_close(broken.grad, whole.grad)
         assert not broken.grad.masked_select(~needed).any()

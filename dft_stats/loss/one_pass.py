@@ -76,9 +76,13 @@ class OnePass:
         return found
 
     def _probabilities(self, logits: Tensor, chunk: Chunk) -> Tensor:
+        """Under the sampler, zero in rows that nobody needs."""
         sampler = self.loss.sampler
-        p = torch.softmax(logits, -1, out=self._buffer("p", logits)) if sampler.is_plain else sampler.probabilities(logits)
-        return p if chunk.surplus is None else p.masked_fill_(chunk.surplus[:, None], 0)
+        return self._softmax(logits, chunk) if sampler.is_plain else _without_surplus(sampler.probabilities(logits), chunk)
+
+    def _softmax(self, logits: Tensor, chunk: Chunk) -> Tensor:
+        """Under no sampler, likewise."""
+        return _without_surplus(torch.softmax(logits, -1, out=self._buffer("p", logits)), chunk)
 
     def _buffer(self, name: str, like: Tensor) -> Tensor:
         if name not in self.buffers:
@@ -191,7 +195,7 @@ class OnePass:
                 slope = self._slope(p, total, chunk, sums, by_tokens, room, each).mul_(p)
             else:
                 slope = self._slope(p, total, chunk, sums, by_tokens, room).mul_(p)
-                p = torch.softmax(logits, -1, out=self._buffer("p", logits))
+                p = self._softmax(logits, chunk)
                 slope.addcmul_(p, each[:, None])
                 nll = _lost(p, logits, told, labelled)
             slope.scatter_add_(1, told, -each[:, None])
@@ -257,6 +261,10 @@ class OnePass:
         slope.index_add_(1, kinds.ids, (total.weight * by_kind[rows]).index_select(1, kinds.kind_of))
         slope.view(-1).index_add_(0, places, total.weight * weights)
         return slope
+
+
+def _without_surplus(p: Tensor, chunk: Chunk) -> Tensor:
+    return p if chunk.surplus is None else p.masked_fill_(chunk.surplus[:, None], 0)
 
 
 def _is_plain(module: nn.Module) -> bool:
