@@ -1,6 +1,8 @@
 """Parts that were cut short behind the back of a build, by a crash of the machine or a copy that ended early, are counted again."""
 
+import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,19 @@ def test_damaged_parts_are_counted_again(corpus: Path, tmp_path: Path, forget: i
         found = made(corpus, tmp_path / f"{number}", parts=parts, **how)
         assert content(found.path) == expected, name
         assert sorted(path for path in parts.rglob("*") if path.is_file()) == files, "nothing is left over"
+
+
+def test_drafts_of_killed_processes_are_deleted_in_time(corpus: Path, tmp_path: Path) -> None:
+    """Younger ones may be those of another build that counts into the same folder."""
+    made(corpus, tmp_path / "first", parts=tmp_path / "parts")
+    shard = next((tmp_path / "parts").rglob(SHARD)).parent
+    old, young = (shard.with_name(f".{shard.name}-{end}") for end in ("old", "young"))
+    for draft in (old, young):
+        shutil.copytree(shard, draft)
+    (old / SHARD).unlink()
+    os.utime(old, (0, 0))
+    made(corpus, tmp_path / "second", parts=tmp_path / "parts")
+    assert (old.exists(), young.exists(), shard.exists()) == (False, True, True)
 
 
 def test_damage_that_no_size_shows_is_an_error(corpus: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from dft_stats.build.group_files import (
 from dft_stats.build.groups import Tree, leaves, planned
 from dft_stats.build.job import BUFFERS, MEMORY, Job
 from dft_stats.build.merge import Counted, Keep, add_up
-from dft_stats.build.parts import SAMPLE, SHARD, AnyPart, discard, is_whole, part_folders, read_part, rows_of_part
+from dft_stats.build.parts import SAMPLE, SHARD, AnyPart, discard, is_whole, part_folders, read_part, rows_of_part, sweep_abandoned
 from dft_stats.build.sample import Sample
 from dft_stats.build.shards import Shard, Texts
 from dft_stats.build.sums import Source
@@ -196,6 +196,7 @@ def count_shards(
                 return found[:3]
         passing = _chain(waiting, passing)
     try:
+        sweep_abandoned(folder)
         discard_damaged(folder)
         if isinstance(shards, list):
             make_way(folder, shards, planned(shards, keep.forget, is_deep=not keep_parts))

@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ GROUP = "group.json"
 SHARD, SAMPLE = "shard.json", "sample.parquet"
 """In the folder of a shard: its characters, number of parts, and faults; a sample of its documents, until its group has one."""
 _DONE = "part.json"
+_ABANDONED = 24 * 3600  # seconds: a shard, or a group of them, takes minutes
 _SIZES = "sizes.json"  # of each file, by its path
 _STREAM, _VOCABULARY = "stream.parquet", "vocabulary.parquet"
 ARRAYS = tuple(array.name for array in fields(Rows) if array.name != "left_out")
@@ -197,6 +200,14 @@ def sweep(folder: Path) -> None:
     """Delete what is left of folders of this name that a process was writing or deleting when it was killed."""
     for left in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def sweep_abandoned(folder: Path) -> None:
+    """Delete drafts that nobody has written to for a day. Others may be those of another build that counts into the same folder."""
+    for left in folder.glob(".*-*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def number_files(folders: Iterable[Path], name: str) -> list[str]:
