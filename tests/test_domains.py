@@ -46,7 +46,7 @@ def test_it_is_the_sum_of_each_domain_alone(with_head: bool) -> None:
             loss.step()
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-8)
     assert [int(loss.commits) for loss in alone.values()] == [3, 2]
-    assert [int(loss.commits) for loss in both.losses.values()] == [3, 2]  # type: ignore[arg-type, union-attr]
+    assert [int(loss.commits) for loss in both.losses.values()] == [3, 2]
 
 
 def test_weights_are_of_the_losses_and_not_of_the_cross_entropy() -> None:
@@ -66,6 +66,29 @@ def test_weights_are_of_the_losses_and_not_of_the_cross_entropy() -> None:
     assert without.item() == pytest.approx(values["half", 0.0], rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["news@1.0", "acme/contracts@1.2", "values", "50%"])
+def test_a_domain_may_have_any_name(name: str) -> None:
+    _, labels = batch(0)
+    logits = torch.randn(5, 24, SIZE, generator=torch.Generator().manual_seed(0))
+    one, other = DomainLosses({name: pair()["a"], "%32": pair()["b"]}), DomainLosses({"a": pair()["a"], "b": pair()["b"]})
+    (value, found), (same, _) = (losses(logits, labels, [*losses.losses][:1] * 5) for losses in (one, other))
+    assert value.item() == same.item()
+    assert f"dist/{name}/entropy" in found
+    one.load_state_dict(one.state_dict())
+    assert list(one.losses) == [name, "%32"]
+
+
+def test_a_domain_without_labels_keeps_its_rates() -> None:
+    losses, (_, labels) = DomainLosses(pair()), batch(0)
+    logits = torch.randn(5, 24, SIZE, generator=torch.Generator().manual_seed(0))
+    losses(logits, labels, ["a", "a", "a", "b", "b"])
+    losses.step()
+    before = losses.losses["b"].rates()
+    losses(logits, labels.index_fill(0, torch.tensor([3, 4]), -100), ["a", "a", "a", "b", "b"])
+    losses.step()
+    torch.testing.assert_close(losses.losses["b"].rates(), before)
+
+
 def test_a_row_of_no_domain_is_refused() -> None:
     hidden, labels = batch(0)
     losses = DomainLosses(pair())
@@ -73,11 +96,14 @@ def test_a_row_of_no_domain_is_refused() -> None:
         with pytest.raises(ValueError, match=r"weights are numbers from 0 up, by domain \(a, b\), not"):
             losses(torch.randn(5, 24, SIZE), labels, ["a"] * 5, weights=weights)
     with pytest.raises(TypeError, match="labels are a tensor"):
-        losses(torch.randn(5, 24, SIZE), losses.losses["a"].read(labels), ["a"] * 5)  # type: ignore[union-attr, operator]
+        losses(torch.randn(5, 24, SIZE), losses.losses["a"].read(labels), ["a"] * 5)
     with pytest.raises(ValueError, match=r"4 domains for 5 rows, and unknown are c; known are a, b"):
         losses(hidden, labels, ["a", "b", "c", "a"])
     with pytest.raises(ValueError, match="no loss"):
         DomainLosses({})
+    for wrong in ([DistributionLoss(handmade())], {"a": handmade()}):
+        with pytest.raises(TypeError, match="losses are a DistributionLoss for each name of a domain"):
+            DomainLosses(wrong)  # type: ignore[arg-type]
 
 
 def test_precision_of_the_model_is_not_that_of_the_statistics() -> None:

@@ -215,6 +215,19 @@ def test_a_batch_without_labels_is_a_finite_zero(shape: tuple[int, int]) -> None
         assert not gradient.any()
 
 
+def test_a_step_without_labels_leaves_the_next_one_steered() -> None:
+    logits, labels = batch(1)
+    whole, torn = DistributionLoss(handmade()), DistributionLoss(handmade())
+    expected = [whole(logits, labels, shifted=True)[0] for _ in range(3)]
+    found = [torn(logits, given, shifted=True)[0] for given in (labels, torch.full_like(labels, IGNORED), labels, labels)]
+    assert found[1] == 0
+    torch.testing.assert_close([found[0], *found[2:]], expected)
+    assert int(torn.commits) == 3
+    late = DistributionLoss(handmade())  # a first step of nothing is none
+    late(logits, torch.full_like(labels, IGNORED), shifted=True)
+    torch.testing.assert_close(late(logits, labels, shifted=True)[0], expected[0])
+
+
 # --- what is refused
 
 
@@ -272,6 +285,7 @@ def test_input_ids_must_be_aligned() -> None:
         ({"dead_zone": -1.0}, "not negative"),
         ({"clip": 0.0}, "clip is more than 0"),
         ({"accumulation_steps": -1}, "not negative"),
+        ({"accumulation_steps": 1.5}, "a whole number and not negative, it is 1.5"),
         ({"temperature": 0.0}, "temperature is more than 0"),
         ({"top_p": 0.0}, "top_p is more than 0"),
     ],
@@ -287,6 +301,11 @@ def test_settings_that_are_no_numbers(name: str) -> None:
         DistributionLoss(handmade(), **{name: "0.5"})
     with pytest.raises(TypeError, match=f"{name} is None"):
         DistributionLoss(handmade(), **{name: None})
+
+
+def test_words_are_no_ids() -> None:
+    with pytest.raises(TypeError, match=r"exclude are token ids .*ids_of\(tokenizer, words\)"):
+        DistributionLoss(handmade(), exclude=["the"])  # type: ignore[list-item]
 
 
 def test_what_was_never_seen_has_noise_all_the_same() -> None:

@@ -152,6 +152,26 @@ def test_it_looks_like_a_function_to_trainers_and_logs() -> None:
     assert set(logged) == {f"dist/{term}" for term in TERMS}
 
 
+def test_several_in_one_trainer_have_names() -> None:
+    reward, logged = DistributionReward(handmade(), name="news"), list[str]()
+    reward(completion_ids=[[1, 3], [2, 4]], log_metric=lambda name, _: logged.append(name))
+    assert reward.__name__ == "distribution_reward_news"
+    assert set(logged) == {f"dist/news/{term}" for term in TERMS}
+
+
+def test_ids_of_a_padded_head_are_special() -> None:
+    """A head may be of a round size; what it draws beyond the tokenizer's ids is no text."""
+    texts, size = text_rows("gpt2", 4, 30), compiled("gpt2").vocab_size
+    special = compiled("gpt2").tokens.special.tolist().index(True)
+    found = []
+    for id in (special, size, size + 500):
+        reward = DistributionReward(compiled("gpt2"))
+        found.append(reward(completion_ids=[[*texts[0][:9], id, *texts[0][9:]], *texts[1:]]))
+    assert found[0] == found[1] == found[2]
+    with pytest.raises(VocabularyMismatch, match=f"to {size + 1024}"):
+        reward(completion_ids=[[size + 1024]])
+
+
 def test_what_is_wrong_is_said() -> None:
     reward = DistributionReward(handmade())
     with pytest.raises(TypeError, match="completion_ids"):

@@ -467,6 +467,8 @@ def test_what_cannot_be_right_is_refused(compiled: CompiledProfile, rows: list[l
         attach(SimpleNamespace(), loss)
     with pytest.raises(TypeError, match="not a Linear"):
         attach(made, torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"weight is a number of at least 0, not '0\.1'"):
+        attach(made, loss, weight="0.1")  # type: ignore[arg-type]
     for weight in (-0.1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="weight"):
             attach(made, loss, weight=weight)
@@ -536,6 +538,75 @@ def test_what_is_missing_in_training_is_named(compiled: CompiledProfile, rows: l
         made.compute_loss(made.model, {**batch, "labels": torch.zeros(1, dtype=torch.long), "position_ids": batch["input_ids"]})
     with pytest.raises(ValueError, match="hyperparameter search"):
         made.callback_handler.on_train_begin(made.args, SimpleNamespace(is_hyper_param_search=True), made.control)
+
+
+class ForMetrics(Trainer):
+    """Its outputs are of another forward than its loss."""
+
+    def compute_loss(self, module: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        value = module(**inputs).loss
+        with torch.no_grad():
+            outputs = module(**inputs)
+        return (value, outputs) if return_outputs else value
+
+
+class Lossy(Trainer):
+    """It gives no outputs, though it is asked for them."""
+
+    def compute_loss(self, module: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        return module(**inputs).loss
+
+
+def test_logits_that_train_nothing_are_refused(compiled: CompiledProfile, rows: list[list[int]], tmp_path: Path) -> None:
+    with pytest.raises(LogitsMissing, match="no gradient of the loss reaches the model"):
+        attach(trainer(tmp_path, rows, kind=ForMetrics), DistributionLoss(compiled)).train()
+    with pytest.raises(LogitsMissing, match=r"of Lossy was asked for its outputs .* gave a loss alone"):
+        attach(trainer(tmp_path, rows, kind=Lossy), DistributionLoss(compiled)).train()
+    made = attach(trainer(tmp_path, rows, kind=ForMetrics), DistributionLoss(compiled), weight=0)
+    made.train()
+    assert made.recorder.logs[0]["dist/loss"] != 0  # measured
+
+
+def test_a_loss_that_has_been_used_says_so(compiled: CompiledProfile, rows: list[list[int]], tmp_path: Path) -> None:
+    loss = DistributionLoss(compiled)
+    attach(trainer(tmp_path, rows), loss).train()
+    again = attach(trainer(tmp_path, rows), loss)
+    with pytest.warns(UserWarning, match="has 2 optimizer steps behind it, and training begins anew"):
+        again.train()
+
+
+@pytest.mark.filterwarnings("ignore:Cannot enable progress bars")
+def test_the_state_is_in_the_checkpoint_before_it_goes_anywhere(compiled: CompiledProfile, rows: list[list[int]], tmp_path: Path) -> None:
+    """Such as to the Hub; and if a signal asks for a checkpoint, which no callback is told."""
+    seen: list[bool] = []
+
+    class Pushes(Trainer):
+        def _push_from_checkpoint(self, folder: str) -> None:
+            seen.append((Path(folder) / STATE_FILE).is_file())
+
+    made = attach(trainer(tmp_path, rows, kind=Pushes, save_strategy="steps", save_steps=1), DistributionLoss(compiled))
+    made.args.push_to_hub = True  # asked for after it was made, which would have made a repository
+    made.train()
+    assert seen == [True, True]
+    made.args.push_to_hub = False
+    shutil.rmtree(tmp_path / "checkpoint-2")
+    made._save_checkpoint(made.model, None)
+    assert (tmp_path / "checkpoint-2" / STATE_FILE).is_file()
+    made.save_model(str(tmp_path / "final"))
+    assert not list((tmp_path / "final").glob("distribution*"))
+
+
+def test_a_token_that_was_added_later_counts_nothing(compiled: CompiledProfile, rows: list[list[int]], tmp_path: Path) -> None:
+    """Padding, say: whatever its id, it is no text."""
+    logits, found = torch.randn(2, 24, 768, generator=torch.Generator().manual_seed(0)), []
+    for pad in (PAD, 700):
+        labels = torch.tensor([row[:24] for row in rows[:2]])
+        labels[:, 20:] = -100
+        ids = torch.tensor([row[:20] + [pad] * 4 for row in rows[:2]])
+        found.append(DistributionLoss(compiled)(logits, labels, input_ids=ids)[0])
+    assert torch.equal(*found)
+    with pytest.raises(VocabularyMismatch, match=r"ids reach from .* to 700, .* tokens that were added to it"):
+        DistributionLoss(compiled)(logits, ids)
 
 
 def test_a_trainer_that_computes_its_loss_elsewhere_is_noticed(compiled: CompiledProfile, rows: list[list[int]], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, PromptTuningConfig
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer, SFTConfig, SFTTrainer
@@ -37,15 +37,15 @@ def compiled(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Compil
     return profile_of(documents(60), tmp_path_factory.mktemp("trl") / "profile").compile(tokenizer)
 
 
-def sft(folder: Path, tokenizer: Any, *, kind: str = "llama", rows: int = 8, peft: Any = None, **settings: Any) -> Any:
+def sft(
+    folder: Path, tokenizer: Any, *, kind: str = "llama", rows: int = 8, peft: Any = None, kind_of: Any = SFTTrainer, **settings: Any
+) -> Any:
     base = {"per_device_train_batch_size": 4, "max_steps": 2, "learning_rate": 1e-3, "report_to": [], "logging_steps": 1}
     base |= {"save_strategy": "no", "use_cpu": True, "bf16": False, "max_length": 48, "disable_tqdm": True, "seed": 0}
     base |= {"gradient_checkpointing": False, "max_grad_norm": 0.0}
     data = Dataset.from_list([{"text": text} for text in documents(rows)])
     arguments = SFTConfig(output_dir=str(folder), **(base | settings))
-    return SFTTrainer(
-        model=model(kind), args=arguments, train_dataset=data, eval_dataset=data, processing_class=tokenizer, peft_config=peft
-    )
+    return kind_of(model=model(kind), args=arguments, train_dataset=data, eval_dataset=data, processing_class=tokenizer, peft_config=peft)
 
 
 def gradients(made: Any) -> dict[str, Tensor]:
@@ -135,6 +135,42 @@ def test_low_rank_adapters_are_trained(compiled: CompiledProfile, tokenizer: Any
     assert any(not torch.equal(found[0][name], found[1][name]) for name in found[1])
 
 
+class Anchored(SFTTrainer):
+    """With a forward of its own before that of TRL, to compare with."""
+
+    def compute_loss(self, module: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        with torch.no_grad():
+            module(input_ids=inputs["input_ids"])
+        return super().compute_loss(module, inputs, return_outputs, num_items_in_batch)
+
+
+@pytest.mark.parametrize("peft", [None, LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")])
+def test_a_forward_before_the_one_that_is_trained_changes_nothing(
+    peft: Any, compiled: CompiledProfile, tokenizer: Any, tmp_path: Path
+) -> None:
+    plain, other = (
+        gradients(attach(sft(tmp_path, tokenizer, peft=peft, kind_of=kind), DistributionLoss(compiled), weight=1.0))
+        for kind in (SFTTrainer, Anchored)
+    )
+    assert plain.keys() == other.keys()
+    for name in plain:
+        torch.testing.assert_close(plain[name], other[name], msg=name)
+
+
+def test_prompts_that_are_learnt_stand_before_the_text(compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
+    found = []
+    for weight in (0, 1):
+        torch.manual_seed(0)
+        made = sft(tmp_path, tokenizer, peft=PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5), max_steps=1)
+        found.append(gradients(attach(made, DistributionLoss(compiled), weight=weight)))
+        logged = made.state.log_history[0]["dist/loss"]
+    batch = made.data_collator([made.train_dataset[i] for i in range(8)])
+    logits = made.model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 5:]
+    assert made.state.log_history[0]["dist/loss"] == logged
+    assert any(not torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert logits.shape[:2] == batch["labels"].shape
+
+
 def test_it_is_saved_and_resumed(compiled: CompiledProfile, tokenizer: Any, tmp_path: Path) -> None:
     settings = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
     whole = DistributionLoss(compiled, decay=0.9)
@@ -182,6 +218,8 @@ def test_the_reward_trains_a_policy(kind: str, compiled: CompiledProfile, tokeni
         ("rloo", {}, None),
         ("grpo", {"scale_rewards": "group", "loss_type": "grpo"}, r"scale_rewards is 'group' and should be 'none'; loss_type is 'grpo'"),
         ("rloo", {"normalize_advantages": True}, r"normalize_advantages is True and should be False"),
+        ("grpo", {"multi_objective_aggregation": "normalize_then_sum"}, r"multi_objective_aggregation is 'normalize_then_sum'"),
+        ("grpo", {"loss_type": "sapo"}, r"loss_type is 'sapo', which divides by each completion's length"),
     ],
 )
 def test_settings_that_rewards_are_not_made_for_are_told_once(

@@ -23,12 +23,20 @@ class Caught:
     head: nn.Module
     softcap: float | None
     logit_scale: float
+    is_frozen: bool  # the backbone
     hidden_states: Tensor | None = None  # [B, T, H]
+
+    def trains(self) -> bool:
+        """Whether a gradient of the loss reaches a parameter; with a backbone that is frozen, that of the head."""
+        hidden = self.hidden_states
+        return hidden is not None and (hidden.requires_grad or (self.is_frozen and any(p.requires_grad for p in self.head.parameters())))
 
 
 @contextmanager
 def caught(model: Any) -> Iterator[Caught]:
-    """Keep the hidden states of the first forward inside; `model` may be wrapped by PEFT.
+    """Keep the hidden states of the first forward inside, of one with a gradient if there is any; `model` may be wrapped by PEFT.
+
+    Others are for metrics, or of a model to compare with, before it or behind it.
 
     Raises:
         TypeError: the model has no backbone or no output embeddings.
@@ -37,12 +45,12 @@ def caught(model: Any) -> Iterator[Caught]:
     head, backbone = whole.get_output_embeddings(), getattr(whole, "base_model", None)
     if head is None or backbone is None or backbone is whole:
         raise TypeError(f"{type(whole).__name__} has no backbone with a head on it, so its hidden states cannot be had")
-    found = Caught(head, *scaling(whole.config))
+    found = Caught(head, *scaling(whole.config), not any(p.requires_grad for p in backbone.parameters()))
 
     def keep(_: nn.Module, __: Any, output: Any) -> None:
-        if found.hidden_states is not None:
-            return  # a second forward, for metrics
-        found.hidden_states = output.last_hidden_state if hasattr(output, "last_hidden_state") else output[0]
+        hidden: Tensor = output.last_hidden_state if hasattr(output, "last_hidden_state") else output[0]
+        if found.hidden_states is None or (hidden.requires_grad and not found.hidden_states.requires_grad):
+            found.hidden_states = hidden
 
     hook = backbone.register_forward_hook(keep)
     try:

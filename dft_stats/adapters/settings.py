@@ -120,7 +120,13 @@ class LossSettings:
         return compiled[0] if len(compiled) == 1 else mix(compiled, self.shares or [1.0] * len(compiled))
 
     def loss(self, tokenizer: Any) -> DistributionLoss:
-        """The loss for a tokenizer; errors as of `compile` and `DistributionLoss`. `weight` is left to who adds it."""
+        """The loss for a tokenizer; errors as of `compile` and `DistributionLoss`. `weight` is left to who adds it.
+
+        Raises:
+            ValueError: besides, a weight that would push away from the profile.
+        """
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"`weight` is a number from 0 up, not {self.weight}: one below 0 would push away from the profile")
         terms = {f"{term}_weight": term for term in TERMS}
         distances = {f"{term}_discrepancy": term for term, names in CHOICES.items() if len(names) > 1}
         others = {"profile", "shares", "inexact", "weight", *terms, *distances}

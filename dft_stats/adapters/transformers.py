@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -24,7 +25,7 @@ from dft_stats.adapters.hidden_states import Caught, caught, check_head
 from dft_stats.adapters.settings import LossSettings
 from dft_stats.errors import CompiledProfileError, VocabularyMismatch
 from dft_stats.loss import TERMS, Batch, DistributionLoss, through_head
-from dft_stats.loss.batch import logits_of
+from dft_stats.loss.batch import LogitsMissing, logits_of
 from dft_stats.token_table import token_table
 from dft_stats.tokenizer import fingerprint, resolve, special_ids, surfaces
 
@@ -61,7 +62,7 @@ def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float
         VocabularyMismatch: the loss was compiled for another tokenizer than the trainer's `processing_class`.
         ValueError: a setting that cannot be right, such as two losses, `nn.DataParallel`, or tensor and sequence parallelism; or a
             model for an SFTTrainer whose logits are not its head's, as far as its configuration says.
-        LogitsMissing: in training, when the model gives no logits, as with Liger's fused cross entropy.
+        LogitsMissing: in training, when the model gives no logits, as with Liger's fused cross entropy, or some without a gradient.
     """
     if isinstance(loss, LossSettings):
         weight, loss = loss.weight if weight is None else weight, loss.loss(_tokenizer(trainer))
@@ -69,7 +70,7 @@ def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float
     _check(trainer, loss, weight)
     _check_tokenizer(trainer, loss)
     callback = DistributionLossCallback(loss, weight)
-    plain = {name: getattr(trainer, name) for name in ("compute_loss", "evaluation_loop", "log", "train")}
+    plain = {name: getattr(trainer, name) for name in ("compute_loss", "evaluation_loop", "log", "save_model", "train")}
 
     headless = _is_of_trl(trainer)  # it never builds logits
     if headless:
@@ -81,8 +82,15 @@ def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float
         ask = return_outputs if headless else True  # outputs with logits cost TRL a second forward
         with caught(trainer.accelerator.unwrap_model(model)) if headless else nullcontext() as found:
             result = plain["compute_loss"](model, inputs, return_outputs=ask, num_items_in_batch=num_items_in_batch)
+        if ask and isinstance(result, Tensor):
+            raise LogitsMissing(
+                f"`compute_loss` of {type(trainer).__name__} was asked for its outputs (`return_outputs=True`) and gave a loss alone, so"
+                " that there are no logits to read; let it return (loss, outputs) then"
+            )
         value, outputs = (result, None) if isinstance(result, Tensor) else result
         predictions = _predictions(outputs if found is None else found)
+        if isinstance(predictions, Tensor) and predictions.ndim == 3:
+            predictions = predictions[:, _virtual_tokens(trainer.accelerator.unwrap_model(model)) :]
         if isinstance(predictions, Tensor) and predictions.device != batch.labelled.device:  # of a model that is spread over devices
             batch = callback.read({name: v.to(predictions.device) if isinstance(v, Tensor) else v for name, v in given.items()})
         if model.training and torch.is_grad_enabled():
@@ -116,7 +124,14 @@ def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float
         callback.checkpoint = get_last_checkpoint(trainer.args.output_dir) if latest else resume_from_checkpoint or None
         return plain["train"](resume_from_checkpoint, *rest, **named)
 
-    vars(trainer).update(compute_loss=compute_loss, evaluation_loop=evaluation_loop, log=log, train=train)
+    def save_model(output_dir: str | None = None, _internal_call: bool = False) -> None:
+        plain["save_model"](output_dir, _internal_call)
+        folder = Path(output_dir or "")  # of a checkpoint: here, since afterwards it may be on its way to the Hub
+        is_checkpoint = _internal_call and folder.name.startswith(f"{PREFIX_CHECKPOINT_DIR}-")
+        if is_checkpoint and trainer.args.should_save and not trainer.args.save_only_model:
+            callback.save(folder)
+
+    vars(trainer).update(compute_loss=compute_loss, evaluation_loop=evaluation_loop, log=log, train=train, save_model=save_model)
     trainer.add_callback(callback)
     return trainer
 
@@ -145,6 +160,12 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
             shares: see above.
         """
         own, components = self._of(predictions, head, batch, detach=self.weight == 0, num_items=num_items)
+        if self.weight and not (predictions.requires_grad if head is None else head.trains()):
+            raise LogitsMissing(
+                "no gradient of the loss reaches the model: the logits or hidden states that `compute_loss` leaves were made without one,"
+                " as under `torch.no_grad()` for metrics. Let it return the outputs of the forward that is trained; or give weight=0, to"
+                " measure alone"
+            )
         components["dist/loss"] = components["dist/loss"] * (scale / shares)
         self.window.append(torch.stack([components[name] for name in NAMES]))
         return value if self.weight == 0 else value + (self.weight * scale) * own.to(value.device)
@@ -166,6 +187,12 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
         if state.is_hyper_param_search:
             raise ValueError("one loss cannot serve a hyperparameter search, whose trials start anew; make trainer and loss for each trial")
         self.loss.to(args.device).train()
+        if self.checkpoint is None and not state.global_step and self.loss.commits > 0:
+            warnings.warn(
+                f"this loss has {int(self.loss.commits)} optimizer steps behind it, and training begins anew: its running rates, warm-up"
+                " and dual variables go on from there. Make a new loss for another run",
+                stacklevel=2,
+            )
         if self.checkpoint is not None:
             path = Path(self.checkpoint) / STATE_FILE
             if path.is_file():
@@ -190,13 +217,11 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
         self.total += _mean_over_ranks(torch.cat([rows[:, :-1].mean(0), rows[:, -1:].sum(0)]))  # shares of the loss add up
         self.steps += 1
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def save(self, checkpoint: Path) -> None:
         """Put the state beside the optimizer's. After `step` it is the same on every rank."""
-        if args.should_save and not args.save_only_model:
-            path = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / STATE_FILE
-            part = path.with_name(f"{STATE_FILE}.part")
-            torch.save(self.loss.state_dict(), part)
-            part.replace(path)
+        part = checkpoint / f"{STATE_FILE}.part"
+        torch.save(self.loss.state_dict(), part)
+        part.replace(checkpoint / STATE_FILE)
 
     def read(self, inputs: Mapping[str, Any]) -> Batch:
         """The tokens of a micro-batch, as the loss reads them.
@@ -230,6 +255,13 @@ class DistributionLossCallback(TrainerCallback):  # type: ignore[misc]
             return self.loss(given, batch, num_items=num_items)  # type: ignore[no-any-return]
         how: dict[str, Any] = {"softcap": head.softcap, "logit_scale": head.logit_scale}
         return through_head(self.loss, given, head.head, batch, weight=float(not detach), num_items=num_items, **how)
+
+
+def _virtual_tokens(model: Any) -> int:
+    """Rows of predictions before those of the text: of prompts that PEFT has learnt, and puts in front as embeddings."""
+    config = getattr(model, "active_peft_config", None)
+    in_front = getattr(config, "is_prompt_learning", False) and getattr(config, "peft_type", None) != "PREFIX_TUNING"
+    return int(config.num_virtual_tokens) if config is not None and in_front else 0
 
 
 def _predictions(output: Any) -> Any:
@@ -294,6 +326,8 @@ def _check(trainer: Any, loss: Any, weight: float) -> None:
         raise TypeError("the loss reads causal language models, and this model is an encoder with a decoder")
     if getattr(trainer.data_collator, "mlm", False):
         raise TypeError("the loss reads causal language models, and this trainer's collator masks tokens (mlm); give it mlm=False")
+    if not isinstance(weight, Real):
+        raise TypeError(f"weight is a number of at least 0, not {weight!r}")
     if not (math.isfinite(weight) and weight >= 0):
         raise ValueError(f"weight is a number of at least 0, not {weight}")
     if loss.ignore_index != -100:

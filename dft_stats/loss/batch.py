@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dft_stats.loss.distribution_loss import DistributionLoss
 
 UNKNOWN = -1
+PADDED = 1024  # ids beyond the tokenizer's that a head may have more, to be of a round size; further ones are of another tokenizer
 _TICKETS: "WeakValueDictionary[int, Batch]" = WeakValueDictionary()
 _NUMBERS = count()
 GAP = 8  # rows that nobody needs: to read as many is less work than to copy those around them
@@ -141,13 +142,15 @@ def read(
         if other is not None and other.shape != labels.shape:
             raise ValueError(f"{name} and labels are aligned, [B, T]; they are {tuple(other.shape)} and {tuple(labels.shape)}")
     labelled = labels != loss.ignore_index
-    tokens = torch.where(labelled, labels, UNKNOWN if input_ids is None else input_ids).long()
-    least, most = tokens.aminmax() if input_ids is not None else torch.where(labelled, tokens, 0).aminmax()
-    if int(least) < 0 or int(most) >= loss.vocab_size:
+    given = torch.where(labelled, labels, 0 if input_ids is None else input_ids).long()
+    if int(given.min()) < 0 or int((given - PADDED * ~labelled).max()) >= loss.vocab_size:
         raise VocabularyMismatch(
-            f"ids reach from {int(least)} to {int(most)}, the profile was compiled for a tokenizer of {loss.vocab_size} ids;"
-            f" compile it for the tokenizer of this model, and mark what is not to be counted with {loss.ignore_index} in the labels"
+            f"ids reach from {int(given.min())} to {int(given.max())}, the profile was compiled for a tokenizer of {loss.vocab_size} ids;"
+            " compile it for the tokenizer of this model, with the tokens that were added to it, and mark what is not to be counted with"
+            f" {loss.ignore_index} in the labels"
         )
+    is_known = labelled if input_ids is None else given < loss.vocab_size
+    tokens = given.where(is_known, UNKNOWN)
     stream = loss.reader(tokens, labelled, None if starts is None else starts.bool(), shifted=shifted)
     labelled = stream.predicted
     targets = torch.where(labelled, (labels if shifted else labels.roll(-1, 1)).flatten(), loss.ignore_index)

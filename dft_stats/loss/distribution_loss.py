@@ -2,6 +2,7 @@
 
 import json
 import math
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
@@ -129,8 +130,8 @@ class DistributionLoss(nn.Module):
             raise ValueError(f"weights are numbers from 0 up, not {wrong}: one below 0 would push away from the profile")
         if not 0 <= decay < 1:
             raise ValueError(f"decay is at least 0 and less than 1, not {decay}")
-        if accumulation_steps < 0:
-            raise ValueError(f"accumulation_steps is not negative, it is {accumulation_steps}")
+        if accumulation_steps < 0 or accumulation_steps != int(accumulation_steps):
+            raise ValueError(f"accumulation_steps is a whole number and not negative, it is {accumulation_steps}")
         read = [name for name in READ if (weights or {}).get(name, 1.0)]
         if compiled.legibility < LEGIBLE and read:
             warnings.warn(
@@ -146,7 +147,10 @@ class DistributionLoss(nn.Module):
         self.sampler = Sampler(temperature, top_p)
         self.vocab_size = compiled.vocab_size
         self.chunk_size = max(16, min(1024, CHUNK // self.vocab_size))
-        excluded = sorted(set(exclude))
+        try:
+            excluded = sorted(set(map(operator.index, exclude)))
+        except TypeError as error:
+            raise TypeError(f"exclude are token ids ({error}); those of words are `dft_stats.guard.ids_of(tokenizer, words)`") from error
         self.identity = identity_of(compiled, excluded)
         compiled = excluding(compiled, excluded)
         self.discrepancies = of_families(compiled, discrepancies or {})
@@ -393,7 +397,7 @@ class DistributionLoss(nn.Module):
             dist.all_reduce(flat)
             for values, summed in zip(pending, torch.split(flat, [values.numel() for values in pending]), strict=True):
                 values.copy_(summed.view_as(values))
-        happened = self.forwards > 0  # on some rank
+        happened = self.pending_words > 0  # on some rank
         decay = torch.where(happened, self.words.new_tensor(self.decay), 1.0)
         for family in families:
             if self.control.lead:
@@ -404,7 +408,8 @@ class DistributionLoss(nn.Module):
         self.pending_words.zero_()
         self.forwards.zero_()
         self.commits += happened.long()
-        self._steady = True if mine else None
+        # On a GPU it would have to be waited for; so there a first step without a label steers the second one not at all.
+        self._steady = (bool(self.commits > 0) if self.words.is_cpu else True) if mine else None
         if self.control.dual_rate:
             exposure = self._running
             scale = exposure.scale

@@ -22,11 +22,22 @@ class DomainLosses(nn.Module):
     def __init__(self, losses: Mapping[str, DistributionLoss]) -> None:
         """Take over the losses; their `accumulation_steps` are set to 0."""
         super().__init__()
+        if not isinstance(losses, Mapping) or not all(isinstance(loss, DistributionLoss) for loss in losses.values()):
+            raise TypeError(
+                f"losses are a DistributionLoss for each name of a domain, not {losses!r:.200}; make each of a compiled profile"
+            )
         if not losses:
             raise ValueError("there is no loss; give one for each domain")
-        self.losses = nn.ModuleDict(losses)
+        self._names = tuple(losses)
+        self._losses = nn.ModuleDict({_key(name): loss for name, loss in losses.items()})
         for loss in losses.values():
             loss.accumulation_steps = 0
+
+    @property
+    def losses(self) -> dict[str, DistributionLoss]:
+        """By name of the domain."""
+        found: Any = self._losses.values()
+        return dict(zip(self._names, found, strict=True))
 
     def forward(
         self,
@@ -66,7 +77,7 @@ class DomainLosses(nn.Module):
                 f" known are {', '.join(self.losses)}"
             )
         if num_items is None:
-            some: Any = next(iter(self.losses.values()))
+            some = next(iter(self.losses.values()))
             known = labels if options.get("shifted", False) else labels[:, 1:]
             num_items = (known != some.ignore_index).sum()
         total, components = predictions.new_zeros((), dtype=torch.promote_types(predictions.dtype, torch.float32)), dict[str, Tensor]()
@@ -91,5 +102,9 @@ class DomainLosses(nn.Module):
     def step(self) -> None:
         """Close an optimizer step in all of them."""
         for loss in self.losses.values():
-            assert isinstance(loss, DistributionLoss)
             loss.step()
+
+
+def _key(name: str) -> str:
+    """A name that a module may have: without points, and none of `nn.ModuleDict`'s own."""
+    return "of " + name.replace("%", "%25").replace(".", "%2E")

@@ -70,6 +70,7 @@ def on_policy(
     if ends:
         ended = torch.isin(tokens[:, prompts.shape[1] :], torch.tensor(ends, device=tokens.device)).long()
         labels[:, prompts.shape[1] :][(ended.cumsum(1) - ended) > 0] = loss.ignore_index
+    labels = labels.masked_fill(labels >= loss.vocab_size, loss.ignore_index)  # drawn from a padded head
     starts = None if whole is None else (whole == 0) | ((whole == 1) & (whole.cumsum(1) == 1))
     batch = loss.read(labels, input_ids=tokens, document_starts=starts)
     logits = _logits(model, tokens, whole)

@@ -12,13 +12,15 @@ from torch import Tensor
 from dft_stats.compiled import CompiledProfile
 from dft_stats.document_embedding import DocumentEmbedding
 from dft_stats.errors import VocabularyMismatch
-from dft_stats.loss.batch import describe
+from dft_stats.loss.batch import PADDED, describe
 from dft_stats.loss.credit import credit, hard_count
 from dft_stats.loss.distribution_loss import DistributionLoss
 from dft_stats.loss.documents import Documents, text_features
 from dft_stats.loss.family import Exposure, Family
 from dft_stats.loss.probabilities import Pairs, without_autocast
 from dft_stats.loss.reading import Stream
+
+AGGREGATED = ("multi_objective_aggregation", "sum_then_normalize")  # the other way scales each reward by its standard deviation
 
 
 class DistributionReward:
@@ -47,8 +49,6 @@ class DistributionReward:
     each completion's draw through the others' rewards: that makes the gradient larger by about one in as many completions as a step has.
     """
 
-    __name__ = "distribution_reward"
-
     def __init__(
         self,
         compiled: CompiledProfile,
@@ -58,6 +58,7 @@ class DistributionReward:
         scale: float = 1.0,
         decay: float = 0.0,
         dual_rate: float = 0.0,
+        name: str = "",
         **options: Any,
     ) -> None:
         """A reward for one profile and one tokenizer.
@@ -69,13 +70,15 @@ class DistributionReward:
             scale: factor of all rewards.
             decay: of the counts of steps before; 0: the present batch alone.
             dual_rate: as in `DistributionLoss`, 0 unless asked for: rewards that grow with the steps are for long runs with an anchor.
+            name: tells several in one trainer apart: it is called `distribution_reward_<name>` and logs `dist/<name>/<term>`.
             options: of `DistributionLoss`, without those of predictions: `weights`, `discrepancies`, `dead_zone`, `clip`, `dual_limit`,
                 `warmup_steps`, `every`, `exclude`.
         """
         unknown = {"temperature", "top_p", "ignore_index", "accumulation_steps", "lead"} & set(options)
         if unknown:
             raise ValueError(f"a reward sees the texts of the step itself, not predictions; it has no {', '.join(sorted(unknown))}")
-        self.scale, self.document_weight, self._advised = scale, document_weight, False
+        self.__name__ = f"distribution_reward_{name}" if name else "distribution_reward"  # as trainers call it in their logs
+        self.scale, self.document_weight, self.name, self._advised = scale, document_weight, name, False
         self.documents = None if documents is None else Documents(documents)
         self.loss = DistributionLoss(compiled, decay=decay, lead=0.0, dual_rate=dual_rate, accumulation_steps=0, **options)
 
@@ -94,7 +97,7 @@ class DistributionReward:
             prompts: not read.
             completions: not read.
             completion_ids: token ids of each completion, without padding.
-            log_metric: called with a name (`dist/<term>`) and the mean z squared of this step's completions.
+            log_metric: called with a name (`dist/<term>`, or `dist/<name>/<term>`) and the mean z squared of this step's completions.
             columns: of the data set, not read.
 
         Raises:
@@ -106,19 +109,20 @@ class DistributionReward:
         rewards, components = self.token_rewards(completion_ids)
         if log_metric is not None:
             self._advise(getattr(getattr(log_metric, "__self__", None), "args", None))
-            for name, value in components.items():
-                log_metric(name, value)
+            for metric, value in components.items():
+                log_metric(metric.replace("dist/", f"dist/{self.name}/") if self.name else metric, value)
         return [float(row.sum()) for row in rewards]
 
     def _advise(self, settings: Any) -> None:
         """Warn once of settings of a trainer of TRL that these rewards are not made for, as far as they can be seen."""
         unlike = [
             f"{name} is {getattr(settings, name)!r} and should be {value!r}"
-            for name, value in (("scale_rewards", "none"), ("normalize_advantages", False), ("reward_clip_range", None))
+            for name, value in (("scale_rewards", "none"), ("normalize_advantages", False), ("reward_clip_range", None), AGGREGATED)
             if getattr(settings, name, value) != value
         ]
-        if getattr(settings, "loss_type", None) == "grpo":
-            unlike.append("loss_type is 'grpo', which divides by each completion's length, and should be 'dr_grpo'")
+        kind = getattr(settings, "loss_type", None)
+        if kind in ("grpo", "sapo"):
+            unlike.append(f"loss_type is {kind!r}, which divides by each completion's length, and should be 'dr_grpo'")
         if unlike and not self._advised:
             warnings.warn(
                 f"the trainer's rewards are not followed as they are: {'; '.join(unlike)}. Scaled, rewards of noise are as large as those"
@@ -142,6 +146,7 @@ class DistributionReward:
             return self._rewards(completion_ids)
 
     def _rewards(self, completion_ids: Sequence[Sequence[int]]) -> tuple[list[Tensor], Tensor, dict[str, float]]:
+        _move_to_ranks(self.loss)
         device = self.loss.words.device
         texts = [torch.as_tensor(ids, device=device) for ids in completion_ids]
         for text in texts:
@@ -150,13 +155,16 @@ class DistributionReward:
         texts = [text.long() for text in texts]
         ends = [text.aminmax() for text in texts if len(text)]
         lowest, highest = min((int(least) for least, _ in ends), default=0), max((int(most) for _, most in ends), default=0)
-        if lowest < 0 or highest >= self.loss.vocab_size:
+        special = self.loss.reader.special.nonzero()
+        if lowest < 0 or highest >= self.loss.vocab_size + PADDED * len(special[:1]):
             raise VocabularyMismatch(
                 f"completions have ids from {lowest} to {highest}, the profile was compiled for a tokenizer of {self.loss.vocab_size} ids;"
                 " compile it for the tokenizer of this model"
             )
         places = [i for i, text in enumerate(texts) if len(text)]
         texts = [texts[i] for i in places]
+        if highest >= self.loss.vocab_size:  # drawn from a padded head, which has nothing to say there
+            texts = [torch.where(text < self.loss.vocab_size, text, special[0]) for text in texts]
         streams = [self.loss.reader(text[None], torch.ones_like(text[None], dtype=torch.bool)) for text in texts]
         pairs = [self.loss.pairs(stream) for stream in streams]
         own = [_sums(self.loss, stream, text, found) for stream, text, found in zip(streams, texts, pairs, strict=True)]
@@ -256,6 +264,13 @@ class _Sums:
 def _sums(loss: DistributionLoss, stream: Stream, text: Tensor, pairs: Mapping[str, Pairs]) -> _Sums:
     counts = {name: torch.stack([n, d]).float() for name, (n, d) in hard_count(loss, stream, text, pairs).items()}
     return _Sums(counts, torch.stack([stream.words, stream.counted.sum()]).float())
+
+
+def _move_to_ranks(loss: DistributionLoss) -> None:
+    """To the GPU of this rank, if ranks can only add up there (NCCL). No trainer moves a reward."""
+    if not (loss.words.is_cpu and dist.is_available() and dist.is_initialized() and torch.cuda.is_available()):
+        return
+    loss.to(torch.device("cuda", torch.cuda.current_device()))
 
 
 def _reduce(tensors: Iterable[Tensor]) -> None:

@@ -6,6 +6,7 @@ and Cut Cross-Entropy (Wijmans et al. 2024). The exceptions are the first optimi
 made of the batch itself: they take one pass more.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -69,12 +70,14 @@ def through_head(
         TypeError: the labels are no tensor of whole numbers.
         VocabularyMismatch: the head or the ids do not fit the tokenizer that the profile was compiled for.
         NotFinite: NaN or infinite logits.
-        ValueError: shapes do not fit; `chunk_size`, `softcap` or `logit_scale` cannot be, or the head is sharded.
+        ValueError: shapes do not fit; a weight, `chunk_size`, `softcap` or `logit_scale` cannot be; or the head is sharded.
     """
     if not isinstance(hidden_states, Tensor) or not hidden_states.numel() or not hidden_states.is_floating_point():
         raise LogitsMissing(f"through_head needs the hidden states that the head reads, [B, T, H], not {describe(hidden_states)}")
     if (chunk_size is not None and chunk_size < 1) or (softcap is not None and not softcap > 0) or not logit_scale > 0:
         raise ValueError(f"chunk_size, softcap and logit_scale are more than 0, not {chunk_size}, {softcap} and {logit_scale}")
+    if not (0 <= weight < math.inf and 0 <= cross_entropy < math.inf):
+        raise ValueError(f"weight and cross_entropy are numbers from 0 up, not {weight} and {cross_entropy}")
     if any(type(parameter).__name__ == "DTensor" for parameter in head.parameters()):
         raise ValueError(
             "the head's parameters are sharded (FSDP2 or tensor parallelism), and its gradients cannot be taken outside the model's own"
