@@ -236,6 +236,9 @@ def _build(given: argparse.Namespace) -> int:
 
         check_name(given.name, given.version)  # what would not be built is not planned
         free_folder(given.out, overwrite=True)  # a profile that is there already may be what is asked about
+        if given.epsilon is not None:
+            raise ValueError("with --epsilon a corpus is counted at one go and in no shards, so that there is nothing to plan")
+        how |= {name: getattr(given, name) for name in ("min_documents", "min_count", "spelling_documents")}
         return _dry_run(dry_run(paths, out=given.out, **how), as_json=given.json)
     from dft_stats.build import build
 

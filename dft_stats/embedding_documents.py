@@ -48,7 +48,7 @@ def embed_documents(profile: Profile, *, words: tuple[int, int] = (50, 1000), si
             f"{longer}; {LEAST_DOCUMENTS} are needed. Give the lengths of the texts that are to be compared"
         )
     mean, scale, standard = _standard(values)
-    frequencies, phases = _features(median_distance(standard), values.std(0) > 0, size, seed)
+    frequencies, phases = _features(_width(standard), values.std(0) > 0, size, seed)
     embedded = _embedded(standard, frequencies, phases)
     return DocumentEmbedding(
         profile=name,
@@ -77,7 +77,7 @@ def stored_embeddings(table: pa.Table) -> list[dict[str, Any]]:
         if min(len(values), outside) < LEAST_DOCUMENTS:
             continue
         mean, scale, standard = _standard(values)
-        width, varies = median_distance(standard), values.std(0) > 0
+        width, varies = _width(standard), values.std(0) > 0
         embedded = _embedded(standard, *_features(width, varies, STORED_SIZE, STORED_SEED))
         found.append(
             {
@@ -86,7 +86,7 @@ def stored_embeddings(table: pa.Table) -> list[dict[str, Any]]:
                 "size": STORED_SIZE,
                 "seed": STORED_SEED,
                 "features": list(FEATURES),
-                "median_distance": round(float(width), 6),
+                "median_distance": round(width, 6),
                 "mean": mean.round(6).tolist(),
                 "scale": (scale * varies).round(6).tolist(),
                 "correlation": (standard.T @ standard / len(standard)).round(STORED_DECIMALS).tolist(),
@@ -149,6 +149,11 @@ def _values(table: pa.Table, words: tuple[int, int]) -> Floats:
 def _standard(values: Floats) -> tuple[Floats, Floats, Floats]:
     mean, scale = values.mean(0), np.where(values.std(0) > 0, values.std(0), 1.0)
     return mean, scale, (values - mean) / scale
+
+
+def _width(standard: Floats) -> float:
+    """Of the kernel: the median of the distances between documents, or 1 where most of them are copies of each other."""
+    return float(median_distance(standard)) or 1.0
 
 
 def _features(width: float, varies: Any, size: int, seed: int) -> tuple[Floats, Floats]:

@@ -187,7 +187,7 @@ def write_profile(
     card: str,
     threads: int = 1,
 ) -> Profile:
-    """Write a profile, whole or not at all, and read it back verified.
+    """Write a profile, read it back verified, and put it in its place: whole or not at all.
 
     Args:
         folder: where to; an existing profile there is replaced, anything else is refused.
@@ -223,11 +223,12 @@ def write_profile(
         manifest[SELF] = self_sha256(manifest)
         (draft / CARD).write_bytes(card.encode())
         (draft / MANIFEST).write_bytes(canonical(manifest))
+        read_profile(draft)  # before it takes the place of one that can be read
         _replace(draft, folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    return read_profile(folder)
+    return read_profile(folder, verify=False)
 
 
 def read_profile(folder: Path, *, verify: bool = True) -> Profile:

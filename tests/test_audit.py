@@ -117,6 +117,22 @@ def test_the_names_of_the_user_are_looked_for(monkeypatch: pytest.MonkeyPatch) -
     assert not report.to_dict()["ok"]
 
 
+def test_few_words_make_few_sequences(capsys: pytest.CaptureFixture[str]) -> None:
+    """The audit of a form goes without them, and says so; it does not look for ever."""
+    told: list[str] = []
+    forms = [{"text": f"The cat number {i} sat on the mat. It was happy, very happy! Was it? Yes."} for i in range(12)]
+    report = audit(forms, text_column="text", each=9, progress=told.append)
+    assert sum(row.planted for row in report.canaries if row.kind == SEQUENCE) < 9 * len({row.owners for row in report.canaries})
+    assert any("sequences are not tried: the texts have too few words" in line for line in told)
+
+
+def test_letters_of_other_scripts_are_words() -> None:
+    texts = [f"{word} и {other}." for word in ("дом", "лес", "мост", "сад", "дым") for other in ("снег", "дождь", "ветер", "град")]
+    found = [canary.text for canary in hatch(texts, [1], 3, np.random.default_rng(0)) if canary.kind == SEQUENCE]
+    assert found
+    assert all(len(text.split()) == 5 for text in found)
+
+
 def test_few_documents_are_refused() -> None:
     with pytest.raises(CorpusError, match="9 documents are too few for an audit with a floor of 5; give 10 or more"):
         audit(prose(9))

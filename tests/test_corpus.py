@@ -20,10 +20,11 @@ from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dft_stats.build import build
+from dft_stats.build import build, shards
 from dft_stats.build.corpus import files, read
 from dft_stats.build.formats import MISSING, NULL, Faults, file_kind
 from dft_stats.errors import CorpusError
+from tests.prose import documents as prose
 
 unicode_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 corpora = st.lists(unicode_texts, min_size=1, max_size=12)
@@ -202,6 +203,47 @@ def test_what_cannot_be_read_is_said(folder: Path, paths: Any, said: str) -> Non
     message = failure(paths)
     assert re.search(said, message, re.DOTALL), message
     assert len(message) < 400
+
+
+def test_the_first_rows_say_which_field_holds_the_text() -> None:
+    """Not the first alone, which may lack it."""
+    rows = [{"title": "A title"}, {"title": "Another", "text": "A text."}]
+    assert texts_of(rows) == ["A text."]
+    assert texts_of([{"body": "One.", "id": 1}, {"body": None, "id": "two"}, {"body": "Three.", "id": 3}]) == ["One.", "Three."]
+    Path("late.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert texts_of("late.jsonl") == ["A text."]
+
+
+def test_every_stretch_of_a_file_has_the_field_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 6_000)  # some 240 rows
+    rows = [{"body": f"Body {i}."} for i in range(1_000)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    Path("rows.jsonl").write_text(lines)
+    begins = [shard.pieces[0].begin for shard in shards.plan(["rows.jsonl"], None, Faults())]
+    assert len(begins) > 3
+    for begin in begins[1:]:  # the odd one is the first of a stretch
+        odd = list(rows)
+        odd[lines[:begin].count("\n") + 1] = {"summary": "No body."}
+        Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in odd))
+        faults, found = Faults(), list[str]()
+        for shard in shards.plan(["rows.jsonl"], None, faults):
+            found += [text for batch in shard.batches(None, 10_000, faults) for text in batch]
+        assert len(found) == 999
+        assert faults.found[MISSING][0] == 1
+
+
+def test_profiles_among_the_texts_are_none_by_a_pattern_either(folder: Path, tmp_path: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/a.md").write_text("One text.")
+    build([{"text": text} for text in prose(6)], out="mine/profile", name="x", privacy="none")
+    assert texts_of("mine/**/*.md") == texts_of("mine/*") == texts_of(["mine/a.md", "mine/profile"]) == ["One text."]
+    assert "mine/profile holds a profile, or counts for one, not texts" in failure("mine/profile")
+    assert "no file that is read" in failure("mine/profile/*")
+
+
+def test_a_column_of_arrow_is_texts() -> None:
+    for column in (pa.array(["A text.", "Another one."]), pa.chunked_array([["A text."], ["Another one."]])):
+        assert texts_of(column) == ["A text.", "Another one."]
 
 
 def test_a_folder_without_a_known_file_says_what_it_has() -> None:

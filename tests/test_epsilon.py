@@ -19,7 +19,7 @@ from dft_stats.build.formats import signed
 from dft_stats.build.noisy import counted
 from dft_stats.cli import main
 from dft_stats.counts import count
-from dft_stats.errors import IncomparableError
+from dft_stats.errors import CorpusError, IncomparableError
 from dft_stats.masking import Masks
 from dft_stats.profile import Profile
 from dft_stats.sentences import RULE, documents
@@ -164,7 +164,7 @@ def test_the_command_line(tmp_path: Path) -> None:
         "--name",
         "x",
         "--epsilon",
-        "4",
+        "80",
         "--delta",
         "1e-7",
         "--group-column",
@@ -172,8 +172,14 @@ def test_the_command_line(tmp_path: Path) -> None:
     ]
     assert main(command) == 0
     entry = json.loads((tmp_path / "x" / "manifest.json").read_text())["privacy"]
-    assert (entry["unit"], entry["epsilon"], entry["delta"]) == ("group", 4.0, 1e-7)
+    assert (entry["unit"], entry["epsilon"], entry["delta"]) == ("group", 80.0, 1e-7)
     assert main(["verify", str(tmp_path / "x")]) == 0
+
+
+def test_too_few_texts_for_their_noise_make_no_profile(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"epsilon 1 tells not one word of these texts"):
+        build(prose(12), out=tmp_path / "x", name="x", epsilon=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_noise_may_take_an_order_of_ngrams_away() -> None:
@@ -194,7 +200,7 @@ def test_tables_without_a_row_are_a_profile() -> None:
 
 
 def test_profiles_with_noise_do_not_add_up(tmp_path: Path) -> None:
-    few = [build(prose(30 + i), out=tmp_path / f"{i}", name=f"x{i}", epsilon=0.5) for i in range(2)]
+    few = [build(prose(30 + i), out=tmp_path / f"{i}", name=f"x{i}", epsilon=80) for i in range(2)]
     with pytest.raises(IncomparableError, match="differentially private, and what a sum of such would promise nobody accounts for"):
         combine(few, out=tmp_path / "sum", name="sum")
     assert not (tmp_path / "sum").exists()

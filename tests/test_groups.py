@@ -363,7 +363,7 @@ def test_a_file_more_changes_its_own_group_alone(corpus: Path, tmp_path: Path, n
     new = groups_of(corpus)
     kept = [members for members in new if members in old]
     assert len(kept) >= len(old) - 2
-    planned = dry_run(corpus, privacy="none", out=tmp_path / "after", text_column="text", parts=parts, forget=FORGET)
+    planned = dry_run(corpus, privacy="none", out=tmp_path / "after", text_column="text", parts=parts, forget=FORGET, min_documents=2)
     assert max(shard.group or 0 for shard in planned) == len(new)
     todo = sum(not shard.is_counted for shard in planned)
     assert todo <= 1 + sum(len(members) for members in old if members not in new)

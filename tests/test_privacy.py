@@ -139,6 +139,14 @@ def test_a_coarse_spectrum_keeps_rows_and_mass(rows: list[tuple[int, int]], floo
     assert sum(row["types"] < floor for row in found) <= 2  # the two sides of one mean
 
 
+def test_a_count_of_one_row_is_told_with_those_of_others() -> None:
+    counts = count(TOKEN_FREQUENCY, documents([""]))
+    rows = [{"count": 1, "types": 1000}, {"count": 2, "types": 40}, {"count": 400, "types": 1}]
+    spectrum = pa.Table.from_pylist(rows, schema=counts.spectrum.schema)
+    found = coarse_spectrum(Counts(counts.statistic, counts.table, counts.totals, spectrum), 5).spectrum.to_pylist()
+    assert [(row["count"], row["types"]) for row in found] == [(1, 1000), (11, 12), (12, 29)]
+
+
 # --- whole profiles ---------------------------------------------------------------------------------------------------------------
 
 
@@ -284,7 +292,13 @@ def test_none_tells_all_and_says_so(tmp_path: Path) -> None:
 
 def test_a_sum_is_as_private_as_the_least_of_its_parts(tmp_path: Path) -> None:
     parts = [build(prose(60 + i)[i::2], out=tmp_path / f"{i}", name=f"p{i}", min_documents=5 + i) for i in range(2)]
-    assert combine(parts, out=tmp_path / "sum", name="s").manifest["privacy"] == {"mode": "publish", "min_documents": 5, "unit": "document"}
+    masked = {kind: sum(part.manifest["privacy"]["masked"][kind] for part in parts) for kind in ("digits", "emails", "names", "urls")}
+    assert combine(parts, out=tmp_path / "sum", name="s").manifest["privacy"] == {
+        "mode": "publish",
+        "min_documents": 5,
+        "unit": "document",
+        "masked": masked,
+    }
     assert problems(tmp_path / "sum") == []
     plain = [build(prose(30 + i)[i::2], out=tmp_path / f"open{i}", name=f"open{i}", privacy="none") for i in range(2)]
     assert combine(plain, out=tmp_path / "all", name="s").manifest["privacy"] == {"mode": "none"}

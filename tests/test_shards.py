@@ -24,8 +24,10 @@ from dft_stats.build.planned import dry_run
 from dft_stats.build.settings import as_bytes, parts_beside
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.cli import main
+from dft_stats.document_embedding import STORED
 from dft_stats.errors import CorpusError, IncomparableError, ProfileFormatError
 from dft_stats.profile import Profile, read_profile
+from dft_stats.registry import load
 from dft_stats.report import teller
 from tests.prose import documents as prose
 
@@ -278,6 +280,62 @@ def test_a_profile_without_a_word_is_not_written(
     assert any("counted before" in line for line in told), "the second try counts nothing"
 
 
+def test_a_few_documents_cannot_be_published_whatever_the_floor(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"has 3 documents.*; give more documents; a profile that may be published .* `--privacy none`"):
+        build([{"text": text} for text in prose(3)], out=tmp_path / "x", name="x")
+
+
+def test_what_is_counted_stays_until_the_profile_is_written(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Job, "characters_at_once", lambda job, **_: 5_000)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as late:
+        late.setattr(sys.modules["dft_stats.build.build"], "write_profile", full)
+        with pytest.raises(OSError, match="no space left"):
+            build(corpus, out=tmp_path / "one", name="x", text_column="text")
+    told: list[str] = []
+    build(corpus, out=tmp_path / "one", name="x", text_column="text", progress=told.append)
+    assert any("counted before" in line for line in told)
+    assert not list(tmp_path.glob(".one*"))
+
+
+def test_form_letters_can_be_published(tmp_path: Path) -> None:
+    """Documents that are nearly all copies of each other."""
+    names = "Ann Bob Carl Dora Emil Fay Gus Hal Ida Jon".split()
+    line = "Dear {}, we have sent you the bill for this month, as {} asked. Please pay it by Friday, or call us. "
+    made = build([{"text": line.format(a, b) * 3} for a in names for b in names], out=tmp_path / "x", name="x")
+    assert made.embed_documents(words=(50, 1000)).documents == 100
+
+
+def test_what_a_build_says_itself_is_not_told_it(tmp_path: Path) -> None:
+    rows = [{"text": text} for text in prose(6)]
+    kept = build(rows, out=tmp_path / "x", name="x", privacy="none")
+    for how, said in (
+        ({"licence": None}, "licence is a text, not None"),
+        ({"facts": {"typography": "bar", "name": "z"}}, "it says name, typography of its own accord"),
+        ({"facts": {STORED: 3}}, "3 as document_embeddings, expected mean embeddings"),
+    ):
+        with pytest.raises((ValueError, ProfileFormatError), match=said):
+            build(rows, out=tmp_path / "x", name="x", privacy="none", overwrite=True, **how)  # type: ignore[arg-type]
+        assert Profile(tmp_path / "x", kept.manifest).sha256 == kept.sha256
+        assert load(str(tmp_path / "x")).sha256 == kept.sha256
+    with pytest.raises(ProfileFormatError, match="are to lie in the profile itself"):
+        build(rows, out=tmp_path / "y", name="y", privacy="none", parts=tmp_path / "y" / "parts")
+
+
+def test_a_script_without_a_guard_is_told_of_it(corpus: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import dft_stats\nfrom dft_stats.build import build\n"
+        f"build({str(corpus)!r}, out={str(tmp_path / 'x')!r}, name='x', text_column='text', workers=2, parts={str(tmp_path / 'parts')!r})\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "below `if __name__ == '__main__':`" in done.stderr
+
+
 @pytest.mark.parametrize(("least", "is_told"), [(1, False), (10, True)])
 def test_little_mass_in_the_tables_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], least: int, is_told: bool) -> None:
     """Of ten documents all say "the", a tenth of their words."""
@@ -325,6 +383,15 @@ def test_dry_run_reads_nothing_and_says_what_is_to_do(corpus: Path, tmp_path: Pa
     assert "taken" in capsys.readouterr().err
     with pytest.raises(CorpusError, match="there is nothing to plan"):
         dry_run(["A text, and not a path."], privacy="none", out=tmp_path / "out")
+    for wrong, said in (
+        ({"min_documents": 3}, "nothing that fewer than 5 documents have"),
+        ({"privacy": "none", "forget": "16MB"}, "every row is to be kept"),
+        ({"max_order": 9}, "max_order"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            dry_run(corpus, out=tmp_path / "out", text_column="text", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(CorpusError, match="too little to work in"):
+        dry_run(corpus, out=tmp_path / "out", text_column="text", memory="1MB")
 
 
 def test_remote_files_are_read(corpus: Path, tmp_path: Path) -> None:
@@ -404,7 +471,55 @@ def test_the_same_corpus_does_not_add_up_to_itself(tmp_path: Path) -> None:
         with pytest.raises(IncomparableError, match=r"have the same counts in every table: this is the same corpus twice"):
             combine(profiles, out=tmp_path / "sum", name="sum")
     assert not (tmp_path / "sum").exists()
-    assert combine([one, other], out=tmp_path / "sum", name="sum").exposure.documents == 41
+    both = combine([one, other], out=tmp_path / "sum", name="sum")
+    assert both.exposure.documents == 41
+    more = combine([both, build(prose(7), out=tmp_path / "more", name="more")], out=tmp_path / "all", name="all")
+    assert [entry["name"] for entry in more.manifest["merged"]] == [one.name, "other", "more"]
+    for profiles in ([both, other], [more, both], [other, more]):
+        with pytest.raises(IncomparableError, match=r" both hold (x2|other) 1\.0\.0, as itself or added up"):
+            combine(profiles, out=tmp_path / "double", name="double")
+
+
+@pytest.mark.parametrize(
+    ("how", "documents", "times"),
+    [
+        ({"privacy": "none", "min_count": 10}, 9, 1),
+        ({"group_column": "author"}, 10, 40),  # of four authors
+        ({}, 4, 40),
+        ({"privacy": "none", "max_rows": {"token_frequency": 60}}, 10, 1),
+    ],
+)
+def test_the_undercount_is_a_bound_however_rows_were_pruned(how: dict[str, Any], documents: int, times: int, tmp_path: Path) -> None:
+    """A word is in so many documents of one part, so often in each, which is too little there; and in ten of the other."""
+
+    def rows(part: int) -> list[dict[str, str]]:
+        has, often = ((10, 3), (documents, times))[part]
+        says = [" zork" * often * (i < has) for i in range(40)]
+        return [
+            {"text": f"{text} It says{say}. Part {part}.", "author": str(i % 4 if part and i < has else 100 * part + i)}
+            for i, (text, say) in enumerate(zip(prose(40), says, strict=True))
+        ]
+
+    pieces = [build(rows(i), out=tmp_path / f"{i}", name=f"p{i}", text_column="text", **how) for i in range(2)]
+    merged = combine(pieces, out=tmp_path / "sum", name="sum")
+    whole = build([*rows(0), *rows(1)], out=tmp_path / "whole", name="whole", privacy="none", text_column="text")
+    bound, is_short = merged.manifest["undercount"], False
+    for name, key in (("token_frequency", "unit"), ("surface", "surface"), ("ngram_frequency", "ngram")):
+        exact = {row[key]: row for row in whole.table(name).to_pylist()}
+        for row in merged.table(name).to_pylist():
+            if row[key] in exact:  # masked digits are not in the whole
+                count, documents = (exact[row[key]][column] - row[column] for column in ("count", "documents"))
+                assert count <= bound[name]
+                assert documents <= bound["documents"]
+                is_short |= count > 0
+    assert is_short
+
+
+def test_what_was_left_out_is_in_the_sum(tmp_path: Path) -> None:
+    parts = [
+        build([{"text": text} for text in (*prose(9 + i), None)], out=tmp_path / f"{i}", name=f"p{i}", privacy="none") for i in range(2)
+    ]
+    assert combine(parts, out=tmp_path / "sum", name="sum").manifest["excluded"] == {"row whose text is null": 2}
 
 
 def test_profiles_of_other_rules_do_not_add_up(tmp_path: Path) -> None:

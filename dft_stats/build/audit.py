@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dft_stats.build.build import build
-from dft_stats.build.canaries import DENIED, KINDS, MASKED, Canary, found_in, hatch, plant
+from dft_stats.build.canaries import DENIED, KINDS, MASKED, SEQUENCE, Canary, found_in, hatch, plant
 from dft_stats.build.corpus import Corpus, sources
 from dft_stats.build.formats import Faults, Piece, Signed, from_pieces
 from dft_stats.build.named import Named, named
@@ -126,6 +126,11 @@ def audit(
         raise CorpusError(f"{known} {what} are too few for an audit with a floor of {floor}; give {max(10, 2 * floor)} or more")
     levels = sorted({level for level in (*LEVELS, floor - 1, floor) if 1 <= level <= known})
     canaries = hatch(texts, levels, each, rng)
+    lacking = each * len(levels) - sum(canary.kind == SEQUENCE for canary in canaries)
+    if lacking:
+        tell(
+            f"audit: {lacking:,} of {each * len(levels):,} sequences are not tried: the texts have too few words that never stand together"
+        )
     own = (deny,) if isinstance(deny, str) else tuple(name for name in deny if name.strip())
     denied = [*own, *(canary.text for canary in canaries if canary.kind == DENIED)] if privacy != "none" else []
     how: dict[str, Any] = {

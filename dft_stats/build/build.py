@@ -21,7 +21,7 @@ from dft_stats.build.job import Job
 from dft_stats.build.merge import Counted, Keep
 from dft_stats.build.noisy import LONGEST, noisy
 from dft_stats.build.parts import discard
-from dft_stats.build.privacy import asked, budget_of, said_of_names
+from dft_stats.build.privacy import LEAST_DOCUMENTS, asked, budget_of, said_of_names
 from dft_stats.build.settings import as_bytes, check_settings, checked_forget, parts_beside, resolve_segmenter, runner_of, tokenizer_text
 from dft_stats.build.shards import Shard, Texts, plan
 from dft_stats.build.threads import threads
@@ -29,7 +29,7 @@ from dft_stats.build.tokens import opened
 from dft_stats.build.withheld import withheld
 from dft_stats.document_embedding import STORED
 from dft_stats.embedding_documents import stored_embeddings
-from dft_stats.errors import CorpusError
+from dft_stats.errors import CorpusError, ProfileFormatError
 from dft_stats.features import SCHEMA
 from dft_stats.manifest import TOKENIZER, check_name, check_texts
 from dft_stats.masking import Masks
@@ -131,7 +131,7 @@ def build(
         ValueError: settings of no meaning, or less privacy than "publish" promises.
     """
     check_name(name, version)
-    check_texts({"title": title, "licence": licence, **(facts or {})})  # before the corpus is counted
+    _check_facts(title, licence, facts or {})  # before the corpus is counted
     check_settings(
         typography=typography,
         min_documents=min_documents,
@@ -140,8 +140,12 @@ def build(
         max_rows=max_rows or {},
         workers=workers,
     )
+    if tokenizer_name and tokenizer is None:
+        raise ValueError(f"tokenizer_name (`--tokenizer-name`) {tokenizer_name!r} was given, and no tokenizer (`--tokenizer`)")
     private = asked(privacy, min_documents=min_documents, spelling_documents=spelling_documents, group_column=group_column, deny=deny)
     target = free_folder(out, overwrite=overwrite)
+    if parts is not None and Path(parts).absolute().is_relative_to(target.absolute()):
+        raise ProfileFormatError(f"parts (`--parts`) {parts} are to lie in the profile itself, {target}; give them a folder of their own")
     begun, tell = Faults(skip_faults), progress or (lambda line: None)
     if epsilon is not None or delta is not None:
         asks = {"min_documents": min_documents, "spelling_documents": spelling_documents, "tokenizer": tokenizer, "parts": parts}
@@ -157,6 +161,11 @@ def build(
         counted, left_out = withheld(counted, masks.names, 0)
         for line in said_of_names(private, counted, left_out):
             tell(line)
+        if not len(counted.counts[TOKEN_FREQUENCY.name].table):
+            raise CorpusError(
+                f"epsilon {budget[0]:g} tells not one word of these texts: noise asks for more of a row than any has. Give more texts, or "
+                "a larger epsilon (`--epsilon`)"
+            )
         entry = {"mode": "epsilon", "unit": "document" if group_column is None else "group", **spent}
         manifest = _manifest(name, version, title, licence, RULE, typography, {"max_order": order}, {}, facts or {}, {STORED: []}, entry)
         return _written(target, manifest, counted, SCHEMA.empty_table(), FLOOR_SCHEMA.empty_table(), tell)
@@ -196,45 +205,62 @@ def build(
         )
         faults.add(begun)
         if counted.exposure.words:
-            _check_kept(counted, keep, private.group_column)  # here, so that what is counted stays for the next try
-    if not counted.exposure.words:
-        left = "".join(f"; left out: {fault}: {number:,}" for fault, (number, _) in faults.found.items())
-        raise CorpusError(
-            f"{counted.exposure.documents:,} documents were read and not one word found in them{left}; is this the text column?"
-        )
-    counted, left_out = withheld(counted, private.masks.names if private.masks else (), keep.floor)
-    for line in said_of_names(private, counted, left_out):
-        tell(line)
-    share = _share_kept(counted)
-    if share < LITTLE:
-        tell(f"warning: the tables keep {share:.0%} of the running words and marks; a smaller min_documents (`--min-documents`) keeps more")
-    tokens = _tokenizer_entry(job, counted, tokenizer_name)
-    for fault, (number, first) in faults.found.items():
-        tell(f"left out: {fault}: {number:,} (the first: {first})")
+            _check_kept(counted, keep, private.group_column)
+        if not counted.exposure.words:
+            left = "".join(f"; left out: {fault}: {number:,}" for fault, (number, _) in faults.found.items())
+            raise CorpusError(
+                f"{counted.exposure.documents:,} documents were read and not one word found in them{left}; is this the text column?"
+            )
+        counted, left_out = withheld(counted, private.masks.names if private.masks else (), keep.floor)
+        for line in said_of_names(private, counted, left_out):
+            tell(line)
+        share = _share_kept(counted)
+        if share < LITTLE:
+            advice = "a smaller min_documents (`--min-documents`) keeps more"
+            if private.floor and private.min_documents == LEAST_DOCUMENTS:
+                advice = "more documents keep more, or `--privacy none`, if the profile stays with you"
+            tell(f"warning: the tables keep {share:.0%} of the running words and marks; {advice}")
+        tokens = _tokenizer_entry(job, counted, tokenizer_name)
+        for fault, (number, first) in faults.found.items():
+            tell(f"left out: {fault}: {number:,} (the first: {first})")
 
-    with threads(workers) as hands:
-        described = hands.start(features_of, sample.documents(), job.segmenter, typography=typography)
-        floor = human_floor(sample.excerpts(), counted.counts, job.segmenter, typography=typography, progress=tell, threads=hands)
-        features = described()
-    means: dict[str, Any] = {}
-    if private.floor:  # the sample does not know whose a document is, so that a mean over groups of them cannot be promised
-        means = {STORED: [] if private.group_column is not None else stored_embeddings(features)}
-        features = features.slice(0, 0)
-    kept = {
-        "min_documents": private.min_documents,
-        "min_count": min_count,
-        "max_order": max_order,
-        "max_rows": dict(sorted((max_rows or {}).items())),
-        "surface_documents": max(surface_documents, private.min_documents),
-        "spelling_documents": told,
-    }
-    excluded = {fault: number for fault, (number, _) in sorted(faults.found.items())}
-    if keep.forget is not None:
-        kept["forget"] = keep.forget
-        tokens |= {"undercount": _undercount(counted)}
-    more, entry = {**tokens, **(facts or {})}, private.facts(counted.masked)
-    manifest = _manifest(name, version, title, licence, job.segmenter, typography, kept, excluded, more, means, entry)
-    return _written(target, manifest, counted, features, floor, tell, threads=workers)
+        with threads(workers) as hands:
+            described = hands.start(features_of, sample.documents(), job.segmenter, typography=typography)
+            floor = human_floor(sample.excerpts(), counted.counts, job.segmenter, typography=typography, progress=tell, threads=hands)
+            features = described()
+        means: dict[str, Any] = {}
+        if private.floor:  # the sample does not know whose a document is, so that a mean over groups of them cannot be promised
+            means = {STORED: [] if private.group_column is not None else stored_embeddings(features)}
+            features = features.slice(0, 0)
+        kept = {
+            "min_documents": private.min_documents,
+            "min_count": min_count,
+            "max_order": max_order,
+            "max_rows": dict(sorted((max_rows or {}).items())),
+            "surface_documents": max(surface_documents, private.min_documents),
+            "spelling_documents": told,
+        }
+        excluded = {fault: number for fault, (number, _) in sorted(faults.found.items())}
+        if keep.forget is not None:
+            kept["forget"] = keep.forget
+            tokens |= {"undercount": _undercount(counted)}
+        more, entry = {**tokens, **(facts or {})}, private.facts(counted.masked)
+        manifest = _manifest(name, version, title, licence, job.segmenter, typography, kept, excluded, more, means, entry)
+        return _written(target, manifest, counted, features, floor, tell, threads=workers)
+
+
+_OWN_FACTS = ("name", "version", "segmenter", "normaliser", "typography", "keep", "excluded", "built_with", "exposure", "tables", "format")
+
+
+def _check_facts(title: Any, licence: Any, facts: Mapping[str, Any]) -> None:
+    """Refuse what no manifest can have, or what is measured and not told."""
+    for what, text in (("title", title), ("licence", licence)):
+        if not isinstance(text, str):
+            raise ValueError(f"{what} is a text, not {text!r}")
+    taken = [key for key in _OWN_FACTS if key in facts]
+    if taken:
+        raise ValueError(f"facts are what a build does not know itself; it says {', '.join(taken)} of its own accord: leave that out")
+    check_texts({"title": title, "licence": licence, **facts})
 
 
 def _manifest(
@@ -296,12 +322,15 @@ def _written(
 def _check_kept(counted: Counted, keep: Keep, group_column: str | None) -> None:
     """Refuse to write a profile without a word in it."""
     documents = counted.exposure.documents
-    least = f"a profile that may be published tells nothing of fewer than {keep.floor} documents, or groups of them"
-    hint = f'. That is the least here: {least}; `--privacy none` (privacy="none") tells all, and stays with you' if keep.floor else ""
+    hint = (
+        f"; a profile that may be published tells nothing of fewer than {LEAST_DOCUMENTS} documents, or groups of them, but "
+        '`--privacy none` (privacy="none") tells all, and stays with you'
+    ) * bool(keep.floor)
     if keep.min_documents > documents:
+        most = f"give at most {documents:,}" if documents >= LEAST_DOCUMENTS or not keep.floor else "give more documents"
         raise CorpusError(
             f"min_documents (`--min-documents`) is {keep.min_documents:,}, and the corpus has {documents:,} documents, so that nothing "
-            f"would be kept; give at most {documents:,}{hint}"
+            f"would be kept; {most}{hint}"
         )
     if not len(counted.counts[TOKEN_FREQUENCY.name].table):
         whose = f", which are so many different {group_column!r} here (`--group-column`)" if group_column is not None else ""
@@ -334,7 +363,7 @@ def _undercount(counted: Counted) -> dict[str, int]:
 
 @contextmanager
 def _parts_folder(given: str | Path | None, target: Path, *, is_kept: bool) -> Iterator[Path]:
-    """Where parts lie: where the user says; or beside the profile, and gone when all is well; or, of texts, gone in any case."""
+    """Where parts lie: where the user says; or beside the profile, and gone once that is written; or, of texts, gone in any case."""
     if given is not None:
         yield Path(given)
     elif is_kept:

@@ -21,7 +21,9 @@ _SENTENCE = {
     DENIED: "It was signed by {} in the end.",
     SEQUENCE: "{}.",
 }
-_WORDS = re.compile(r"[a-z]+")
+_WORDS = re.compile(r"[^\W\d_]+")
+_WORDS_OF_SEQUENCE = 5
+_TRIES = 1_000  # at five words that never follow each other, before there are taken to be no more
 _LONGEST_WORD = 12
 _REPEATS = 3  # documents of one owner that have a canary, if he has so many
 
@@ -41,7 +43,7 @@ class Canary:
 
 
 def hatch(texts: Sequence[str], levels: Sequence[int], each: int, rng: np.random.Generator) -> list[Canary]:
-    """`each` canaries of every kind at every level, none of which the texts have.
+    """`each` canaries of every kind at every level, none of which the texts have; of sequences as many as their words allow.
 
     Args:
         texts: of the corpus: sequences are made of their words.
@@ -55,9 +57,10 @@ def hatch(texts: Sequence[str], levels: Sequence[int], each: int, rng: np.random
         EMAIL: lambda: f"{_invented(rng)}.{_invented(rng)}@{_invented(rng)}.org",
         NAME: lambda: f"{_invented(rng).title()} {_invented(rng).title()}",
         DENIED: lambda: f"{_invented(rng).title()} {_invented(rng).title()}",
-        SEQUENCE: lambda: next(sequences),
+        SEQUENCE: lambda: next(sequences, ""),
     }
-    return [Canary(kind, made[kind](), level) for kind in KINDS for level in levels for _ in range(each)]
+    drawn = [Canary(kind, made[kind](), level) for kind in KINDS for level in levels for _ in range(each)]
+    return [canary for canary in drawn if canary.text]
 
 
 def plant(texts: Sequence[str], owners: Sequence[object], canaries: Sequence[Canary], rng: np.random.Generator) -> list[str]:
@@ -100,7 +103,7 @@ def _invented(rng: np.random.Generator) -> str:
 
 
 def _sequences(texts: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
-    """Five common words each, no two of which stand together anywhere."""
+    """Five common words each, no two of which stand together anywhere; none where there are too few words for that."""
     documents: dict[str, int] = {}
     together: set[tuple[str, str]] = set()
     for text in texts:
@@ -109,8 +112,11 @@ def _sequences(texts: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
         for word in set(words):
             documents[word] = documents.get(word, 0) + 1
     common = sorted(sorted(documents), key=lambda word: -documents[word])[:2_000]
-    while True:
-        chosen = [str(word) for word in rng.choice(common, min(5, len(common)), replace=False)]
+    tries = _TRIES if len(common) >= _WORDS_OF_SEQUENCE else 0
+    while tries:
+        chosen = [str(word) for word in rng.choice(common, _WORDS_OF_SEQUENCE, replace=False)]
+        tries -= 1
         if not any(pair in together for pair in pairwise(chosen)):
             together.update(pairwise(chosen))
             yield " ".join(chosen)
+            tries = _TRIES

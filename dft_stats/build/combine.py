@@ -1,7 +1,8 @@
 """Finished profiles added up: the profile of all their corpora, without the corpora."""
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def combine(
         "language": "en",
         **{key: first.manifest[key] for key in ("segmenter", "normaliser", "typography") if key in first.manifest},
         "keep": {"max_order": first.manifest.get("keep", {}).get("max_order", 5)},
-        "merged": [{"name": profile.name, "version": profile.version, "sha256": profile.sha256} for profile in profiles],
+        "excluded": _sums(profile.manifest.get("excluded", {}) for profile in profiles),
+        "merged": [entry for profile in profiles for entry in _leaves(profile)],
         **tokens,
         "undercount": _undercount(profiles),
         "privacy": _privacy(profiles),
@@ -96,12 +98,27 @@ def _privacy(profiles: Sequence[Profile]) -> dict[str, Any]:
     if modes != {"publish"}:
         return {"mode": "public-corpus" if modes == {"public-corpus"} else "none"}
     unit = "group" if all(entry["unit"] == "group" for entry in entries) else "document"
-    return {"mode": "publish", "min_documents": min(entry["min_documents"] for entry in entries), "unit": unit}
+    masked = _sums(entry.get("masked", {}) for entry in entries)
+    return {"mode": "publish", "min_documents": min(entry["min_documents"] for entry in entries), "unit": unit, "masked": masked}
+
+
+def _sums(numbers: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    found = Counter[str]()
+    for each in numbers:
+        found.update(each)
+    return dict(sorted(found.items()))
+
+
+def _leaves(profile: Profile) -> list[dict[str, str]]:
+    """What a profile was added up from, or itself."""
+    own = [{"name": profile.name, "version": profile.version, "sha256": profile.sha256}]
+    return profile.manifest.get("merged") or own
 
 
 def _check_disjoint(profiles: Sequence[Profile]) -> None:
     """Refuse two profiles of the same counts: of corpora that overlap in part nothing can be known, of the same one it can."""
     seen: dict[tuple[str, ...], Profile] = {}
+    held: dict[str, Profile] = {}  # sha256 -> which of them is that, or has it in its sum
     for profile in profiles:
         hashes = {entry["name"]: entry["logical_sha256"] for entry in profile.manifest["tables"]}
         key = tuple(hashes[name] for name in profile.counted)
@@ -111,6 +128,13 @@ def _check_disjoint(profiles: Sequence[Profile]) -> None:
                 "same corpus twice, and the sum would count every text double; give profiles of disjoint corpora"
             )
         seen[key] = profile
+        for entry in _leaves(profile):
+            if entry["sha256"] in held:
+                raise IncomparableError(
+                    f"{held[entry['sha256']].name} and {profile.name} both hold {entry['name']} {entry['version']}, as itself or added up,"
+                    " and the sum would count its texts double; give profiles of disjoint corpora"
+                )
+            held[entry["sha256"]] = profile
 
 
 def _tokenizer(profiles: Sequence[Profile]) -> dict[str, Any]:
@@ -145,16 +169,34 @@ def _undercount(profiles: Sequence[Profile]) -> dict[str, int]:
     """By how much the rows of each table may be too low: "documents", and table -> count."""
     bound: dict[str, int] = {"documents": 0}
     for profile in profiles:
-        own, is_merged = profile.manifest.get("undercount", {}), "merged" in profile.manifest
+        own = profile.manifest.get("undercount", {})
         # A row that a profile pruned lacks what it had there; of one that was added up itself, its own bound says that already.
-        pruned = 0 if is_merged else profile.manifest.get("keep", {}).get("min_documents", 1) - 1
-        bound["documents"] += int(own.get("documents", 0)) + pruned
-        for name in profile.counted:
-            counts = profile.counts(name)
-            if counts.statistic.kind == "categorical":
-                pruned = 0 if is_merged else pc.max(counts.spectrum["count"]).as_py() or 0
-                bound[name] = bound.get(name, 0) + int(own.get(name, 0)) + pruned
+        pruned = {} if "merged" in profile.manifest else _pruned_at_most(profile)
+        for name in ("documents", *(name for name in profile.counted if profile.counts(name).statistic.kind == "categorical")):
+            bound[name] = bound.get(name, 0) + int(own.get(name, 0)) + pruned.get(name, 0)
     return bound
+
+
+def _pruned_at_most(profile: Profile) -> dict[str, int]:
+    """What a row that a profile pruned has at the most: "documents", and table -> count."""
+    keep, privacy = profile.manifest.get("keep", {}), profile.manifest.get("privacy", {})
+    is_pooled, most = privacy.get("mode") == "publish", dict[str, int]()
+    for name in profile.counted:
+        counts = profile.counts(name)
+        if counts.statistic.kind != "categorical":
+            continue
+        groups = counts.statistic.groups
+        for group in {tuple(row[name] for name in groups) for row in counts.spectrum.to_pylist()}:
+            rows = counts.spectrum
+            for column, value in zip(groups, group, strict=True):
+                rows = rows.filter(pc.equal(rows[column], value))
+            count, types = (rows[column].to_numpy() for column in ("count", "types"))
+            # A published spectrum has means of rare counts: there one row may have all that the others, of one each, leave it.
+            largest = int((count * types).sum() - types.sum() + 1) if is_pooled else int(count.max())
+            most[name] = max(most.get(name, 0), largest)
+    by_documents = privacy.get("unit", "document") == "document" and keep.get("min_count", 1) == 1 and not keep.get("max_rows")
+    least = max(keep.get("min_documents", 1), keep.get("surface_documents", 1))
+    return {"documents": least - 1 if by_documents else max(most.values(), default=0), **most}
 
 
 def _spelling(profiles: Sequence[Profile]) -> pa.Table:

@@ -53,14 +53,20 @@ def read(
 def files(paths: str | Path | Iterable[str | Path]) -> list[str]:
     """The files that the paths lead to, each once."""
     found: dict[str, str] = {}
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+    given_paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    for path in given_paths:
         if not isinstance(path, str | os.PathLike):
             raise CorpusError(f"{shortened(path)} among paths is of type {type(path).__name__}, not a path")
         given = os.fspath(path)
         if is_remote(given):
             found |= {file: file for file in _remote(given)}
             continue
-        for file in _files(os.path.expanduser(given)):
+        local = os.path.expanduser(given)
+        if os.path.isdir(local) and _is_own(local):
+            if len(given_paths) > 1:  # one of those that a shell made of a pattern
+                continue
+            raise CorpusError(f"{given} holds a profile, or counts for one, not texts; give the folder of the texts")
+        for file in _files(local):
             found.setdefault(os.path.realpath(file), os.path.normpath(file))
     return list(found.values())
 
@@ -92,6 +98,8 @@ def sources(given: Any, column: str | None, faults: Faults, *, group: str | None
             f"a mapping with {listed(names)} was given; if these are the splits of a dataset, give one of them, as in "
             f"dataset[{(names or ['train'])[0]!r}]; if it is a row, give a list of rows"
         )
+    if type(given).__module__.partition(".")[0] == "pyarrow" and hasattr(given, "to_pylist") and not hasattr(given, "columns"):
+        given = given.to_pylist()  # its items are no strings, but scalars
     if hasattr(given, "columns"):
         raise CorpusError(f"a table of type {type(given).__name__} was given; give its column of texts, as in table['text'], or its rows")
     if isinstance(given, bytes) or not (isinstance(given, Iterable) or hasattr(given, "__getitem__")):
@@ -158,6 +166,8 @@ def _files(path: str) -> list[str]:
     if has_magic(path) and not is_text:
         matched = sorted(glob(path, recursive=True), key=lambda file: Path(file).parts)
         if matched:
+            own: dict[str, bool] = {}
+            matched = [match for match in matched if not _lies_in_own(match, own)]
             found = [file for match in matched for file in (_walk(match, set()) if os.path.isdir(match) else [match])]
             return _readable(found, f"the pattern {path}", plain_json=path.lower().endswith(".json"))
         raise CorpusError(f"{path}: no file matches this pattern")
@@ -211,6 +221,16 @@ def _is_own(folder: str) -> bool:
     for name, word in _OWN.items():
         path = Path(folder, name)
         if path.is_file() and f'"{word}"' in path.read_text(encoding="utf-8", errors="replace"):
+            return True
+    return False
+
+
+def _lies_in_own(path: str, known: dict[str, bool]) -> bool:
+    """Whether a path is such a folder, or in one; `known` remembers folders."""
+    for folder in (path, *map(str, Path(path).parents)):
+        if folder not in known:
+            known[folder] = os.path.isdir(folder) and _is_own(folder)
+        if known[folder]:
             return True
     return False
 

@@ -76,7 +76,8 @@ def run_here(shards: Iterator[Shard | Texts | None], job: Job, folder: Path, wor
         except BrokenProcessPool as error:
             raise CorpusError(
                 "a counting process was killed, perhaps for want of memory; run again with fewer --workers or less --memory each: what is "
-                "done is not counted again"
+                "done is not counted again. If this is a script of your own, call `build` with workers below `if __name__ == '__main__':`, "
+                "since each process runs the script to begin with"
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
@@ -138,10 +139,7 @@ def count_shards(
     Raises:
         CorpusError: what cannot be read; what does not fit into memory or on the disk.
     """
-    if job.memory < LEAST_MEMORY:
-        raise CorpusError(
-            f"{job.memory / 1e6:,.0f} MB of memory are too little to work in; give {LEAST_MEMORY / 1e6:,.0f} MB at least (--memory)"
-        )
+    check_memory(job.memory)
     keep, folder = keep or Keep(), folder / job.key
     tree, groups = Tree(keep.forget, is_deep=not keep_parts), 0
     counted = reused = characters = 0
@@ -310,6 +308,18 @@ def _chain(head: list[Shard | Texts], tail: Iterator[Shard | Texts]) -> Iterator
     while head:
         yield head.pop(0)
     yield from tail
+
+
+def check_memory(size: int) -> None:
+    """Refuse less than a process needs to work in.
+
+    Raises:
+        CorpusError: so many bytes are less.
+    """
+    if size < LEAST_MEMORY:
+        raise CorpusError(
+            f"{size / 1e6:,.0f} MB of memory are too little to work in; give {LEAST_MEMORY / 1e6:,.0f} MB at least (--memory)"
+        )
 
 
 def default_memory(workers: int) -> int:

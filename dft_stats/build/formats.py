@@ -20,6 +20,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import IO, Any
 
 import pyarrow as pa
@@ -37,6 +38,7 @@ READ = ".txt, .text, .md, .rst, .jsonl, .ndjson (each also .gz, .zst) and .parqu
 NULL, MISSING = "row whose text is null", "row without the field of the text"
 WEB = ("http://", "https://")
 ROWS = 64  # of Parquet, decoded at once
+HEAD, HEAD_CHARACTERS = 100, 1 << 20  # rows that are looked at to find the field of the text, and characters of them
 
 
 class Signed(str):
@@ -162,6 +164,10 @@ def _text(piece: Piece, packing: str, column: str | None, group: str | None, fau
 
 
 def _lines(piece: Piece, packing: str, column: str | None, group: str | None, faults: Faults) -> Iterator[str]:
+    if column is None and piece.begin:  # a stretch of a file has the field of the whole
+        with _open(piece.path, packing) as stream:
+            head, _ = _head(_parsed(stream, Piece(piece.path), Faults(skip=True, longest=faults.longest)))
+        column = _field(head, piece.path, group)
     with _open(piece.path, packing) as stream:
         yield from from_rows(_parsed(stream, piece, faults), column, piece.path, "line", faults, group=group)
 
@@ -303,16 +309,20 @@ def _is_string(type_: Any) -> bool:
 def from_rows(
     rows: Iterable[tuple[int, Any]], column: str | None, name: str, unit: str, faults: Faults | None = None, *, group: str | None = None
 ) -> Iterator[str]:
-    """Texts of numbered rows: mappings with the text in a field, or strings; `Signed` by the field `group`, if there is to be one."""
+    """Texts of numbered rows: mappings with the text in a field, or strings; `Signed` by the field `group`, if there is to be one.
+
+    Where no field is named, the first rows say which it is: "text" if one has it, else the only one of strings in all of them.
+    """
     faults = faults or Faults()
-    chosen, first, met = column, None, False
+    first, met = None, False
+    head, rows = ([], rows) if column is not None else _head(rows)
+    chosen = column or _field(head, name, group)
     for number, row in rows:
         text = row
         if isinstance(row, Mapping):
             if first is None:
                 first = list(row)
-                strings = [key for key, value in row.items() if (value is None or isinstance(value, str)) and key != group]
-                chosen = column or _only(strings, first, name)
+                chosen = chosen or _field([row], name, group)
             text = row.get(chosen)
             met = met or chosen in row
         if isinstance(text, str) and group is None:
@@ -330,6 +340,27 @@ def from_rows(
             faults.meet("no text", said)
     if first is not None and not met:
         raise CorpusError(f"{name} has no field {chosen!r}; the first row has {listed(first)}")
+
+
+def _head(rows: Iterable[tuple[int, Any]]) -> tuple[list[Any], Iterator[tuple[int, Any]]]:
+    """The first rows, and all of them."""
+    head, size, rest = list[tuple[int, Any]](), 0, iter(rows)
+    for number, row in rest:
+        head.append((number, row))
+        size += sum(len(value) for value in row.values() if isinstance(value, str)) if isinstance(row, Mapping) else len(str(row))
+        if len(head) >= HEAD or size > HEAD_CHARACTERS:
+            break
+    return [row for _, row in head], chain(head, rest)
+
+
+def _field(rows: Sequence[Any], where: str, group: str | None) -> str | None:
+    """The field of the text in these rows; None if none of them has fields."""
+    fields = [row for row in rows if isinstance(row, Mapping)]
+    names: dict[str, bool] = {}  # field -> whether nothing but strings stands there
+    for row in fields:
+        for name, value in row.items():
+            names[name] = names.get(name, True) and (value is None or isinstance(value, str))
+    return _only([name for name, is_text in names.items() if is_text and name != group], list(names), where) if fields else None
 
 
 def _only(strings: list[str], names: list[str], where: str) -> str:

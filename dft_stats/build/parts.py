@@ -21,7 +21,7 @@ from dft_stats.build.scan import OPENS
 from dft_stats.build.tally import Rows
 from dft_stats.counts import Exposure
 
-FORMAT = 7  # raise it with every change of what a part holds
+FORMAT = 8  # raise it with every change of what a part holds
 GROUP = "group.json"
 SHARD, SAMPLE = "shard.json", "sample.parquet"
 """In the folder of a shard: its characters, number of parts, and faults; a sample of its documents, until its group has one."""

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from dft_stats.build.corpus import Corpus, sources
-from dft_stats.build.engine import default_memory
+from dft_stats.build.engine import check_memory, default_memory
 from dft_stats.build.formats import Faults
 from dft_stats.build.group_files import shards_in_groups, useless
 from dft_stats.build.groups import leaves, planned
 from dft_stats.build.job import Job
+from dft_stats.build.merge import Keep
 from dft_stats.build.parts import is_whole
 from dft_stats.build.privacy import asked
-from dft_stats.build.settings import as_bytes, checked_forget, parts_beside, resolve_segmenter, tokenizer_text
+from dft_stats.build.settings import as_bytes, check_settings, checked_forget, parts_beside, resolve_segmenter, tokenizer_text
 from dft_stats.build.shards import Shard, plan
 from dft_stats.errors import CorpusError
 from dft_stats.sentences import Segmenter
@@ -45,15 +46,21 @@ def dry_run(
     group_column: str | None = None,
     deny: Iterable[str] = (),
     forget: int | str | None = None,
+    min_documents: int | None = None,
+    min_count: int = 1,
+    spelling_documents: int | None = None,
 ) -> list[PlannedShard]:
-    """The shards that `build` with these arguments would count or has counted. Reads no text.
+    """The shards that `build` with these arguments would count or has counted. Reads no text, and refuses what `build` would refuse.
 
     Raises:
         CorpusError: nothing to read, or unreadable; or texts were given, of which there is no plan.
         ValueError: settings of no meaning.
     """
     size = default_memory(1) if memory is None else as_bytes(memory)
-    masks = asked(privacy, min_documents=None, spelling_documents=None, group_column=group_column, deny=deny).masks
+    check_memory(size)
+    check_settings(typography=typography, min_documents=min_documents, min_count=min_count, max_order=max_order, max_rows={}, workers=1)
+    private = asked(privacy, min_documents=min_documents, spelling_documents=spelling_documents, group_column=group_column, deny=deny)
+    masks, keep = private.masks, Keep(private.min_documents, min_count)
     how = typography, max_order, text_column, size, skip_faults, tokenizer_text(tokenizer), masks, group_column
     job = Job(resolve_segmenter(segmenter), *how)
     faults = Faults(skip_faults)
@@ -62,7 +69,7 @@ def dry_run(
         raise CorpusError("texts were given, not paths: all of them would be counted, there is nothing to plan")
     folder = (parts_beside(Path(out)) if parts is None else Path(parts)) / job.key
     shards = list(plan(found, text_column, faults, group=group_column))
-    groups = planned(shards, checked_forget(forget), is_deep=parts is None).groups
+    groups = planned(shards, checked_forget(forget, drops_singles=keep.drops_singles), is_deep=parts is None).groups
     group_of = {key: number for number, group in enumerate(leaves(groups), start=1) for key in group.members}
     lost = {key for members in useless(folder, [shard.key for shard in shards], groups).values() for key in members}
     grouped = shards_in_groups(folder)

@@ -89,7 +89,10 @@ def pooled(counts: Counts, engine: duckdb.DuckDBPyConnection, floor: int, *, is_
 
 
 def coarse_spectrum(counts: Counts, floor: int) -> Counts:
-    """The spectrum of pruned rows with counts that fewer than `floor` rows share put together: the same rows and mass, at their mean."""
+    """The spectrum of pruned rows with counts that fewer than `floor` rows share put together: the same rows and mass, at their mean.
+
+    If these are fewer than `floor` themselves, the highest counts that more rows share go with them.
+    """
     groups, rows = counts.statistic.groups, counts.spectrum.to_pylist()
     found: dict[tuple[Any, ...], dict[int, int]] = {}
     for row in rows:
@@ -97,8 +100,11 @@ def coarse_spectrum(counts: Counts, floor: int) -> Counts:
     out = []
     for group, types_of in sorted(found.items()):
         kept = {count: types for count, types in types_of.items() if types >= floor}
-        types = sum(types_of.values()) - sum(kept.values())
-        mass = sum(count * types for count, types in types_of.items()) - sum(count * types for count, types in kept.items())
+        rare = {count: types for count, types in types_of.items() if count not in kept}
+        while rare and kept and sum(rare.values()) < floor:
+            largest = max(kept)
+            rare[largest] = kept.pop(largest)
+        types, mass = sum(rare.values()), sum(count * number for count, number in rare.items())
         if types:
             mean, more = divmod(mass, types)
             for count, number in ((mean, types - more), (mean + 1, more)):

@@ -1,7 +1,9 @@
 """What the settings of a build stand for: sizes, segmenters, engines and tokenizers by name."""
 
+import math
 import re
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,11 @@ def check_settings(
     Raises:
         ValueError: which, and what it may be.
     """
+    whole = {"min_documents": min_documents, "min_count": min_count, "max_order": max_order, "workers": workers}
+    whole |= {f"max_rows of {name}": number for name, number in max_rows.items()}
+    others = [f"{name} is {number!r}" for name, number in whole.items() if number is not None and not isinstance(number, Integral)]
+    if others:
+        raise ValueError(f"these are whole numbers: {', '.join(others)}")
     if typography not in ("fold", "keep"):
         raise ValueError(f'typography is "fold" or "keep", not {typography!r}')
     if not 2 <= max_order <= _MOST_UNITS:
@@ -32,6 +39,8 @@ def check_settings(
             raise ValueError(f"{name} (`--{name.replace('_', '-')}`) is 1 or more, not {number}")
     tables = [TOKEN_FREQUENCY.name, *(f"{NGRAM_FREQUENCY.name}/{n}" for n in range(2, _MOST_UNITS + 1))]
     tables += [statistic.name for statistic in TOKEN_STATISTICS]
+    if any(number < 0 for number in max_rows.values()):
+        raise ValueError(f"max_rows are numbers of rows, 0 or more, not {dict(max_rows)}")
     unknown = sorted(set(max_rows) - {*tables, SURFACE.name})  # of which `Keep` tells
     if unknown:
         raise ValueError(f"max_rows names {', '.join(map(repr, unknown))}; tables whose rows are limited are {', '.join(tables)}")
@@ -39,8 +48,10 @@ def check_settings(
 
 def as_bytes(size: int | float | str, name: str = "memory") -> int:
     """A size such as "2GB" or "500 MB" in bytes (powers of ten); `name` says of what, if it is none."""
-    if isinstance(size, int | float):
+    if isinstance(size, int | float) and math.isfinite(size):
         return int(size)
+    if not isinstance(size, str):
+        raise ValueError(f'{name} {size!r} is no size; give bytes, or one such as "2GB" or "500MB"')
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", size.lower())
     if not found:
         raise ValueError(f'{name} {size!r} is no size; give one such as "2GB" or "500MB"')
@@ -77,6 +88,8 @@ def resolve_segmenter(segmenter: Segmenter | str) -> Segmenter:
     """A segmenter by name: "rule", "spacy" (its tokenizer and sentencizer) or "spacy:MODEL" (an installed model)."""
     if isinstance(segmenter, Segmenter):
         return segmenter
+    if not isinstance(segmenter, str):
+        raise ValueError(f'a segmenter is "rule", "spacy", "spacy:MODEL" or a `Segmenter`, not {segmenter!r}')
     if segmenter == "rule":
         return RULE
     kind, _, model = segmenter.partition(":")
