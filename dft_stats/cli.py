@@ -85,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--text-column", metavar="C", help="column or field that holds the text")
     build.add_argument("--segmenter", default="rule", metavar="rule|spacy|spacy:MODEL")
     build.add_argument("--typography", default="fold", choices=("fold", "keep"))
-    build.add_argument("--privacy", default="publish", choices=("publish", "none"), help="what the profile may tell; none: everything")
+    privacies, told = ("publish", "none", "public-corpus"), "what the profile may tell; none: everything; public-corpus: so, and published"
+    build.add_argument("--privacy", default="publish", choices=privacies, help=told)
     build.add_argument("--min-documents", type=_positive, metavar="N", help="keep rows of so many documents; default: 5, or 1 of none")
     build.add_argument("--group-column", metavar="C", help="column or field of authors or sources: so many of these, not of documents")
     build.add_argument("--deny", type=Path, metavar="FILE", help="names to mask, one a line")

@@ -283,7 +283,10 @@ def free_folder(out: str | Path, *, overwrite: bool) -> Path:
 
 
 def _replace(draft: Path, folder: Path) -> None:
-    """Move the draft into place. An old profile is set aside first, so that no moment shows a mixture."""
+    """Move the draft into place. An old profile is set aside first, so that no moment shows a mixture.
+
+    What was set aside by a process that was killed just then is deleted with the next one that is replaced.
+    """
     if not folder.exists():
         os.replace(draft, folder)
         return
@@ -293,6 +296,7 @@ def _replace(draft: Path, folder: Path) -> None:
         os.replace(draft, folder)
     except BaseException:
         os.replace(aside / folder.name, folder)
-        raise
-    finally:
         shutil.rmtree(aside, ignore_errors=True)
+        raise
+    for left in folder.parent.glob(f".{folder.name}-old-*"):
+        shutil.rmtree(left, ignore_errors=True)

@@ -59,13 +59,13 @@ def build_mixture(mixture: Mixture, out: Path, *, workers: int = 1) -> Profile:
     settings = {key: facts.pop(key) for key in SETTINGS if key in facts}
     return build(
         ({"text": text} for text in mixture.texts()),
-        privacy="none",
+        privacy="public-corpus",
         out=out / name / version,
         name=name,
         version=version,
         max_rows=facts.pop("max_rows", MAX_ROWS),
         workers=workers,
-        facts={**facts, "privacy": {"mode": "public-corpus"}, "sources": [source_facts(share) for share in mixture.shares]},
+        facts={**facts, "sources": [source_facts(share) for share in mixture.shares]},
         overwrite=True,
         progress=lambda line: print(line, file=sys.stderr),
         **settings,

@@ -58,7 +58,8 @@ def sources(profile: Profile) -> list[str]:
         "",
         *_table(("source", "documents", "share of words", "licence", "origin"), rows),
         f"Licence of the profile: {profile.manifest['licence']}. It holds counts and no text longer than "
-        f"{profile.manifest['keep']['max_order']} words; a word or n-gram that fewer than {profile.manifest['keep']['min_documents']} "
+        f"{profile.manifest['keep']['max_order']} words but for what is written without a space; a word or n-gram that fewer than "
+        f"{profile.manifest['keep']['min_documents']} "
         "documents have is left out, its occurrences stay in the totals. How the text is spelt, for tokenizers, is told whole of what "
         f"{profile.manifest['keep']['spelling_documents']} or more documents have, otherwise in parts of words (table `spelling`).",
         "",

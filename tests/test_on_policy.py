@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from dft_stats.loss import TERMS, DistributionLoss, on_policy
+from dft_stats.loss import TERMS, DistributionLoss, DistributionReward, on_policy
 from tests.compiled_for_tests import compiled, handmade, measured
 
 SIZE = handmade().vocab_size
@@ -193,6 +193,40 @@ def test_a_model_of_transformers_generates_and_learns() -> None:
     assert tokens.shape == (2, 2 + NEW)
     assert {f"dist/{term}" for term in TERMS} < components.keys()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_a_padded_head_may_draw_what_is_no_token() -> None:
+    """Where it does, nothing is counted, as behind the end of a text."""
+    model, loss = Bigrams(SIZE + 64), DistributionLoss(handmade(), dead_zone=0.0)
+    reward = DistributionReward(handmade())
+    given: dict[str, Any] = {"max_new_tokens": NEW, "generator": torch.Generator().manual_seed(2), "reward": reward, "returns": 1.0}
+    for _ in range(2):
+        value, _, tokens = on_policy(loss, model, prompts(), **given)
+        value.backward()
+        assert (tokens >= SIZE).any()
+    assert model.table.grad is not None
+    assert torch.isfinite(model.table.grad).all()
+    labels = tokens.masked_fill(tokens >= SIZE, -100)
+    labels[:, :5] = -100
+    expected, _ = DistributionLoss(handmade(), dead_zone=0.0)(model(tokens), labels, input_ids=tokens)
+    found, *_ = on_policy(
+        DistributionLoss(handmade(), dead_zone=0.0), Drawn(model, tokens), prompts(), max_new_tokens=NEW, generator=torch.Generator()
+    )
+    assert found.item() == pytest.approx(expected.item())
+
+
+class Drawn(nn.Module):
+    """A model that draws these tokens and no others."""
+
+    def __init__(self, model: nn.Module, tokens: Tensor) -> None:
+        super().__init__()
+        self.model, self.tokens = model, tokens
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.model(ids)
+        if ids.shape == self.tokens.shape:
+            return logits
+        return torch.full_like(logits, -1e9).scatter(2, self.tokens[:, ids.shape[1], None, None].expand(-1, ids.shape[1], 1), 0.0)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:fan_in_fan_out")

@@ -271,8 +271,8 @@ def test_the_files_of_groups(corpus: Path, tmp_path: Path) -> None:
     [
         ({"min_documents": 4}, "tells nothing that fewer than 5 documents have, and 4 was asked for"),
         ({"spelling_documents": 2}, "fewer than 5 documents"),
-        ({"privacy": "none", "deny": ["x"]}, "of use only to a profile that is to be published"),
-        ({"privacy": "none", "group_column": "x"}, "of use only to a profile that is to be published"),
+        ({"privacy": "none", "deny": ["x"]}, "of use only to a profile that hides something, and privacy none was"),
+        ({"privacy": "public-corpus", "group_column": "x"}, "of use only to a profile that hides something, and privacy public-corpus"),
         ({"deny": ["Roe", "--"]}, "'--' is to be denied .* neither letter nor digit"),
         ({"privacy": "some"}, "privacy 'some' is not known"),
     ],
@@ -288,6 +288,14 @@ def test_none_tells_all_and_says_so(tmp_path: Path) -> None:
     assert profile.manifest["privacy"] == {"mode": "none"}
     assert profile.manifest["keep"]["min_documents"] == 1
     assert len(profile.table("documents")) == 9
+
+
+def test_what_everybody_can_read_may_be_told_in_full(tmp_path: Path) -> None:
+    none, public = (build(prose(9), out=tmp_path / mode, name="p", privacy=mode) for mode in ("none", "public-corpus"))
+    assert public.manifest["privacy"] == {"mode": "public-corpus"}
+    assert [entry["logical_sha256"] for entry in none.manifest["tables"]] == [e["logical_sha256"] for e in public.manifest["tables"]]
+    with pytest.raises(ValueError, match="it says privacy of its own accord"):
+        build(prose(9), out=tmp_path / "x", name="x", privacy="none", facts={"privacy": {"mode": "public-corpus"}})
 
 
 def test_a_sum_is_as_private_as_the_least_of_its_parts(tmp_path: Path) -> None:

@@ -206,6 +206,24 @@ def test_a_profile_is_replaced_and_nothing_else(folder: Path, tmp_path: Path) ->
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
 
 
+def test_what_a_killed_replacement_set_aside_goes_with_the_next_one(folder: Path) -> None:
+    aside = folder.parent / f".{folder.name}-old-killed"
+    aside.mkdir()
+    folder.rename(aside / folder.name)
+    profile_of(prose(3), folder)
+    assert aside.exists(), "there was nothing to replace, and perhaps it is wanted"
+    profile_of(prose(2), folder)
+    assert not aside.exists()
+
+
+def test_what_cannot_be_read_does_not_take_the_place_of_what_can(folder: Path) -> None:
+    before = read_profile(folder).sha256
+    with pytest.raises(ProfileFormatError, match="None as licence"):
+        profile_of(prose(2), folder, facts={"licence": None})
+    assert read_profile(folder).sha256 == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
 @pytest.mark.parametrize(("name", "version"), [("News", "1.0.0"), ("../news", "1.0.0"), ("", "1.0.0"), ("news", "1.0"), ("news", "v1.0.0")])
 def test_names_and_versions_that_no_registry_could_serve_are_refused(tmp_path: Path, name: str, version: str) -> None:
     facts = {"name": name, "version": version}

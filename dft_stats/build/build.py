@@ -90,9 +90,10 @@ def build(
         typography: "fold" counts quotes and dashes by what they are, "keep" by how they are typeset.
         privacy: "publish" makes a profile that may be shown: addresses, digits and denied names are masked before anything is counted or
             kept, no row of any table is of fewer than `min_documents` documents, and of documents there is a mean and nothing more. "none"
-            tells all that was counted. The manifest records which; `docs/privacy.md` says what is and what is not protected.
+            tells all that was counted, and so does "public-corpus", for texts that everybody can read anyway: that may be published. The
+            manifest records which; `docs/privacy.md` says what is and what is not protected.
         min_documents: keep rows of words, n-grams and stretches that this many documents have; 1 keeps all. If None it is 5, and 1 with
-            privacy "none".
+            another privacy.
         group_column: column or field that says whose a document is, an author or a source: then `min_documents` is so many of these.
             Documents of nobody (null) are all of one; case and white space make no other author.
         deny: names to mask. Case, accents, and what stands between the words of a name do not matter; rows in which one can be read all
@@ -249,7 +250,20 @@ def build(
         return _written(target, manifest, counted, features, floor, tell, threads=workers)
 
 
-_OWN_FACTS = ("name", "version", "segmenter", "normaliser", "typography", "keep", "excluded", "built_with", "exposure", "tables", "format")
+_OWN_FACTS = (
+    "format",
+    "exposure",
+    "tables",
+    "built_with",
+    "name",
+    "version",
+    "segmenter",
+    "normaliser",
+    "typography",
+    "keep",
+    "excluded",
+    "privacy",
+)
 
 
 def _check_facts(title: Any, licence: Any, facts: Mapping[str, Any]) -> None:

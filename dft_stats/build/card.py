@@ -86,7 +86,8 @@ def card_of(facts: Mapping[str, Any], counts: Mapping[str, Counts], exposure: Ex
     lines += [
         "## Terms",
         "",
-        f"Licence: {facts.get('licence', 'unspecified')}. The tables hold counts, no text longer than {facts['keep']['max_order']} words.",
+        f"Licence: {facts.get('licence', 'unspecified')}. The tables hold counts, no text longer than {facts['keep']['max_order']} words "
+        "but for what is written without a space.",
         *_told(facts["keep"], facts.get("privacy", {"mode": "none"})),
         *([f"Text up to {facts['cut_off']}."] if facts.get("cut_off") else []),
         *_tokens(facts.get("tokenizer")),

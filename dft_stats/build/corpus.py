@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from glob import glob, has_magic
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +166,9 @@ def _files(path: str) -> list[str]:
     if has_magic(path) and not is_text:
         matched = sorted(glob(path, recursive=True), key=lambda file: Path(file).parts)
         if matched:
-            own: dict[str, bool] = {}
-            matched = [match for match in matched if not _lies_in_own(match, own)]
+            base = Path(*takewhile(lambda part: not has_magic(part), Path(path).parts))
+            own: dict[Path, bool] = {}
+            matched = [match for match in matched if not _lies_in_own(Path(match), base, own)]
             found = [file for match in matched for file in (_walk(match, set()) if os.path.isdir(match) else [match])]
             return _readable(found, f"the pattern {path}", plain_json=path.lower().endswith(".json"))
         raise CorpusError(f"{path}: no file matches this pattern")
@@ -225,13 +226,15 @@ def _is_own(folder: str) -> bool:
     return False
 
 
-def _lies_in_own(path: str, known: dict[str, bool]) -> bool:
-    """Whether a path is such a folder, or in one; `known` remembers folders."""
-    for folder in (path, *map(str, Path(path).parents)):
+def _lies_in_own(path: Path, base: Path, known: dict[Path, bool]) -> bool:
+    """Whether a path is such a folder, or in one that is `base` or below; `known` remembers folders."""
+    for folder in (path, *path.parents):
         if folder not in known:
-            known[folder] = os.path.isdir(folder) and _is_own(folder)
+            known[folder] = folder.is_dir() and _is_own(str(folder))
         if known[folder]:
             return True
+        if folder == base:
+            break
     return False
 
 

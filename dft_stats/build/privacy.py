@@ -12,7 +12,8 @@ from dft_stats.masking import KINDS, Masks
 
 LEAST_DOCUMENTS = 5
 """Documents, or groups of them, that every row of a published profile has at least."""
-MODES = ("publish", "none")
+MODES = ("publish", "none", "public-corpus")
+"""The last two tell everything that was counted; the last one of texts that everybody can read anyway, so that it may be published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,14 @@ def asked(
         if not canonical(name):
             raise ValueError(f"{name!r} is to be denied (--deny) and has neither letter nor digit to be known by; leave it out")
     if mode not in MODES:
-        raise ValueError(f'privacy {mode!r} is not known; use "publish", or "none" for what stays with you')
-    if mode == "none":
+        raise ValueError(
+            f'privacy {mode!r} is not known; use "publish", or "none" for what stays with you, or "public-corpus" for texts that everybody '
+            "can read anyway"
+        )
+    if mode != "publish":
         if group_column is not None or deny:
             raise ValueError(
-                "a group column and denied names are of use only to a profile that is to be published, and privacy none was asked for; "
+                f"a group column and denied names are of use only to a profile that hides something, and privacy {mode} was asked for; "
                 "leave them out, or build with privacy publish"
             )
         least = 1 if min_documents is None else min_documents
@@ -82,7 +86,7 @@ def budget_of(mode: str, epsilon: float | None, delta: float | None, asks: Mappi
     """
     if epsilon is None:
         raise ValueError("delta was given without epsilon; give both, or neither (--epsilon, --delta)")
-    against = [name for name, value in asks.items() if value is not None] + (["privacy none"] if mode == "none" else [])
+    against = [name for name, value in asks.items() if value is not None] + ([f"privacy {mode}"] if mode != "publish" else [])
     if against:
         raise ValueError(
             f"with epsilon, {', '.join(against)} cannot be had: thresholds take the place of floors, and tokens, limits of rows, parts and "
