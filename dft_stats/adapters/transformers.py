@@ -89,8 +89,9 @@ def attach(trainer: Any, loss: DistributionLoss | LossSettings, *, weight: float
             )
         value, outputs = (result, None) if isinstance(result, Tensor) else result
         predictions = _predictions(outputs if found is None else found)
-        if isinstance(predictions, Tensor) and predictions.ndim == 3:
-            predictions = predictions[:, _virtual_tokens(trainer.accelerator.unwrap_model(model)) :]
+        virtual = _virtual_tokens(trainer.accelerator.unwrap_model(model))
+        if virtual and isinstance(predictions, Tensor):
+            predictions = predictions[:, virtual:]
         if isinstance(predictions, Tensor) and predictions.device != batch.labelled.device:  # of a model that is spread over devices
             batch = callback.read({name: v.to(predictions.device) if isinstance(v, Tensor) else v for name, v in given.items()})
         if model.training and torch.is_grad_enabled():
