@@ -9,11 +9,13 @@ gets these from the blank lines. Prints precision, recall and F1 by corpus and g
 
 `--corpora` does so on passages of the corpora of the official profiles, by `sentence_gold.json`: offsets into the texts of the Parquet
 files of CORPORA/<domain>, no text. docs/sentences.md has the rules by which the ends were decided, by whom, and what the three sets are.
+Of the third set it has the stops that were marked, and the ends among them as other readers decided them: how many alike is printed.
 """
 
 import argparse
 import json
 import time
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -39,6 +41,7 @@ def main() -> None:
         show_accuracy([(row, _parts(row)) for row in pq.read_table(given.gold).to_pylist()], segmenters)
     if given.corpora:
         show_accuracy(list(_of_corpora(given.corpora)), segmenters)
+        show_agreement(_passages())
 
 
 def show_accuracy(rows: Sequence[tuple[dict[str, Any], Sequence[str]]], segmenters: Iterable[Segmenter]) -> None:
@@ -62,13 +65,30 @@ def show_accuracy(rows: Sequence[tuple[dict[str, Any], Sequence[str]]], segmente
         print(f"\n{segmenter.name} {segmenter.version}: {speed:.2f} million characters a CPU-second (the reference, not the fast path)\n")
 
 
+def show_agreement(passages: Iterable[dict[str, Any]]) -> None:
+    """How many of the marked stops two readings decided alike; `read_again` and `undecided_again` are their numbers in the passage."""
+    stops = alike = 0
+    for passage in passages:
+        marks = passage.get("stops", [])
+        ends, open_ = ({bisect_right(marks, end) - 1 for end in passage.get(name, ())} for name in ("sentence_ends", "undecided"))
+        decided = set(range(len(marks))) - open_ - set(passage.get("undecided_again", ()))
+        stops += len(decided)
+        alike += len(decided) - len(decided & (ends ^ set(passage.get("read_again", ()))))
+    print(f"decided twice: {stops:,} stops, {alike:,} of them alike")
+
+
 def _parts(row: dict[str, Any]) -> list[str]:
     corpus = row.get("corpus") or "all"
     return [corpus, f"{corpus} {row['genre']}"] if row.get("genre") else [corpus]
 
 
+def _passages() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(Path(__file__).with_name("sentence_gold.json").read_text())
+    return found
+
+
 def _of_corpora(folder: Path) -> Iterable[tuple[dict[str, Any], Sequence[str]]]:
-    passages = json.loads(Path(__file__).with_name("sentence_gold.json").read_text())
+    passages = _passages()
     texts: dict[tuple[str, str], str] = {}
     for domain, source in {(passage["domain"], passage["source"]) for passage in passages}:
         table = pq.read_table(folder / domain / f"{source}.parquet", columns=["doc_id", "text"])

@@ -55,3 +55,8 @@ def profile_of(
         floor=FLOOR_SCHEMA.empty_table() if floor is None else floor,
         card=card,
     )
+
+
+def hashes(profile: Profile) -> dict[str, str]:
+    """Logical hash of each table."""
+    return {entry["name"]: entry["logical_sha256"] for entry in profile.manifest["tables"]}

@@ -28,6 +28,7 @@ from dft_stats.build.shards import Shard, plan
 from dft_stats.cli import main
 from dft_stats.errors import CorpusError
 from dft_stats.profile import Profile
+from tests.profiles import hashes
 from tests.prose import documents as prose
 from tests.tokenizers_for_tests import gpt2_like
 
@@ -62,10 +63,6 @@ def groups_of(corpus: Path, size: int = FORGET) -> list[list[str]]:
     """Keys of the shards of each."""
     tree = planned(plan([str(path) for path in sorted(corpus.iterdir())], "text", Faults()), size, is_deep=False)
     return [list(group.members) for group in leaves(tree.groups)]
-
-
-def hashes(profile: Profile) -> dict[str, str]:
-    return {entry["name"]: entry["logical_sha256"] for entry in profile.manifest["tables"]}
 
 
 def content(folder: Path) -> dict[str, bytes]:

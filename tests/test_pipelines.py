@@ -29,6 +29,7 @@ from pipelines.sample_size import floor_size, words_needed
 from pipelines.sources import Source, count_words
 from pipelines.stability import contributions
 from pipelines.typography import typography
+from tests.profiles import hashes
 from tests.prose import PARAGRAPHS
 
 RECIPE = """
@@ -125,10 +126,6 @@ def test_a_smaller_sample_is_part_of_a_larger_one(tmp_path: Path) -> None:
         assert abs(len(samples[share]) - expected) < 4 * np.sqrt(expected)
 
 
-def logical(profile: Profile) -> dict[str, str]:
-    return {entry["name"]: entry["logical_sha256"] for entry in profile.manifest["tables"]}
-
-
 def test_the_order_of_files_and_rows_changes_nothing(corpora: Path, tmp_path: Path) -> None:
     texts = [document(i) for i in range(40)]
     texts += ["\n\n".join([sentence(7), text]) for text in texts[:10]]  # near-duplicates, and a boilerplate sentence
@@ -138,7 +135,7 @@ def test_the_order_of_files_and_rows_changes_nothing(corpora: Path, tmp_path: Pa
     write(other, "large", [texts[:3], texts[3:31], texts[31:]])
     write(other, "small", [[document(i) for i in range(39, 31, -1)]])
     first, second = (build_recipe(corpora / "tiny.toml", root, tmp_path / name) for root, name in ((corpora, "a"), (other, "b")))
-    assert logical(first) == logical(second)
+    assert hashes(first) == hashes(second)
     assert first.manifest["sources"] == second.manifest["sources"]
     assert first.manifest["sources"][0]["removed"]["near_duplicates"] == 10
 
@@ -301,7 +298,7 @@ def test_a_remote_root_is_read_like_a_folder(corpora: Path, tmp_path: Path) -> N
         with remote.open(f"/hub/{name}/train/0.parquet", "wb") as file:
             pq.write_table(pa.table({"id": list(numbers), "text": [document(i) for i in numbers]}), file, row_group_size=5)
     here, there = (build_recipe(corpora / "tiny.toml", root, tmp_path / name) for root, name in ((corpora, "a"), ("memory://hub", "b")))
-    assert logical(here) == logical(there)
+    assert hashes(here) == hashes(there)
 
 
 # --- what the data sheets say ------------------------------------------------------------------------------------------------------
