@@ -34,6 +34,8 @@ SIZES = tuple(1000 * 2**k for k in range(9))  # words a side
 MAX_REPEATS = 16
 BUDGET_WORDS = 800_000  # read for one size, all repeats together
 Integers = NDArray[np.int64]
+_FEW = 32
+_ONE = np.uint64(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,20 +148,20 @@ def read_events(texts: Sequence[str], kept: Mapping[str, Counts], segmenter: Seg
     return found
 
 
-def room_of(events: Mapping[str, Events]) -> dict[str, tuple[Integers, Integers]]:
-    """For one thread to count in: by name two arrays of zeros, by cell."""
-    return {name: (np.zeros(own.cells, np.int64), np.zeros(own.cells, np.int64)) for name, own in events.items()}
+def room_of(events: Mapping[str, Events]) -> dict[str, NDArray[np.int32]]:
+    """For one thread to count in: by name (cells, 2), zeros."""
+    return {name: np.zeros((own.cells, 2), np.int32) for name, own in events.items()}
 
 
 def discrepancies_of(
-    events: Mapping[str, Events], reference: Integers, other: Integers, room: Mapping[str, tuple[Integers, Integers]]
+    events: Mapping[str, Events], reference: Integers, other: Integers, room: Mapping[str, NDArray[np.int32]]
 ) -> dict[str, float]:
     """`dft_stats.compare.discrepancies` of the counts of two lists of excerpts. `room`: from `room_of`."""
     found: dict[str, float] = {}
     orders = []
     for name, own in events.items():
         if own.cells:
-            value = _jensen_shannon_bits(own.value, own.begins, reference, other, *room[name])
+            value = _jensen_shannon_bits(own.value, own.begins, reference, other, room[name])
             if isnan(value):
                 continue
             if "/" in name:
@@ -212,22 +214,18 @@ def _cells(values: Hashes, kept: Hashes, is_pruned: bool) -> tuple[Integers, int
     capacity = 16
     while capacity < 2 * values.size:
         capacity *= 2
-    slots, owners, mask = np.zeros(capacity, np.uint64), np.zeros(capacity, np.int64), np.uint64(capacity - 1)
+    slots, mask = np.zeros(capacity, np.int32), np.uint64(capacity - 1)  # a slot has a cell, or 0
+    of_cell = np.empty(values.size + 1, np.uint64)
     cell, cells = np.empty(values.size, np.int64), 0
     for i in range(values.size):
-        place = np.int64(mix(values[i]) & mask)
-        while owners[place] and slots[place] != values[i]:
-            place = (place + 1) & (capacity - 1)
-        if not owners[place]:
+        place = _slot(slots, of_cell, values[i], mask)
+        if not slots[place]:
             cells += 1
-            slots[place], owners[place] = values[i], cells
-        cell[i] = owners[place]
+            slots[place], of_cell[cells] = cells, values[i]
+        cell[i] = slots[place]
     is_kept = np.zeros(cells + 1, np.bool_)
     for i in range(kept.size):
-        place = np.int64(mix(kept[i]) & mask)
-        while owners[place] and slots[place] != kept[i]:
-            place = (place + 1) & (capacity - 1)
-        is_kept[owners[place]] = True
+        is_kept[slots[_slot(slots, of_cell, kept[i], mask)]] = True
     for i in range(values.size):
         if is_pruned and not is_kept[cell[i]]:
             cell[i] = 0
@@ -235,9 +233,16 @@ def _cells(values: Hashes, kept: Hashes, is_pruned: bool) -> tuple[Integers, int
 
 
 @njit(cache=True, nogil=True)
-def _jensen_shannon_bits(
-    cell: Integers, begins: Integers, reference: Integers, other: Integers, count_a: Integers, count_b: Integers
-) -> float:
+def _slot(slots: NDArray[np.int32], of_cell: Hashes, value: np.uint64, mask: np.uint64) -> np.uint64:
+    """The slot of a value, or the free one where it belongs."""
+    place = mix(value) & mask
+    while slots[place] and of_cell[slots[place]] != value:
+        place = (place + _ONE) & mask
+    return np.uint64(place)
+
+
+@njit(cache=True, nogil=True)
+def _jensen_shannon_bits(cell: Integers, begins: Integers, reference: Integers, other: Integers, counts: NDArray[np.int32]) -> float:
     """`measures.jensen_shannon_bits` of the events of two lists of excerpts, each given as its cell; NaN if one has none.
 
     Args:
@@ -245,29 +250,33 @@ def _jensen_shannon_bits(
         begins: (excerpts + 1,).
         reference: excerpts.
         other: excerpts.
-        count_a: zeros by cell, and zeros again afterwards.
-        count_b: the same.
+        counts: (cells, 2), zeros, and zeros again afterwards.
     """
-    size_a = size_b = 0
-    for excerpt in reference:
-        size_a += begins[excerpt + 1] - begins[excerpt]
-        for i in range(begins[excerpt], begins[excerpt + 1]):
-            count_a[cell[i]] += 1
-    for excerpt in other:
-        size_b += begins[excerpt + 1] - begins[excerpt]
-        for i in range(begins[excerpt], begins[excerpt + 1]):
-            count_b[cell[i]] += 1
+    sizes = np.zeros(2, np.int64)
+    for side, own in enumerate((reference, other)):
+        for excerpt in own:
+            sizes[side] += begins[excerpt + 1] - begins[excerpt]
+            for i in range(begins[excerpt], begins[excerpt + 1]):
+                counts[cell[i], side] += 1
+    few = np.full((_FEW, _FEW), nan)  # of the two counts: most are small, and logarithms dear
     total = 0.0
     for own in (reference, other):
         for excerpt in own:
             for i in range(begins[excerpt], begins[excerpt + 1]):
-                a, b = count_a[cell[i]], count_b[cell[i]]  # a cell is looked at once: then both are 0
-                count_a[cell[i]] = count_b[cell[i]] = 0
+                both = counts[cell[i]]  # a cell is looked at once: then both are 0
+                a, b = both[0], both[1]
+                both[0] = both[1] = 0
                 if a and b:
-                    p, q = a / size_a, b / size_b
-                    total += p * log2(2 * p / (p + q)) + q * log2(2 * q / (p + q))
+                    is_few = a < _FEW and b < _FEW
+                    value = few[a, b] if is_few else nan
+                    if isnan(value):
+                        p, q = a / sizes[0], b / sizes[1]
+                        value = p * log2(2 * p / (p + q)) + q * log2(2 * q / (p + q))
+                        if is_few:
+                            few[a, b] = value
+                    total += value
                 elif a:
-                    total += a / size_a
+                    total += a / sizes[0]
                 elif b:
-                    total += b / size_b
-    return max(0.0, total / 2) if size_a and size_b else nan
+                    total += b / sizes[1]
+    return max(0.0, total / 2) if sizes[0] and sizes[1] else nan

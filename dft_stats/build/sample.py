@@ -42,13 +42,15 @@ class Sample:
                 break  # as are all that follow
             _keep(self._documents, (-document, text[:DOCUMENT_CHARACTERS]), MAX_DOCUMENTS)
         # Few excerpts of many documents before many of few: the rank of an excerpt is the higher, the later it is drawn.
-        drawn = [(document, excerpts(text)) for document, text in documents]
+        drawn: list[Iterator[str]] = []  # of the documents that have been asked
         for i in range(EXCERPTS_A_DOCUMENT):
-            for document, following in drawn:
+            for own, (document, text) in enumerate(documents):
                 key = (document >> 8) + (i << 52)
                 if len(self._excerpts) >= MAX_EXCERPTS and -self._excerpts[0][0] <= key:
                     break
-                excerpt = next(following, None)
+                if own == len(drawn):
+                    drawn.append(excerpts(text))
+                excerpt = next(drawn[own], None)
                 if excerpt is not None:
                     _keep(self._excerpts, (-key, document, excerpt), MAX_EXCERPTS)
 
