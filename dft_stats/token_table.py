@@ -1,10 +1,12 @@
 """How each id of a tokenizer is read as words and marks.
 
-A vocabulary is large, and what `_read` says is slow to say. Most tokens hold one run of ASCII letters (" Harbour", ".get", "ing,"), and of
-letters that spell no word that the rules know by name their case and number say all: one token is read for all of its shape.
+A vocabulary is large, and what `_read` says is slow to say. Most tokens hold one run of ASCII letters (" Harbour", ".get", "ing,"), or are
+letters of other alphabets and nothing else; of letters that spell no word that the rules know by name, their case and number say all. So
+one token is read for all of its shape.
 """
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -128,7 +130,44 @@ def _shapes(texts: pa.StringArray) -> tuple[pa.StringArray, pa.StringArray]:
         cases = pc.replace_substring_regex(cases, f"{case}{{{_SHORT + 1},}}", case * (_SHORT + 1))
     is_alike = pc.fill_null(pc.invert(counts), False)
     shapes = pc.if_else(is_alike, pc.binary_join_element_wise(before, cases, behind, "\0"), texts)
-    return shapes, pc.if_else(is_alike, words, "")
+    run, bare = _runs(texts)
+    is_run = pc.and_(pc.greater(run, 0), pc.invert(pc.is_in(bare, _LISTED)))
+    spaced = pc.if_else(pc.starts_with(texts, " "), " ", "")
+    shapes = pc.if_else(is_run, pc.binary_join_element_wise(spaced, pc.cast(run, pa.string()), "\0\0"), shapes)
+    return shapes, pc.if_else(is_run, bare, pc.if_else(is_alike, words, ""))
+
+
+_ONE, _CASELESS, _SMALL = 1, 2, 3
+"""Tokens that are one letter without case, several, or small letters that are not all of ASCII; with a space before them or without."""
+_MIXED = 4
+
+
+def _runs(texts: pa.StringArray) -> tuple[pa.Array, pa.StringArray]:
+    """Which of these each token is, 0 for all others; and the token without a space before it. Letters are what Python says."""
+    bare = pc.if_else(pc.starts_with(texts, " "), pc.utf8_slice_codeunits(texts, 1), texts)
+    codes = np.frombuffer("".join(bare.to_pylist()).encode("utf-32-le"), np.uint32)
+    cases = np.zeros(sys.maxunicode + 1, np.int8)
+    cases[codes] = 1
+    different = np.flatnonzero(cases)
+    cases[different] = [_case(chr(code)) for code in different.tolist()]
+    kinds = cases[codes]
+    sizes = pc.utf8_length(bare).to_numpy()
+    found, some = np.zeros(len(bare), np.int8), np.flatnonzero(sizes)
+    if len(some):
+        begins = (np.cumsum(sizes) - sizes)[some]
+        least, most = np.minimum.reduceat(kinds, begins), np.maximum.reduceat(kinds, begins)
+        found[some] = np.where(least == most, np.where(most < _MIXED, most, 0), 0)
+        found[found == _CASELESS] -= sizes[found == _CASELESS] == 1
+        is_ascii = pc.string_is_ascii(bare).to_numpy(zero_copy_only=False)
+        found[(found == _SMALL) & ((sizes == 1) | is_ascii)] = 0
+    return pa.array(found), bare
+
+
+@cache
+def _case(character: str) -> int:
+    if character_kind(character) != LETTER or not character.isalpha() or character.lower() != character:
+        return _MIXED
+    return _SMALL if character.islower() else _CASELESS
 
 
 def _read(surface: str) -> tuple[_Row, str]:
@@ -291,7 +330,7 @@ def _folds(spelt: Sequence[str], special: NDArray[np.bool_]) -> NDArray[np.int32
     fold = np.arange(len(spelt), dtype=np.int32)
     for id in ids:
         text = spelt[id]
-        if not text or (text[1:] if text[0] == " " else text).isalnum():
+        if not text or text.isalnum() or (text[0] == " " and text[1:].isalnum()):
             continue
         plain = text.isascii() and not _TYPESET.search(text, int(text[0] == " "))
         fold[id] = first[text] if plain else first.get(_plain(text), first[text])

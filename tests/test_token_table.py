@@ -32,6 +32,7 @@ LETTERS = st.one_of(
     st.sampled_from(LISTED).map(str.upper),
     st.text("aEioOtTnNxXvVdDkK", min_size=1, max_size=9),
     st.sampled_from(["the", "Zoo", "harbour", "HARBOUR", "toString", "www", "https", "Mfg", "xiv", "internationalisation"]),
+    st.text("漢字שלოთªºßñжéÉ\u01c5\u0130ς²", min_size=1, max_size=4),
 )
 AROUND = st.one_of(
     st.sampled_from(["", " ", ".", "_", " (", "-", "'", "’", "3", ", ", '"', "\n", ").", "é", "É", "漢"]),
@@ -43,6 +44,7 @@ TOKENS = st.lists(st.tuples(AROUND, LETTERS, AROUND).map("".join) | st.text(max_
 
 @given(tokens=TOKENS)
 @example(tokens=[" zo", " no", ".zoo", ".vol", " zoo", " the", " koo", "\u212akk", "\u212aoo"])
+@example(tokens=["漢字", " 漢字", "שלום", "漢", " ש", "жест", " ñandú", "école", "École", "ж", "ªº", "漢a", "漢ж", "x²"])
 @example(tokens=[".to", ".To", ".ToString", ".Harbour", ".Bathhouse", "-non", "-zoo", "bb\u212a", "cc\u212a", "", " "])
 def test_how_a_token_is_read_does_not_depend_on_the_others(tokens: list[str]) -> None:
     table = token_table(tokens, [])
