@@ -73,10 +73,14 @@ class Counts:
         """The rows of a group."""
         return self._group(self.table, group)
 
+    def column(self, name: str, *group: str | int) -> pa.ChunkedArray:
+        """One column of the rows of a group."""
+        return self._group(self.table.select([*self.statistic.groups, name]), group)[name]
+
     def frequency_of_frequencies(self, *group: str | int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(count, how many types have it) of a group, pruned rows included, by count: for entropies and Zipf fits. Small for any corpus."""
         pruned = self._group(self.spectrum, group)
-        kept, types = np.unique(self.rows(*group)["count"].to_numpy(), return_counts=True)
+        kept, types = np.unique(self.column("count", *group).to_numpy(), return_counts=True)
         counts = np.concatenate([kept, pruned["count"].to_numpy()])
         distinct, place = np.unique(counts, return_inverse=True)
         added = np.zeros(len(distinct), np.int64)

@@ -55,6 +55,7 @@ from dft_stats.tables import (
     TOKEN_STATISTIC,
     TOKEN_TABLES,
     grouped,
+    logical_sha256,
     table_path,
     verify_table,
     write_table,
@@ -214,7 +215,9 @@ def write_profile(
         tables["totals"] = grouped(counts, "totals")
         tables["spectrum"] = grouped(counts, "spectrum")
         with ThreadPoolExecutor(threads) as pool:
-            entries = list(pool.map(lambda name: write_table(draft, name, tables[name].cast(SCHEMAS[name])), names))
+            written = pool.map(lambda name: write_table(draft, name, tables[name].cast(SCHEMAS[name])), names)
+            hashes = pool.map(lambda name: logical_sha256(tables[name].cast(SCHEMAS[name])), names)
+            entries = [{**entry, "logical_sha256": own} for entry, own in zip(written, hashes, strict=True)]
         measured = {"documents": exposure.documents, "words": exposure.words, "sentences": exposure.sentences}
         measured |= {f"windows_{w}": exposure.windows[w] for w in WINDOWS} | {f"square_{w}": exposure.squares[w] for w in WINDOWS}
         version = TOKENS_VERSION if TOKENIZER in facts else FORMAT_VERSION

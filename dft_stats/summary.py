@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from dft_stats.counts import Counts, Exposure
@@ -68,8 +69,11 @@ def windows(counts: Counts) -> dict[str, float]:
 
 def word_frequencies(tokens: Counts) -> tuple[Integers, Integers]:
     """(counts, how many word types have each). Pruned types are all taken for words, though a few are rare symbols and runs of marks."""
-    is_word = [unit_kind(unit) == WORD for unit in tokens.table["unit"].to_pylist()]
-    kept = tokens.table["count"].to_numpy()[np.array(is_word, bool)]
+    units = tokens.table["unit"]
+    is_word = pc.and_(pc.string_is_ascii(units), pc.ascii_is_alnum(units)).to_numpy().copy()  # nearly all, and soon said
+    rest = np.flatnonzero(~is_word)
+    is_word[rest] = [unit_kind(unit) == WORD for unit in units.take(pa.array(rest)).to_pylist()]
+    kept = tokens.table["count"].to_numpy()[is_word]
     pruned, types = (tokens.spectrum[column].to_numpy() for column in ("count", "types"))
     return np.concatenate([kept, pruned]), np.concatenate([np.ones_like(kept), types])
 

@@ -44,7 +44,7 @@ def table_path(name: str) -> str:
 
 
 def write_table(folder: Path, name: str, table: pa.Table) -> dict[str, Any]:
-    """Write one table, always the same bytes for the same rows; return its entry of the manifest."""
+    """Write one table, always the same bytes for the same rows; return its entry of the manifest, but for `logical_sha256`."""
     path = folder / table_path(name)
     strings = [field.name for field in table.schema if pa.types.is_string(field.type)]
     integers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
@@ -64,7 +64,6 @@ def write_table(folder: Path, name: str, table: pa.Table) -> dict[str, Any]:
         "rows": len(table),
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "logical_sha256": logical_sha256(table),
         "columns": [[field.name, str(field.type)] for field in table.schema],
     }
 

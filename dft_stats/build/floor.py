@@ -79,7 +79,7 @@ def human_floor(
     if progress:
         progress(f"human-human floor: samples of {len(excerpts):,} excerpts")
     owner = np.searchsorted(documents, [excerpt.document for excerpt in excerpts])
-    events = read_events([excerpt.text for excerpt in excerpts], kept, segmenter, typography)
+    events = read_events([excerpt.text for excerpt in excerpts], kept, segmenter, typography, threads=threads)
     sizes = [size for size in SIZES if 2.2 * size <= words.sum()]
     rows = [row for own in threads.each(lambda size: _of_size(size, events, owner, words), sizes) for row in own]
     return pa.Table.from_pylist(rows, schema=FLOOR_SCHEMA)
@@ -124,28 +124,30 @@ def draw(owner: Integers, words: Integers, size: int, *, seed: tuple[int, int]) 
     return halves[0], halves[1]
 
 
-def read_events(texts: Sequence[str], kept: Mapping[str, Counts], segmenter: Segmenter, typography: str) -> dict[str, Events]:
+def read_events(
+    texts: Sequence[str], kept: Mapping[str, Counts], segmenter: Segmenter, typography: str, *, threads: Threads = ALONE
+) -> dict[str, Events]:
     """The events of all excerpts, by the names of `dft_stats.compare.discrepancies`; of n-grams "ngram_frequency/N"."""
     units = read_units(texts, segmenter, typography=typography)
     windows = read_windows(units)
     begins = _openings(units, texts, segmenter, typography)
-    found = {}
+    found: dict[str, Callable[[], Events]] = {}
     for n, hashes, counted, _ in ngrams(units, max(COMPARED_ORDERS)):
         at = np.flatnonzero(counted)
         if n == 1 or n in COMPARED_ORDERS:
             name = TOKEN_FREQUENCY.name if n == 1 else f"{NGRAM_FREQUENCY.name}/{n}"
             counts = kept[TOKEN_FREQUENCY.name if n == 1 else NGRAM_FREQUENCY.name]
-            found[name] = _categories(hashes[at], at, begins, _kept(counts, *([n] if n > 1 else [])))
-    first, lengths, _ = sentence_lengths(units, windows)
-    found["sentence_length"] = Events(lengths, np.searchsorted(first, begins), 0)
+            found[name] = threads.start(_categories, hashes[at], at, begins, counts, *([n] if n > 1 else []))
     at, previous, gap, mark = marks(units, windows)
     gaps = (previous * (LONGEST_GAP + 1) + np.minimum(gap, LONGEST_GAP)) * len(MARK_CLASSES) + mark
-    found["punctuation_rhythm"] = _categories(gaps.astype(np.uint64), at, begins)
+    found["punctuation_rhythm"] = threads.start(_categories, gaps.astype(np.uint64), at, begins)
+    first, lengths, _ = sentence_lengths(units, windows)
+    ordered = {"sentence_length": Events(lengths, np.searchsorted(first, begins), 0)}
     by_window = entropies(units, windows)
     for name, window in (("entropy", LONG), ("entropy_32", SHORT)):
         first, _, centibits = by_window[window]
-        found[name] = Events(centibits, np.searchsorted(first, begins), 0)
-    return found
+        ordered[name] = Events(centibits, np.searchsorted(first, begins), 0)
+    return {name: own() for name, own in found.items()} | ordered
 
 
 def room_of(events: Mapping[str, Events]) -> dict[str, NDArray[np.int32]]:
@@ -190,8 +192,9 @@ def _openings(units: Units, texts: Sequence[str], segmenter: Segmenter, typograp
     return found
 
 
-def _categories(values: Hashes, at: Integers, begins: Integers, kept: Hashes | None = None) -> Events:
-    """Events by cells; those that `kept`, if given, has not share one."""
+def _categories(values: Hashes, at: Integers, begins: Integers, counts: Counts | None = None, *group: int) -> Events:
+    """Events by cells; those that a group of `counts`, if given, has pruned share one."""
+    kept = None if counts is None else _kept(counts, *group)
     cell, cells = _cells(values, np.empty(0, np.uint64) if kept is None else kept, kept is not None)
     return Events(cell, np.searchsorted(at, begins), int(cells))
 
@@ -200,7 +203,7 @@ def _kept(counts: Counts, *group: int) -> Hashes | None:
     """Numbers of the texts that a table has; None if it has all."""
     if not len(counts.spectrum):
         return None
-    texts = counts.rows(*group)[counts.statistic.text_key].cast(pa.large_string()).combine_chunks()
+    texts = counts.column(counts.statistic.text_key, *group).cast(pa.large_string()).combine_chunks()
     texts = pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
     _, offsets, letters = texts.buffers()
     ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1] if len(texts) else np.zeros(1, np.int64)
