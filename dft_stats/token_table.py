@@ -129,11 +129,11 @@ def _shapes(texts: pa.StringArray) -> tuple[pa.StringArray, pa.StringArray]:
     for case in "oO":
         cases = pc.replace_substring_regex(cases, f"{case}{{{_SHORT + 1},}}", case * (_SHORT + 1))
     is_alike = pc.fill_null(pc.invert(counts), False)
-    shapes = pc.if_else(is_alike, pc.binary_join_element_wise(before, cases, behind, "\0"), texts)
     run, bare = _runs(texts)
     is_run = pc.and_(pc.greater(run, 0), pc.invert(pc.is_in(bare, _LISTED)))
     spaced = pc.if_else(pc.starts_with(texts, " "), " ", "")
-    shapes = pc.if_else(is_run, pc.binary_join_element_wise(spaced, pc.cast(run, pa.string()), "\0\0"), shapes)
+    shapes = pc.if_else(is_alike, pc.binary_join_element_wise(before, cases, behind, "1", ""), pc.binary_join_element_wise(texts, "0", ""))
+    shapes = pc.if_else(is_run, pc.binary_join_element_wise(spaced, pc.cast(run, pa.string()), "2", ""), shapes)
     return shapes, pc.if_else(is_run, bare, pc.if_else(is_alike, words, ""))
 
 

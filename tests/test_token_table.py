@@ -44,6 +44,7 @@ TOKENS = st.lists(st.tuples(AROUND, LETTERS, AROUND).map("".join) | st.text(max_
 
 @given(tokens=TOKENS)
 @example(tokens=[" zo", " no", ".zoo", ".vol", " zoo", " the", " koo", "\u212akk", "\u212aoo"])
+@example(tokens=["漢字", "2", "2\0\0", "22", " 2", "3", "oo", "oo1", "жж", "жж2"])
 @example(tokens=["漢字", " 漢字", "שלום", "漢", " ש", "жест", " ñandú", "école", "École", "ж", "ªº", "漢a", "漢ж", "x²"])
 @example(tokens=[".to", ".To", ".ToString", ".Harbour", ".Bathhouse", "-non", "-zoo", "bb\u212a", "cc\u212a", "", " "])
 def test_how_a_token_is_read_does_not_depend_on_the_others(tokens: list[str]) -> None:
