@@ -26,10 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; those of the process if None.
     """
     try:
-        given = _parser().parse_args(arguments)
-    except SystemExit as stop:  # argparse has printed why
-        return int(stop.code or 0)
-    try:
+        try:
+            given = _parser().parse_args(arguments)
+        except SystemExit as stop:  # argparse has printed why
+            sys.stdout.flush()
+            return int(stop.code or 0)
         status: int = given.command(given)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has had enough
@@ -350,13 +351,14 @@ def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"
     """The profile that is named, or one built of the texts that are, by the rules of a reference, gone afterwards."""
     from dft_stats.errors import ProfileNotFound
     from dft_stats.manifest import MANIFEST
-    from dft_stats.registry import load
+    from dft_stats.registry import expanded, load
 
     if not all(given.other):
         raise ProfileNotFound("an empty name was given to judge; expected a profile, or files and folders of text")
-    paths = [Path(path).expanduser() for path in given.other]
-    is_text = any(path.exists() and not (path / MANIFEST).is_file() for path in paths) or any(
-        set(name) & set("*?[") for name in given.other
+    paths = [expanded(path) for path in given.other]
+    is_text = any(
+        not (path / MANIFEST).is_file() if path.exists() else bool(set(name) & set("*?["))
+        for path, name in zip(paths, given.other, strict=True)
     )
     if not is_text and len(paths) == 1:
         yield load(given.other[0])
@@ -389,11 +391,11 @@ def _judged(given: argparse.Namespace, *, like: "Profile") -> Iterator["Profile"
 def _check_texts(given: Sequence[str]) -> None:
     """Refuse what is no text where texts are expected: a second profile, or a path that leads nowhere."""
     from dft_stats.manifest import MANIFEST
-    from dft_stats.registry import list_profiles
+    from dft_stats.registry import expanded, list_profiles
 
     names = {info.name for info in list_profiles()}
     for name in given:
-        path = Path(name).expanduser()
+        path = expanded(name)
         is_profile = (path / MANIFEST).is_file() or (not path.exists() and name.partition("@")[0] in names)
         if is_profile or not (path.exists() or set(name) & set("*?[") or "://" in name):
             what = "a profile" if is_profile else "neither a file nor a folder"

@@ -82,8 +82,8 @@ def compile_profile(
         )
     resolved = resolve(tokenizer)
     identity = fingerprint(resolved)
-    path = cache_folder() / "compiled" / f"{profile.sha256[:32]}-{identity[:32]}-{COMPILER}.npz"
-    compiled = _cached(path) if cache else None
+    path = cache_folder() / "compiled" / f"{profile.sha256[:32]}-{identity[:32]}-{COMPILER}.npz" if cache else None
+    compiled = None if path is None else _cached(path)
     if compiled is None:
         with _without_collector(), readable():
             spelt = surfaces(resolved)
@@ -94,7 +94,7 @@ def compile_profile(
             if exactness.divergence_bits <= MAX_INEXACT_BITS or inexact:
                 compiled = _compile(profile, resolved, identity, exactness, spelt, table, counted)
                 compiled = replace(compiled, legibility=legibility(resolved, spelt, texts[:: max(1, len(texts) // READ)]))
-        if compiled is not None and cache:
+        if compiled is not None and path is not None:
             with suppress(OSError):  # a home that cannot be written to, say: then it is compiled again
                 compiled.save(path)
     if inexact and compiled is not None:

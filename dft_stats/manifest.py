@@ -115,7 +115,9 @@ def _faults(manifest: Mapping[str, Any], has_tokens: bool) -> Iterator[str]:
         "typography": ("a text", _is_text),
         "title": ("a text", _is_text),
         "licence": ("a text", _is_text),
-        "keep": ("a table", lambda value: isinstance(value, dict)),
+        "keep": ("a table, with whole numbers as min_documents and the like", _is_keep),
+        "undercount": ("a number by table", lambda value: isinstance(value, dict) and all(map(_is_count, value.values()))),
+        "merged": ("a list of name, version and sha256", _is_merged),
         "excluded": ("a number by fault", lambda value: isinstance(value, dict) and all(map(_is_count, value.values()))),
         "privacy": ("a mode, and of profiles to be published min_documents and unit", _is_privacy),
         "sources": ("a list of tables", lambda value: isinstance(value, list) and all(isinstance(source, dict) for source in value)),
@@ -164,6 +166,15 @@ def _table_faults(tables: Any, has_tokens: bool) -> Iterator[str]:
 
 def _is_columns(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_text, pair)) for pair in value)
+
+
+def _is_keep(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_count(value[name]) for name in ("min_documents", "min_count", "max_order") if name in value)
+
+
+def _is_merged(value: Any) -> bool:
+    keys = ("name", "version", "sha256")
+    return isinstance(value, list) and all(isinstance(entry, dict) and all(_is_text(entry.get(key)) for key in keys) for entry in value)
 
 
 def _is_privacy(value: Any) -> bool:

@@ -15,6 +15,7 @@
 Files are written to a folder beside the target and moved into place; the manifest is written last. `docs/format.md` has the contract.
 """
 
+import glob
 import hashlib
 import os
 import shutil
@@ -301,5 +302,7 @@ def _replace(draft: Path, folder: Path) -> None:
         os.replace(aside / folder.name, folder)
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    for left in folder.parent.glob(f".{folder.name}-old-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    for left in folder.parent.glob(f"{glob.escape(f'.{folder.name}-old-')}*"):
+        if [path.name for path in left.glob("*")] == [folder.name] and (left / folder.name / MANIFEST).is_file():  # else it is not ours
+            shutil.rmtree(left, ignore_errors=True)

@@ -97,6 +97,14 @@ def locate(name_or_path: str | Path) -> Path:
     return find(name_or_path).folder
 
 
+def expanded(name_or_path: str | Path) -> Path:
+    """As a path, with ~ for the home of the user; a home that nobody has is an error that says so."""
+    try:
+        return Path(name_or_path).expanduser()
+    except RuntimeError as error:
+        raise ProfileNotFound(f"{str(name_or_path)!r}: {error}; give the folder itself") from error
+
+
 def find(
     name_or_path: str | Path,
     *,
@@ -113,7 +121,7 @@ def find(
     """
     if not str(name_or_path):
         raise ProfileNotFound(f"the name of the profile is empty; give a folder, `owner/name` of the Hub, or one of {_known()}")
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if isinstance(name_or_path, Path):
         if not path.exists():
             raise ProfileNotFound(f"{path} does not exist; build a profile there with `dft-stats build PATH --out {path} --name NAME`")

@@ -20,9 +20,15 @@ TOO_SHORT = "too short"
 PIPED_WIDTH = 120  # columns, where no terminal says how wide it is
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `cli.main`, which ends well: the reader, such as `head`, has had enough."""
+        raise BrokenPipeError
+
+
 def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
+    console = _Console(highlight=False)
+    return console if console.is_terminal else _Console(highlight=False, width=PIPED_WIDTH)
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 1) -> Table:

@@ -1,6 +1,7 @@
 """The commands: results on stdout, errors in one line on stderr, and a status that says which."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -153,8 +154,10 @@ def test_an_interrupt_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert "interrupted" in capsys.readouterr().err
 
 
-def test_a_closed_pipe_is_quiet(shelf: Path) -> None:
-    program = [sys.executable, "-m", "dft_stats.cli", "show", str(shelf / "stories" / "1.0.0"), "--json"]
+@pytest.mark.parametrize("command", [["show", "stories", "--json"], ["show", "stories"], ["list"], ["--version"], ["--help"]])
+def test_a_closed_pipe_is_quiet(shelf: Path, command: list[str]) -> None:
+    folder = str(shelf / "stories" / "1.0.0")
+    program = [sys.executable, "-m", "dft_stats.cli", *(folder if word == "stories" else word for word in command)]
     running = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(registry.__file__).parent.parent)
     assert running.stdout is not None
     assert running.stderr is not None
@@ -162,6 +165,18 @@ def test_a_closed_pipe_is_quiet(shelf: Path) -> None:
     with running.stderr:
         assert running.stderr.read() == b""
     assert running.wait() == 0
+
+
+def test_a_home_that_nobody_has_is_said(capsys: pytest.CaptureFixture[str], shelf: Path) -> None:
+    for command in (["show", "~nobody-at-all/x"], ["compare", "stories", "~nobody-at-all/x"]):
+        assert main(command) == 1
+        assert "give the folder itself" in capsys.readouterr().err
+
+
+def test_a_profile_in_a_folder_with_brackets_is_one(capsys: pytest.CaptureFixture[str], shelf: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(shelf / "stories" / "1.0.0", tmp_path / "p[1]")
+    assert main(["compare", "stories", str(folder)]) == 0
+    assert "stories" in capsys.readouterr().out
 
 
 def test_build_then_everything_else(capsys: pytest.CaptureFixture[str]) -> None:

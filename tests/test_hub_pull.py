@@ -29,7 +29,8 @@ from dft_stats.hub import verbs
 from dft_stats.hub.connection import connect, reach
 from dft_stats.hub.push import push
 from dft_stats.hub.token import Token
-from dft_stats.registry import load
+from dft_stats.profile import Profile
+from dft_stats.registry import Found, load
 from tests.hub_control import ALICE, BOB, OFFICIAL, HubServer, silence
 from tests.profiles import profile_of
 from tests.prose import documents
@@ -249,6 +250,47 @@ def test_pull_copies_whole_or_not_at_all(shop: HubServer, tmp_path: Path) -> Non
     assert [path.name for path in folder.parent.iterdir()] == ["contracts"]
 
 
+def test_pull_copies_nothing_of_a_cache_that_is_being_cleared(shop: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cleared(name: str, **how: object) -> Profile:
+        profile = load(name, **how)  # type: ignore[arg-type]
+        verbs.remove(name)
+        return profile
+
+    monkeypatch.setattr(verbs, "load", cleared)
+    with pytest.raises(ProfileFormatError, match="no profile"):
+        verbs.pull(f"{REPO}@1.0.0", to=tmp_path / "mine" / "contracts", hub=shop.as_user())
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_fault_of_this_disk_is_no_silent_hub(shop: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = shop.as_user()
+    load(f"{REPO}@1.0.0", hub=hub)
+    home = tmp_path / "home"
+    home.write_text("a file where a folder should be")
+    with pytest.raises(NotADirectoryError):
+        load(f"{REPO}@1", hub=shop.as_user(cache=home / "hub"))
+
+
+def test_what_is_locked_meanwhile_stays(shop: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = verbs.find
+
+    def beside(name: str, **how: object) -> Found:
+        monkeypatch.setattr(verbs, "find", found)
+        verbs.lock(["news"])
+        return found(name, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(verbs, "find", beside)
+    assert set(verbs.lock([f"{REPO}@1.0"], hub=shop.as_user())) == {"news", REPO}
+
+
+def test_the_cache_is_asked_for_no_latest_version(shop: HubServer) -> None:
+    load(f"{REPO}@1.0.0", hub=shop.as_user())
+    for name, said in ((f"{REPO}@latest", "name a version"), ("", "no name of a profile")):
+        with pytest.raises(ProfileNotFound, match=said):
+            verbs.remove(name)
+    assert [kept.version for kept in verbs.cached()] == ["1.0.0"]
+
+
 def test_a_lock_file_holds_a_project_to_the_same_bytes(shop: HubServer, tmp_path: Path) -> None:
     hub = shop.as_user()
     locked = verbs.lock(["news", f"{REPO}@1"], hub=hub)
@@ -256,8 +298,9 @@ def test_a_lock_file_holds_a_project_to_the_same_bytes(shop: HubServer, tmp_path
     push(profile_of(TEXTS[:4], tmp_path / "1.11.0", name="contracts", version="1.11.0"), REPO, hub=hub)
     assert load(REPO, hub=hub).version == load(f"{REPO}@1", hub=hub).version == "1.10.0"
     assert load(REPO, hub=hub, lock=False).version == "2.0.0"
-    with pytest.raises(LockError, match=r"locks alice/contracts to 1\.10\.0, and alice/contracts@2 is asked for"):
-        load(f"{REPO}@2", hub=hub)
+    for spec in ("2", "latest"):
+        with pytest.raises(LockError, match=rf"locks alice/contracts to 1\.10\.0, and alice/contracts@{spec} is asked for"):
+            load(f"{REPO}@{spec}", hub=hub)
     shop.control("tag", repo=REPO, tag="v1.10.0", commit=shop.state(REPO)["tags"]["v1.0.0"])
     shutil.rmtree(os.environ["DFT_STATS_CACHE"])
     assert load(f"{REPO}@1", hub=shop.as_user(cache=Path("another"))).version == "1.10.0"  # by its commit, whatever the tag says

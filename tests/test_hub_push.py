@@ -262,6 +262,27 @@ def test_a_repository_of_something_else_is_left_alone(server: HubServer, tmp_pat
     assert server.state(REPO) == before
 
 
+def test_a_manifest_of_something_else_makes_no_profile(server: HubServer, tmp_path: Path) -> None:
+    server.as_user().api().create_repo(REPO, repo_type="dataset", private=True)
+    server.control("touch", repo=REPO, path="data/train.parquet", text="mine")
+    for text in ('{"files": []}', "[]", "{"):
+        server.control("touch", repo=REPO, path="manifest.json", text=text)
+        before = server.state(REPO)
+        for dry_run in (True, False):
+            with pytest.raises(PublishError, match=r"is no profile \(data/train\.parquet"):
+                push(made(tmp_path), REPO, hub=server.as_user(), dry_run=dry_run)
+        assert server.state(REPO) == before
+
+
+def test_what_the_owner_laid_beside_the_tables_stays(server: HubServer, tmp_path: Path) -> None:
+    push(made(tmp_path), REPO, hub=server.as_user())
+    server.control("touch", repo=REPO, path="data/my-notes.csv", text="mine")
+    server.control("touch", repo=REPO, path="data/token_ids.parquet", text="a table of a profile with tokens")
+    done = push(made(tmp_path, "2.0.0", prose(11)), REPO, hub=server.as_user())
+    assert done.gone == ("data/token_ids.parquet",)
+    assert set(server.state(REPO)["commits"][-1]["files"]) == {".gitattributes", "data/my-notes.csv", *done.files}
+
+
 def test_a_card_that_was_there_before_the_profile_stays_below_it(server: HubServer, tmp_path: Path) -> None:
     server.as_user().api().create_repo(REPO, repo_type="dataset", private=True)
     server.control("touch", repo=REPO, path="README.md", text="---\nlicense: other\n---\n# Ours\n")

@@ -129,7 +129,21 @@ def test_a_newer_format_is_refused_with_the_remedy(folder: Path) -> None:
         read_profile(folder)
 
 
-@pytest.mark.parametrize("changes", [{"tables": []}, {"tables": [1]}, {"tables": 3}, {"exposure": {}}, {"exposure": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tables": []},
+        {"tables": [1]},
+        {"tables": 3},
+        {"exposure": {}},
+        {"exposure": None},
+        {"merged": [{"name": "x"}]},
+        {"merged": 1},
+        {"undercount": None},
+        {"undercount": {"documents": "1"}},
+        {"keep": {"min_documents": None}},
+    ],
+)
 def test_a_forged_manifest_of_another_shape_is_refused(folder: Path, changes: dict[str, object]) -> None:
     forge(folder, **changes)
     with pytest.raises(ProfileFormatError, match="rebuild"):
@@ -214,6 +228,16 @@ def test_what_a_killed_replacement_set_aside_goes_with_the_next_one(folder: Path
     assert aside.exists(), "there was nothing to replace, and perhaps it is wanted"
     profile_of(prose(2), folder)
     assert not aside.exists()
+
+
+def test_folders_of_others_with_such_names_stay(tmp_path: Path) -> None:
+    folder, other = tmp_path / "p[1]", tmp_path / ".p[1]-old-2023"
+    profile_of(prose(3), folder)
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    profile_of(prose(2), folder)
+    assert sorted(tmp_path.iterdir()) == [other, folder]
+    assert (other / "notes.txt").read_text() == "mine"
 
 
 def test_what_cannot_be_read_does_not_take_the_place_of_what_can(folder: Path) -> None:

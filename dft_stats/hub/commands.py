@@ -43,6 +43,8 @@ def _push(given: argparse.Namespace) -> int:
     what = "would be published" if given.dry_run else f"is published, commit {done.commit}"
     who = "private" if done.is_private else "public"
     say(f"{done.repo} {done.version} {what} ({who}, {len(done.files)} files): {done.address}")
+    if done.gone:
+        say(f"no part of it any more: {', '.join(done.gone)}")
     if done.previous is not None:
         say(f"since {done.previous}:\n{as_table(list(done.changes)) or '  nothing but the card or the encoding'}")
     return 0
@@ -88,9 +90,9 @@ def _lock(given: argparse.Namespace) -> int:
 def _cache(given: argparse.Namespace) -> int:
     from dft_stats.hub.verbs import cached, remove
 
-    found = remove(given.remove) if given.remove else cached()
+    found = cached() if given.remove is None else remove(given.remove)
     if given.json:
         return print_json([asdict(kept) for kept in found])
     for kept in found:
-        say(f"{'removed ' if given.remove else ''}{kept.repo}@{kept.version}  {kept.commit[:12]}  {kept.endpoint}  {kept.folder}")
+        say(f"{'' if given.remove is None else 'removed '}{kept.repo}@{kept.version}  {kept.commit[:12]}  {kept.endpoint}  {kept.folder}")
     return 0

@@ -27,7 +27,11 @@ PATIENCE = 0.8  # seconds in which a Hub has to take the call
 _PORTS = {"http": 80, "https": 443}
 _BUSY = {407, 408, 429}
 """Answers of a Hub that has no time, or of a proxy before it; as are 500 and above."""
-_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EMFILE}
+_OURS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+}
+"""Errors of this machine's files, not of the network."""
 _log = logging.getLogger("dft_stats")
 
 

@@ -54,8 +54,13 @@ def _write(kept: Kept) -> None:
     path = _file(kept)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
-        json.dump(asdict(kept), file, indent=1, sort_keys=True)
-    os.replace(file.name, path)
+        try:
+            json.dump(asdict(kept), file, indent=1, sort_keys=True)
+            file.flush()
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 def kept_of(hub: Hub, repo: str) -> dict[Numbers, Kept]:
@@ -81,6 +86,8 @@ def _read(folder: Path) -> Iterator[Kept]:
             found = json.loads(path.read_bytes())
             kept = Kept(**found | {"tables": tuple(found.get("tables", TABLES))})
             numbers(kept.version)
+            if not all(isinstance(text, str) for text in (kept.endpoint, kept.repo, kept.commit, kept.folder, *kept.tables)):
+                continue
         except (ValueError, TypeError, OSError, AttributeError):
             continue  # it is only a cache: what is damaged is fetched again
         yield kept

@@ -11,7 +11,7 @@ from typing import Any
 
 from dft_stats.errors import LockError, ProfileNotFound
 from dft_stats.manifest import VERSION
-from dft_stats.reference import Reference, numbers, parse
+from dft_stats.reference import LATEST, Reference, numbers, parse
 
 LOCK = "dft-stats.lock"
 _VERSION = 1
@@ -54,7 +54,9 @@ def read_lock(path: Path, *, must_exist: bool = False) -> dict[str, Locked]:
     try:
         return dict(_entries(json.loads(path.read_bytes())))
     except (ValueError, OSError, RecursionError) as error:
-        raise LockError(f"{path} cannot be read ({error}); mend it, or write it anew with `dft-stats lock PROFILE ...`") from error
+        raise LockError(
+            f"{path} cannot be read ({error}); mend it, or delete it and write it anew with `dft-stats lock PROFILE ...`"
+        ) from error
 
 
 def _entries(found: Any) -> Iterator[tuple[str, Locked]]:
@@ -98,9 +100,14 @@ def write_lock(path: Path, locked: Mapping[str, Locked]) -> None:
     """Write a lock file, whole or not at all, always the same bytes for the same entries."""
     text = json.dumps({"lock_version": _VERSION, "profiles": {name: asdict(locked[name]) for name in sorted(locked)}}, indent=1) + "\n"
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.absolute().parent, suffix=".tmp", delete=False) as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+        try:
+            file.write(text)
+            file.flush()
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 def locked_of(reference: Reference) -> Locked | None:
@@ -114,7 +121,7 @@ def locked_of(reference: Reference) -> Locked | None:
     if entry is None:
         return None
     is_asked = reference.spec == entry.commit if reference.is_commit else reference.admits(numbers(entry.version))
-    if not is_asked:
+    if not is_asked or (reference.spec == LATEST and entry.spec != LATEST):
         raise LockError(
             f"{path} locks {reference.name} to {entry.version}, and {reference} is asked for; "
             f"change one of the two (`dft-stats lock {reference}`)"

@@ -4,6 +4,7 @@ Readers see tags alone, so a version is there whole or not at all; a commit that
 the two is mended by pushing again.
 """
 
+import json
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -19,16 +20,17 @@ from dft_stats.hub.connection import Hub, connect, explained, reach
 from dft_stats.hub.publishable import check_older, check_privacy
 from dft_stats.hub.pull import fetch, read_kept
 from dft_stats.hub.requests import Remote, all_files, check_repo, is_same, published, state_of
-from dft_stats.manifest import CARD, MANIFEST
+from dft_stats.manifest import CARD, FORMAT, MANIFEST
 from dft_stats.output import safe
 from dft_stats.profile import Profile, read_profile
 from dft_stats.reference import Numbers, Reference, numbers, parse, spelt, tag_of
-from dft_stats.tables import table_path
+from dft_stats.tables import SCHEMAS, table_path
 from dft_stats.verify import problems
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+_LARGEST_MANIFEST = 10_000_000  # bytes
 _TRIES, _WAIT, _LONGEST_WAIT = 10, 0.1, 2.0  # seconds, doubled each time, with jitter: publishers that met once should not meet again
 
 
@@ -159,7 +161,7 @@ def _look(hub: Hub, repo: str, profile: Profile, files: dict[str, Path], *, publ
     versions = published(hub, repo)  # after the head: who publishes in between makes the commit fail
     _refuse_existing(hub, repo, profile, versions, files)
     there = all_files(hub, repo, head)
-    _check_ours(repo, there)
+    _check_ours(hub, repo, head, there, has_versions=bool(versions))
     is_seen = before is not None and before.versions == versions
     if not is_private and not (is_seen and before and not before.is_private):
         check_older(hub, repo, versions)
@@ -206,14 +208,29 @@ def _check_pair(old: Profile, new: Profile) -> list[Change]:
     return found
 
 
-def _check_ours(repo: str, there: Mapping[str, Remote]) -> None:
-    """Refuse a repository that holds something else: nobody's data is replaced."""
+def _check_ours(hub: Hub, repo: str, head: str, there: Mapping[str, Remote], *, has_versions: bool) -> None:
+    """Refuse a repository that holds something else: nobody's data is replaced. If it has versions, `check_step` looks at these."""
     others = sorted(set(there) - {".gitattributes", CARD})
-    if others and MANIFEST not in there:
+    if others and not (MANIFEST in there and (has_versions or _is_ours(hub, repo, head, there[MANIFEST]))):
         raise PublishError(
             f"{repo} holds something that is no profile ({', '.join(map(safe, others[:3]))}, ...): nothing was sent; give another "
             "repository"
         )
+
+
+def _is_ours(hub: Hub, repo: str, head: str, manifest: Remote) -> bool:
+    """Whether a manifest is one of a profile, as a push leaves it that was interrupted before its tag. Others have files of this name."""
+    from huggingface_hub import hf_hub_download
+
+    if manifest.size > _LARGEST_MANIFEST:
+        return False
+    with explained(hub, repo):
+        path = Path(hf_hub_download(repo, MANIFEST, repo_type="dataset", revision=head, **hub.given))
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("format") == FORMAT
 
 
 def _refuse_existing(hub: Hub, repo: str, profile: Profile, versions: Mapping[Numbers, str], files: dict[str, Path]) -> None:
@@ -290,8 +307,8 @@ def _operations(hub: Hub, repo: str, seen: _Seen, files: dict[str, Path]) -> lis
 
 
 def _gone(there: Mapping[str, Remote], files: Mapping[str, Path]) -> list[str]:
-    """Tables that the version before had and this one has not."""
-    return sorted(path for path in there if path.startswith("data/") and path not in files)
+    """Tables that the version before had and this one has not; what else lies beside them is the owner's."""
+    return sorted(path for path in map(table_path, SCHEMAS) if path in there and path not in files)
 
 
 def _holds(there: Mapping[str, Remote], files: dict[str, Path]) -> bool:

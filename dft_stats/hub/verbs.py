@@ -14,7 +14,8 @@ from dft_stats.hub.index import Kept
 from dft_stats.hub.lock import Locked, lock_path, read_lock, write_lock
 from dft_stats.hub.requests import check_repo, published
 from dft_stats.manifest import CARD, MANIFEST, read_manifest, sha256_of
-from dft_stats.reference import Reference, numbers, parse, spelt
+from dft_stats.profile import read_profile
+from dft_stats.reference import LATEST, Reference, numbers, parse, spelt
 from dft_stats.registry import Found, embedded_versions, find, load, repo_of
 from dft_stats.tables import table_path
 
@@ -58,6 +59,7 @@ def pull(name: str, *, to: str | Path | None = None, hub: Hub | None = None, acc
         for file in (MANIFEST, CARD, *map(table_path, profile.tables)):  # whatever else lies in the client's cache is no part of it
             if (folder / file).is_file():
                 shutil.copyfile(folder / file, draft / file)
+        read_profile(draft)  # somebody may have cleared the cache just now
         draft.chmod(0o755)
         os.replace(draft, target)
     except BaseException:
@@ -103,12 +105,12 @@ def lock(names: Sequence[str] = (), *, path: str | Path | None = None, hub: Hub 
         All that is in the file now.
     """
     target = lock_path() if path is None else Path(path)
-    locked = dict(read_lock(target))
-    asked = [_named(name) for name in names] or [Reference(name, entry.spec) for name, entry in locked.items()]
+    before = read_lock(target)
+    asked = [_named(name) for name in names] or [Reference(name, entry.spec) for name, entry in before.items()]
     if not asked:
         raise ProfileNotFound(f"{target} has no profiles yet; name some: `dft-stats lock news acme/contracts@1.2`")
-    for reference in asked:
-        locked[reference.name] = _locked(reference, find(str(reference), hub=hub, lock=False, folders=False))
+    found = {reference.name: _locked(reference, find(str(reference), hub=hub, lock=False, folders=False)) for reference in asked}
+    locked = dict(read_lock(target)) | found  # again: to fetch takes its time, and another process may have locked something meanwhile
     write_lock(target, locked)
     return locked
 
@@ -129,6 +131,8 @@ def remove(name: str) -> list[Kept]:
     from huggingface_hub import scan_cache_dir
 
     reference = _named(name)
+    if reference.spec == LATEST:
+        raise ProfileNotFound(f"{name}: the cache does not know what is latest; name a version, or {reference.name} for all of them")
     repo = repo_of(reference)
     left = [kept for kept in index.all_kept() if Path(kept.folder).is_dir()]  # those of which a part is left as well
     found = [kept for kept in left if kept.repo == repo and (reference.admits(numbers(kept.version)) or reference.spec == kept.commit)]
@@ -136,8 +140,9 @@ def remove(name: str) -> list[Kept]:
         there = ", ".join(f"{kept.repo}@{kept.version}" for kept in left) or "nothing"
         raise ProfileNotFound(f"{reference} is not in the cache, which has {there}")
     for kept in found:
-        root = Path(kept.folder).parents[2]  # <cache>/datasets--owner--name/snapshots/<commit>
-        if root.is_dir():
+        folder = Path(kept.folder)  # <cache>/datasets--owner--name/snapshots/<commit>
+        root = folder.parents[2] if len(folder.parents) > 2 else folder
+        if root.is_dir() and root != folder:
             commits = {revision.commit_hash for repository in scan_cache_dir(root).repos for revision in repository.revisions}
             if kept.commit in commits:
                 scan_cache_dir(root).delete_revisions(kept.commit).execute()
