@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from dft_stats.profile import Profile
 
-COMPILER = 7  # part of the cache's key: raise it with every change of what is computed here
+COMPILER = 8  # part of the cache's key: raise it with every change of what is computed here
 WINDOW = 128  # words; the noise between windows of this length whitens the loss
 MIN_DOCUMENTS = 20  # fewer do not tell a word of the domain from a word of its author
 MIN_FREQUENCY = 1e-5  # per token: below it a training run never sees enough to tell

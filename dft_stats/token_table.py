@@ -22,6 +22,7 @@ from dft_stats.sentences import CAPTIONS, CLOSERS, OPENERS, STARTERS, TERMINATOR
 from dft_stats.text import (
     DIGIT,
     DIGIT_JOINERS,
+    EXTEND,
     LETTER,
     UPPER,
     WORD,
@@ -47,6 +48,7 @@ _JOINERS = {
     **dict.fromkeys(",:–", doubts.JOINS_DIGITS),  # "1990–1995" is folded to a hyphen
     **dict.fromkeys("'’-‐‑", doubts.JOINS),
 }
+_EMOJI = "\ufe0e\ufe0f\u200d"  # what extends symbols more often than letters
 _TYPESET = re.compile(r"[\s\x00-\x1f\x7f`'.-]")  # ASCII that `normalise` may change
 _ROMAN = "ivxlIVXL"
 _CONSONANTS = re.compile("[A-Z][b-df-hj-np-tv-xz]{1,5}")  # "Mfg", "Hwy"
@@ -174,9 +176,16 @@ def _read(surface: str) -> tuple[_Row, str]:
     """How a token is read, and its first word in lower case."""
     if "\ufffd" in surface:  # bytes of a character: neither word nor mark
         return _Row(head=doubts.STAYS), ""
+    core = surface
+    while core and character_kind(core[0]) == EXTEND:
+        core = core[1:]
+    if not core:  # part of the letter before, or of the symbol
+        return _Row(head=doubts.STAYS, tail=doubts.NO_TAIL if surface[-1] in _EMOJI else doubts.LETTER_TAIL), ""
+    if core != surface and character_kind(core[0]) not in _TAILS:
+        return _read(core)
     spaced = surface[0] == " "
     bare = surface[1:] if spaced else surface
-    tail = _TAILS.get(character_kind(surface[-1]), doubts.NO_TAIL)
+    tail = _tail(surface)
     if bare.isalpha():  # the shorter way
         row = _word(spaced, _head_of_word(bare, spaced), tail)
         if bare.isascii() or len(bare) == 1:
@@ -211,6 +220,12 @@ def _read(surface: str) -> tuple[_Row, str]:
         return row, word
     last = last.removeprefix(anchor) if len(found) == 1 and row.glues else last
     return row._replace(abbreviation=_abbreviation(last), numbering=_numbering(last)), word
+
+
+def _tail(surface: str) -> int:
+    """By the last character that does not extend another."""
+    kinds = (character_kind(character) for character in reversed(surface))
+    return _TAILS.get(next((kind for kind in kinds if kind != EXTEND), EXTEND), doubts.NO_TAIL)
 
 
 def _joiner(surface: str, found: Sequence[Unit], marks: Sequence[int]) -> int:

@@ -16,6 +16,7 @@ from dft_stats.doubts import (
     LETTER_TAIL,
     LOWER,
     NO_ABBREVIATION,
+    NO_TAIL,
     SHORT,
     STAYS,
 )
@@ -83,6 +84,18 @@ def test_words_marks_and_ends_of_known_tokens() -> None:
     assert table.entropy_type[at[" the"]] == table.entropy_type[at["The"]]
     assert table.special[at["<s>"]]
     assert table.special[tokenizer.token_to_id("<think>")]
+
+
+def test_what_extends_a_character_is_no_word() -> None:
+    """Of the letter before, or of the emoji: heart, selector; a family, joined."""
+    tokens = ["\ufe0f", "\u200d", "\u0301", "\u00ad", "\ufe0f so", "\ufe0f,", "\u0e17\u0e35\u0e48", "e\u0301", "\u0301clair", "\u2764\ufe0f"]
+    table = token_table(tokens, [])
+    assert table.words_before.tolist() == [0, 0, 0, 0, 1, 0, 1, 1, 1, 0]
+    assert table.glues.tolist() == [False] * 6 + [True] * 3 + [False]
+    assert table.tail.tolist() == [NO_TAIL, NO_TAIL, LETTER_TAIL, LETTER_TAIL, LETTER_TAIL, NO_TAIL, *[LETTER_TAIL] * 3, NO_TAIL]
+    assert table.head[:4].tolist() == [STAYS] * 4
+    assert table.first_mark[5] == MARK_CLASSES.index("comma")
+    assert (table.entropy_type[[0, 1, 2, 3, 5, 9]] == -1).all()
 
 
 @pytest.mark.parametrize("kind", ALL)
