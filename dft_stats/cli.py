@@ -79,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         judged.add_argument("--text-column", metavar="C", help="column or field that holds the text")
     add("verify", _verify, "Check everything in a profile.").add_argument("profile", metavar="PROFILE")
     build = add("build", _build, "Count a corpus and write a profile of it.")
-    build.add_argument("paths", nargs="+", metavar="PATH", help="files, folders or globs: .txt, .md, .jsonl (.gz, .zst), .parquet")
+    build.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files, folders or globs: .txt, .text, .md, .rst, .jsonl, .ndjson (.gz, .zst), .parquet"
+    )
     build.add_argument("--out", required=True, metavar="FOLDER")
     build.add_argument("--name", required=True)
     build.add_argument("--version", default="1.0.0")

@@ -23,6 +23,7 @@ from dft_stats.profile import Profile
 LONG, SHORT = 128, 32  # words in a window of entropy; the short one serves texts that have no long one
 LONGEST_GAP = 40  # words between two marks: longer gaps are one cell
 COMPARED_ORDERS = (2, 3)
+_ABOUT_ALL = 0.9  # of what the reference tells
 ROUNDING = 1e-12  # a distance below is what sums of floats leave of 0
 UNITS = {
     "token_frequency": "bits (Jensen-Shannon)",
@@ -84,7 +85,7 @@ def compare(reference: Named, other: Named, *, top: int = 10) -> Comparison:
     """
     reference, other = _profile(reference), _profile(other)
     check_comparable(reference, other)
-    (ours, theirs), note = _masked_alike([reference, other], [compared_counts(reference), compared_counts(other)])
+    (ours, theirs), of_masks = _masked_alike([reference, other], [compared_counts(reference), compared_counts(other)])
     found, floors = discrepancies(ours, theirs), reference.table("floor")
     words = floor_words(reference.exposure.words, other.exposure.words)
     differences = []
@@ -100,7 +101,7 @@ def compare(reference: Named, other: Named, *, top: int = 10) -> Comparison:
     exposures = reference.exposure, other.exposure
     units = key_items(ours["token_frequency"], theirs["token_frequency"], exposures)
     ngrams = key_items(ours["ngram_frequency"], theirs["ngram_frequency"], exposures, [(n,) for n in COMPARED_ORDERS])
-    if note:  # numbers that one side has pruned are all over the cells of the other
+    if of_masks:  # numbers that one side has pruned are all over the cells of the other
         units, ngrams = ([item for item in items if "0" not in item.text] for items in (units, ngrams))
     return Comparison(
         reference=f"{reference.name}@{reference.version}",
@@ -113,7 +114,7 @@ def compare(reference: Named, other: Named, *, top: int = 10) -> Comparison:
         underused_units=underused(units, top),
         overused_ngrams=overused(ngrams, top),
         underused_ngrams=underused(ngrams, top),
-        note=note,
+        note=". ".join(filter(None, (of_masks, _note_of_pruning(reference, other, ours, theirs)))),
     )
 
 
@@ -143,6 +144,26 @@ def nearest(other: Named, references: Named | Iterable[Named] | None = None) -> 
     (own, *theirs), _ = _masked_alike(profiles, [{"token_frequency": each.counts("token_frequency")} for each in profiles])
     distances = domain_distances(own["token_frequency"], [counts["token_frequency"] for counts in theirs])
     return sorted(((reference.name, bits) for reference, bits in zip(found, distances, strict=True)), key=lambda pair: (pair[1], pair[0]))
+
+
+def _note_of_pruning(reference: Profile, other: Profile, ours: Mapping[str, Counts], theirs: Mapping[str, Counts]) -> str:
+    """What is to be said where the floor is of cells that `other` does not tell apart."""
+    told = [[_told(counts["token_frequency"]), _told(counts["ngram_frequency"])] for counts in (ours, theirs)]
+    if all(own >= _ABOUT_ALL * needed for needed, own in zip(*told, strict=True)):
+        return ""
+    of_ours, of_theirs = (f"{tokens:.0%} of its words and marks, {ngrams:.0%} of its n-grams" for tokens, ngrams in told)
+    return (
+        f"{other.name} tells {of_theirs}, and {reference.name} {of_ours}: what one side pruned is one cell, so that tokens and n-grams "
+        "differ by more than is said here, and the multiples of these two are too low; compare the texts themselves, or a profile of them "
+        "that tells all (`--privacy none`)"
+    )
+
+
+def _told(counts: Counts) -> float:
+    """Share of the occurrences that rows tell."""
+    groups = [(n,) for n in COMPARED_ORDERS] if counts.statistic.groups else [()]
+    kept = sum(int(pc.sum(counts.column("count", *group)).as_py() or 0) for group in groups)
+    return kept / max(1, sum(counts.total(*group) for group in groups))
 
 
 def _profile(given: Named) -> Profile:

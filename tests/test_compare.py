@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dft_stats import registry
+from dft_stats.build import build
 from dft_stats.cells import align, domain_distances, jensen_shannon_of
 from dft_stats.compare import UNITS, compare, compared_counts, discrepancies, floor_at, floor_sizes, floor_words, nearest
 from dft_stats.counts import COUNTS, Counts, count, design_effect, from_rows, of_table, prune, schema
@@ -289,6 +290,13 @@ def test_a_text_is_nearest_to_its_own_kind_pruned_or_not(tmp_path: Path) -> None
             found = nearest(profile_of([text], tmp_path / "text"), references)
             assert found[0][0] == name
             assert 0 <= found[0][1] < found[1][1]
+
+
+def test_what_was_pruned_is_said_to_look_nearer(tmp_path: Path) -> None:
+    exact, again = (profile_of(prose(60), tmp_path / name, name=name) for name in ("exact", "again"))
+    pruned = build(prose(60), out=tmp_path / "pruned", name="pruned", privacy="none", min_documents=30)
+    assert "the multiples of these two are too low" in compare(exact, pruned).note
+    assert compare(exact, again).note == compare(pruned, exact).note == compare(pruned, pruned).note == ""
 
 
 def test_nearest_to_itself_at_no_distance(tmp_path: Path) -> None:
