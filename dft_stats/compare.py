@@ -148,7 +148,7 @@ def nearest(other: Named, references: Named | Iterable[Named] | None = None) -> 
 
 def _note_of_pruning(reference: Profile, other: Profile, ours: Mapping[str, Counts], theirs: Mapping[str, Counts]) -> str:
     """What is to be said where the floor is of cells that `other` does not tell apart."""
-    told = [[_told(counts["token_frequency"]), _told(counts["ngram_frequency"])] for counts in (ours, theirs)]
+    told = [[counts["token_frequency"].share_told(), _ngrams_told(counts["ngram_frequency"])] for counts in (ours, theirs)]
     if all(own >= _ABOUT_ALL * needed for needed, own in zip(*told, strict=True)):
         return ""
     of_ours, of_theirs = (f"{tokens:.0%} of its words and marks, {ngrams:.0%} of its n-grams" for tokens, ngrams in told)
@@ -159,11 +159,8 @@ def _note_of_pruning(reference: Profile, other: Profile, ours: Mapping[str, Coun
     )
 
 
-def _told(counts: Counts) -> float:
-    """Share of the occurrences that rows tell."""
-    groups = [(n,) for n in COMPARED_ORDERS] if counts.statistic.groups else [()]
-    kept = sum(int(pc.sum(counts.column("count", *group)).as_py() or 0) for group in groups)
-    return kept / max(1, sum(counts.total(*group) for group in groups))
+def _ngrams_told(counts: Counts) -> float:
+    return float(np.mean([counts.share_told(n) for n in COMPARED_ORDERS]))
 
 
 def _profile(given: Named) -> Profile:

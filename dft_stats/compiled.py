@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import operator
-import os
-import secrets
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dft_stats.errors import CompiledProfileError
+from dft_stats.whole_file import whole_file
 
 FORMAT = 3
 
@@ -96,14 +95,8 @@ class CompiledProfile:
         arrays |= {f"tokens.{f.name}": getattr(self.tokens, f.name) for f in fields(self.tokens)}
         header_bytes = np.frombuffer(json.dumps({"format": FORMAT, **header}).encode(), np.uint8)
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}-{secrets.token_hex(4)}")  # not of `tempfile`, which nobody else may read
-        try:
-            with draft.open("xb") as file:
-                np.savez(file, header=header_bytes, **arrays)
-            os.replace(draft, path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        with whole_file(path) as file:
+            np.savez(file, header=header_bytes, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> CompiledProfile:

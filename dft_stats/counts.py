@@ -65,6 +65,10 @@ class Counts:
         """Sum of `count` in a group, pruned rows included; 0 for a group that does not occur."""
         return int(pc.sum(self._group(self.totals, group)["count"]).as_py() or 0)
 
+    def share_told(self, *group: str | int) -> float:
+        """Share of `total` that the rows of a group have: all but what was pruned."""
+        return float(pc.sum(self.column("count", *group)).as_py() or 0) / max(self.total(*group), 1)
+
     def types(self, *group: str | int) -> int:
         """Number of distinct keys in a group, pruned rows included."""
         return int(pc.sum(self._group(self.totals, group)["types"]).as_py() or 0)

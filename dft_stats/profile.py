@@ -215,9 +215,10 @@ def write_profile(
         tables = {name: found.table for name, found in counts.items()} | {"spelling": spelling, "documents": documents, "floor": floor}
         tables["totals"] = grouped(counts, "totals")
         tables["spectrum"] = grouped(counts, "spectrum")
+        tables = {name: tables[name].cast(SCHEMAS[name]) for name in names}
         with ThreadPoolExecutor(threads) as pool:
-            written = pool.map(lambda name: write_table(draft, name, tables[name].cast(SCHEMAS[name])), names)
-            hashes = pool.map(lambda name: logical_sha256(tables[name].cast(SCHEMAS[name])), names)
+            written = pool.map(lambda name: write_table(draft, name, tables[name]), names)
+            hashes = pool.map(lambda name: logical_sha256(tables[name]), names)
             entries = [{**entry, "logical_sha256": own} for entry, own in zip(written, hashes, strict=True)]
         measured = {"documents": exposure.documents, "words": exposure.words, "sentences": exposure.sentences}
         measured |= {f"windows_{w}": exposure.windows[w] for w in WINDOWS} | {f"square_{w}": exposure.squares[w] for w in WINDOWS}

@@ -90,12 +90,11 @@ def _conditional(tokens: Counts, ngrams: Counts) -> dict[str, float]:
 
 def _types(tokens: Counts) -> dict[str, Any]:
     counts, types = tokens.frequency_of_frequencies()
-    kept = int(pc.sum(tokens.table["count"]).as_py() or 0)
     return {
         "units": tokens.total(),
         "types": tokens.types(),
         "hapax": int(types[counts == 1].sum()),
         "type_token_ratio": tokens.types() / max(tokens.total(), 1),
         "zipf_exponent": zipf_exponent(counts, types) if tokens.types() >= 10 else None,
-        "mass_in_table": kept / max(tokens.total(), 1),
+        "mass_in_table": tokens.share_told(),
     }

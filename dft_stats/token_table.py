@@ -158,8 +158,8 @@ def _runs(texts: pa.StringArray) -> tuple[pa.Array, pa.StringArray]:
     if len(some):
         begins = (np.cumsum(sizes) - sizes)[some]
         least, most = np.minimum.reduceat(kinds, begins), np.maximum.reduceat(kinds, begins)
-        found[some] = np.where(least == most, np.where(most < _MIXED, most, 0), 0)
-        found[found == _CASELESS] -= sizes[found == _CASELESS] == 1
+        found[some] = np.where((least == most) & (most < _MIXED), most, 0)
+        found[(found == _CASELESS) & (sizes == 1)] = _ONE
         is_ascii = pc.string_is_ascii(bare).to_numpy(zero_copy_only=False)
         found[(found == _SMALL) & ((sizes == 1) | is_ascii)] = 0
     return pa.array(found), bare

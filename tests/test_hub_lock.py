@@ -11,7 +11,7 @@ import pytest
 from dft_stats.errors import LockError, ProfileNotFound
 from dft_stats.hub import verbs
 from dft_stats.hub.push import push
-from dft_stats.registry import load
+from dft_stats.registry import Found, load
 from tests.hub_control import HubServer
 from tests.profiles import profile_of
 from tests.prose import documents
@@ -112,6 +112,19 @@ def test_a_locked_name_wins_over_a_folder(server: HubServer, locked: dict[str, A
     assert load("news").name == load(REPO).name == "mine"  # without a lock file a folder is first
     verbs.lock(["news", f"{REPO}@1"], hub=server.as_user())  # and a name is locked, not the folder
     assert json.loads(LOCK.read_text()) == locked
+
+
+def test_what_another_process_locks_meanwhile_stays(server: HubServer, locked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    LOCK.unlink()
+    find = verbs.find
+
+    def beside(name: str, **how: Any) -> Found:
+        monkeypatch.setattr(verbs, "find", find)
+        verbs.lock(["news"])
+        return find(name, **how)
+
+    monkeypatch.setattr(verbs, "find", beside)
+    assert set(verbs.lock([REPO], hub=server.as_user())) == set(locked["profiles"]) == {"news", REPO}
 
 
 def test_an_empty_name_is_none(server: HubServer) -> None:

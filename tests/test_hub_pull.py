@@ -30,7 +30,7 @@ from dft_stats.hub.connection import connect, reach
 from dft_stats.hub.push import push
 from dft_stats.hub.token import Token
 from dft_stats.profile import Profile
-from dft_stats.registry import Found, load
+from dft_stats.registry import load
 from tests.hub_control import ALICE, BOB, OFFICIAL, HubServer, silence
 from tests.profiles import profile_of
 from tests.prose import documents
@@ -262,25 +262,12 @@ def test_pull_copies_nothing_of_a_cache_that_is_being_cleared(shop: HubServer, t
     assert list((tmp_path / "mine").iterdir()) == []
 
 
-def test_a_fault_of_this_disk_is_no_silent_hub(shop: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = shop.as_user()
-    load(f"{REPO}@1.0.0", hub=hub)
+def test_a_fault_of_this_disk_is_no_silent_hub(shop: HubServer, tmp_path: Path) -> None:
+    load(f"{REPO}@1.0.0", hub=shop.as_user())  # which would do for @1 if nobody answered
     home = tmp_path / "home"
     home.write_text("a file where a folder should be")
     with pytest.raises(NotADirectoryError):
         load(f"{REPO}@1", hub=shop.as_user(cache=home / "hub"))
-
-
-def test_what_is_locked_meanwhile_stays(shop: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = verbs.find
-
-    def beside(name: str, **how: object) -> Found:
-        monkeypatch.setattr(verbs, "find", found)
-        verbs.lock(["news"])
-        return found(name, **how)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(verbs, "find", beside)
-    assert set(verbs.lock([f"{REPO}@1.0"], hub=shop.as_user())) == {"news", REPO}
 
 
 def test_the_cache_is_asked_for_no_latest_version(shop: HubServer) -> None:

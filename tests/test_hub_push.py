@@ -251,27 +251,17 @@ def test_a_store_that_refuses_a_file_leaves_nothing_half_published(server: HubSe
     assert server.state(REPO)["tags"] == {}
 
 
-def test_a_repository_of_something_else_is_left_alone(server: HubServer, tmp_path: Path) -> None:
-    api = server.as_user().api()
-    api.create_repo(REPO, repo_type="dataset", private=True)
+@pytest.mark.parametrize("manifest", [None, '{"files": []}', "[]", "{"])
+def test_a_repository_of_something_else_is_left_alone(server: HubServer, tmp_path: Path, manifest: str | None) -> None:
+    server.as_user().api().create_repo(REPO, repo_type="dataset", private=True)
     server.control("touch", repo=REPO, path="data/train.parquet", text="mine")
+    if manifest is not None:
+        server.control("touch", repo=REPO, path="manifest.json", text=manifest)
     before = server.state(REPO)
     for dry_run in (True, False):
         with pytest.raises(PublishError, match=r"is no profile \(data/train\.parquet"):
             push(made(tmp_path), REPO, hub=server.as_user(), dry_run=dry_run)
     assert server.state(REPO) == before
-
-
-def test_a_manifest_of_something_else_makes_no_profile(server: HubServer, tmp_path: Path) -> None:
-    server.as_user().api().create_repo(REPO, repo_type="dataset", private=True)
-    server.control("touch", repo=REPO, path="data/train.parquet", text="mine")
-    for text in ('{"files": []}', "[]", "{"):
-        server.control("touch", repo=REPO, path="manifest.json", text=text)
-        before = server.state(REPO)
-        for dry_run in (True, False):
-            with pytest.raises(PublishError, match=r"is no profile \(data/train\.parquet"):
-                push(made(tmp_path), REPO, hub=server.as_user(), dry_run=dry_run)
-        assert server.state(REPO) == before
 
 
 def test_what_the_owner_laid_beside_the_tables_stays(server: HubServer, tmp_path: Path) -> None:

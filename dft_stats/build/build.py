@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dft_stats.build.card import card_of
 from dft_stats.build.corpus import Corpus, batched, sources
@@ -215,7 +214,7 @@ def build(
         counted, left_out = withheld(counted, private.masks.names if private.masks else (), keep.floor)
         for line in said_of_names(private, counted, left_out):
             tell(line)
-        share = _share_kept(counted)
+        share = counted.counts[TOKEN_FREQUENCY.name].share_told()
         if share < LITTLE:
             advice = "a smaller min_documents (`--min-documents`) keeps more"
             if private.floor and private.min_documents == LEAST_DOCUMENTS:
@@ -353,11 +352,6 @@ def _check_kept(counted: Counted, keep: Keep, group_column: str | None) -> None:
             f"(`--min-documents`){whose}, min_count {keep.min_count:,} (`--min-count`) and max_rows {dict(keep.max_rows)}; give smaller "
             f"numbers of documents and occurrences{hint}"
         )
-
-
-def _share_kept(counted: Counted) -> float:
-    counts = counted.counts[TOKEN_FREQUENCY.name]
-    return float(pc.sum(counts.table["count"]).as_py() or 0) / max(counts.total(), 1)
 
 
 def _tokenizer_entry(job: Job, counted: Counted, name: str) -> dict[str, Any]:

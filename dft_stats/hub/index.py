@@ -6,8 +6,6 @@ The files of a profile lie in the cache of the Hub's client, under their commit;
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +15,9 @@ from dft_stats.hub.connection import Hub
 from dft_stats.manifest import MANIFEST
 from dft_stats.reference import Numbers, numbers
 from dft_stats.tables import TABLES, table_path
+from dft_stats.whole_file import whole_file
 
+_DEPTH = 3  # folders above the files of a version: <cache>/datasets--owner--name/snapshots/<commit>
 _log = logging.getLogger("dft_stats")
 
 
@@ -53,14 +53,8 @@ def remember(kept: Kept) -> None:
 def _write(kept: Kept) -> None:
     path = _file(kept)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
-        try:
-            json.dump(asdict(kept), file, indent=1, sort_keys=True)
-            file.flush()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    with whole_file(path) as file:
+        file.write(json.dumps(asdict(kept), indent=1, sort_keys=True).encode())
 
 
 def kept_of(hub: Hub, repo: str) -> dict[Numbers, Kept]:
@@ -86,7 +80,8 @@ def _read(folder: Path) -> Iterator[Kept]:
             found = json.loads(path.read_bytes())
             kept = Kept(**found | {"tables": tuple(found.get("tables", TABLES))})
             numbers(kept.version)
-            if not all(isinstance(text, str) for text in (kept.endpoint, kept.repo, kept.commit, kept.folder, *kept.tables)):
+            texts = (kept.endpoint, kept.repo, kept.commit, kept.folder, *kept.tables)
+            if not all(isinstance(text, str) for text in texts) or len(Path(kept.folder).parents) < _DEPTH:
                 continue
         except (ValueError, TypeError, OSError, AttributeError):
             continue  # it is only a cache: what is damaged is fetched again

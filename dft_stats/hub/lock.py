@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from dft_stats.errors import LockError, ProfileNotFound
 from dft_stats.manifest import VERSION
 from dft_stats.reference import LATEST, Reference, numbers, parse
+from dft_stats.whole_file import whole_file
 
 LOCK = "dft-stats.lock"
 _VERSION = 1
@@ -99,15 +99,8 @@ def _check(name: str, locked: Locked) -> None:
 def write_lock(path: Path, locked: Mapping[str, Locked]) -> None:
     """Write a lock file, whole or not at all, always the same bytes for the same entries."""
     text = json.dumps({"lock_version": _VERSION, "profiles": {name: asdict(locked[name]) for name in sorted(locked)}}, indent=1) + "\n"
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.absolute().parent, suffix=".tmp", delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 def locked_of(reference: Reference) -> Locked | None:

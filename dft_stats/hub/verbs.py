@@ -140,9 +140,8 @@ def remove(name: str) -> list[Kept]:
         there = ", ".join(f"{kept.repo}@{kept.version}" for kept in left) or "nothing"
         raise ProfileNotFound(f"{reference} is not in the cache, which has {there}")
     for kept in found:
-        folder = Path(kept.folder)  # <cache>/datasets--owner--name/snapshots/<commit>
-        root = folder.parents[2] if len(folder.parents) > 2 else folder
-        if root.is_dir() and root != folder:
+        root = Path(kept.folder).parents[2]  # <cache>/datasets--owner--name/snapshots/<commit>
+        if root.is_dir():
             commits = {revision.commit_hash for repository in scan_cache_dir(root).repos for revision in repository.revisions}
             if kept.commit in commits:
                 scan_cache_dir(root).delete_revisions(kept.commit).execute()
